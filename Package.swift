@@ -1,0 +1,181 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Who may import whom is the architecture: a target lists exactly what it may see, and CI builds with
+// `--explicit-target-dependency-import-check error`.
+
+let common: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .treatAllWarnings(as: .error),
+    .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+]
+/// The pure modules: no I/O, no clock, no Foundation.
+let pure: [SwiftSetting] = common + [.strictMemorySafety()]
+
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "smartorders",
+    platforms: [.macOS(.v15)],
+    products: [.executable(name: "smartorders", targets: ["SmartOrdersCLI"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
+    ],
+    targets: [
+        // The pure core.
+        .target(name: "SmartOrders", swiftSettings: pure),
+        .target(name: "TriggerIndex", dependencies: ["SmartOrders"], swiftSettings: pure),
+        .target(name: "OrderEngine", dependencies: ["SmartOrders", "TriggerIndex"], swiftSettings: pure),
+
+        // Small leaves that several modules need.
+        .target(name: "JSONText", dependencies: ["SmartOrders"], swiftSettings: pure),
+        .target(name: "OwnerThread", swiftSettings: common),
+
+        // Drivers.
+        .systemLibrary(
+            name: "CPostgres", path: "Sources/CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])],
+        ),
+        .systemLibrary(
+            name: "CHiredis", path: "Sources/CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])],
+        ),
+        .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .target(name: "PostgresClient", dependencies: ["CPostgres", "OwnerThread"], swiftSettings: common),
+        .target(name: "RedisClient", dependencies: ["CHiredis", "OwnerThread"], swiftSettings: common),
+
+        // Adapters: they never import each other.
+        .target(
+            name: "OrderStorage",
+            dependencies: ["SmartOrders", "OrderEngine", "JSONText", "PostgresClient"],
+            resources: [.embedInCode("SQL")],
+            swiftSettings: common,
+        ),
+        .target(
+            name: "TriggerQueue",
+            dependencies: ["SmartOrders", "OrderEngine", "JSONText", "RedisClient", "OwnerThread"],
+            resources: [.embedInCode("Lua")],
+            swiftSettings: common,
+        ),
+        .target(
+            name: "Exchanges",
+            dependencies: [
+                "SmartOrders", "OrderEngine", "JSONText", "OwnerThread", asyncHTTPClient, nioCore, nioPosix, nioHTTP1,
+                nioWebSocket, nioSSL, crypto,
+            ],
+            swiftSettings: common,
+        ),
+        .target(
+            name: "PaperVenue",
+            dependencies: [
+                "SmartOrders", "JSONText", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1,
+                nioWebSocket, httpTypes, crypto, logging,
+            ],
+            swiftSettings: common,
+        ),
+        .target(
+            name: "MarketData",
+            dependencies: ["SmartOrders", "OrderEngine", "RedisClient", "OwnerThread", "CZlib"],
+            swiftSettings: common,
+        ),
+        .target(
+            name: "HTTPAPI",
+            dependencies: [
+                "SmartOrders", "OrderEngine", "JSONText", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix,
+                nioHTTP1, nioWebSocket, httpTypes, crypto, logging,
+            ],
+            swiftSettings: common,
+        ),
+        .target(name: "Telemetry", dependencies: ["JSONText", "OwnerThread", logging], swiftSettings: common),
+
+        // The composition root.
+        .executableTarget(
+            name: "SmartOrdersCLI",
+            dependencies: [
+                "SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OwnerThread", "PostgresClient", "RedisClient",
+                "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI", "Telemetry", arguments,
+                logging,
+            ],
+            swiftSettings: common,
+        ),
+
+        // Tests.
+        .target(
+            name: "TestKit",
+            dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OwnerThread"],
+            path: "Tests/TestKit",
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "SmartOrdersTests", dependencies: ["SmartOrders", "JSONText", "TestKit"], swiftSettings: common,
+        ),
+        .testTarget(
+            name: "TriggerIndexTests", dependencies: ["SmartOrders", "TriggerIndex", "TestKit"], swiftSettings: common,
+        ),
+        .testTarget(
+            name: "OrderEngineTests", dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "TestKit"],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "DriverTests",
+            dependencies: ["PostgresClient", "RedisClient", "OwnerThread", "TestKit"],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "OrderStorageTests",
+            dependencies: ["SmartOrders", "OrderEngine", "OrderStorage", "PostgresClient", "JSONText", "TestKit"],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "TriggerQueueTests",
+            dependencies: ["SmartOrders", "OrderEngine", "TriggerQueue", "RedisClient", "JSONText", "TestKit"],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "MarketDataTests",
+            dependencies: ["SmartOrders", "OrderEngine", "MarketData", "RedisClient", "TestKit"],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "ExchangesTests",
+            dependencies: ["SmartOrders", "OrderEngine", "Exchanges", "PaperVenue", "JSONText", "TestKit"],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "PaperVenueTests",
+            dependencies: ["SmartOrders", "PaperVenue", "JSONText", "TestKit", asyncHTTPClient, nioCore, crypto],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "HTTPAPITests",
+            dependencies: ["SmartOrders", "OrderEngine", "HTTPAPI", "JSONText", "TestKit", asyncHTTPClient, nioCore],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: ["SmartOrders", "JSONText", "TestKit", "PostgresClient", "RedisClient"],
+            swiftSettings: common,
+        ),
+        .testTarget(name: "TidyTests", dependencies: ["TestKit"], swiftSettings: common),
+    ],
+    swiftLanguageModes: [.v6],
+)

@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct SmartOrdersCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "smartorders")
+}
