@@ -30,11 +30,20 @@ public enum OwnerThread {
             { raw in
                 guard let raw else { return nil }
                 let body = Unmanaged<Body>.fromOpaque(raw).takeRetainedValue()
-                pthread_setname_np(pthread_self(), String(body.name.prefix(15)))
+                setName(body.name)
                 body.run()
                 return nil
             }, body.toOpaque())
         pthread_attr_destroy(&attributes)
         precondition(code == 0, "pthread_create failed with \(code)")
     }
+}
+
+/// Names the calling thread for `ps` and debuggers. The call for it is a GNU extension that Swift does not import, so
+/// the name goes through the kernel's file; failing costs the name only.
+private func setName(_ name: String) {
+    let descriptor = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    _ = name.withCString { write(descriptor, $0, min(strlen($0), 15)) }
+    close(descriptor)
 }

@@ -45,7 +45,7 @@ public struct UniqueID: Hashable, Sendable, CustomStringConvertible {
 
     public var description: String {
         let digits: [UInt8] = Array("0123456789abcdef".utf8)
-        return String(unsafeUninitializedCapacity: 36) { buffer in
+        return unsafe String(unsafeUninitializedCapacity: 36) { buffer in
             var position = 0
             for index in 0..<32 {
                 if index == 8 || index == 12 || index == 16 || index == 20 {
@@ -158,7 +158,12 @@ public enum Leg: Hashable, Sendable, CustomStringConvertible {
         func number(after prefix: Int) -> Int? {
             let digits = text.utf8.dropFirst(prefix)
             guard !digits.isEmpty, digits.count <= 3, digits.first != UInt8(ascii: "0") else { return nil }
-            return Int(String(digits) ?? "")
+            var value = 0
+            for byte in digits {
+                guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
+                value = value * 10 + Int(byte - UInt8(ascii: "0"))
+            }
+            return value
         }
         switch String(text) {
         case "entry": self = .entry
@@ -224,6 +229,8 @@ public struct JobID: Hashable, Sendable, CustomStringConvertible {
             guard let first = digits.utf8.first, first >= UInt8(ascii: "1"), first <= UInt8(ascii: "9"),
                 digits.utf8.count <= 10
             else { return nil }
+            // `Int` would take a sign; the first digit is checked, the rest must be digits too.
+            guard digits.utf8.allSatisfy({ $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }) else { return nil }
             return Int(digits)
         }
         guard let attempt = positive(parts[2]) else { return nil }

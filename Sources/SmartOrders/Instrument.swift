@@ -1,0 +1,91 @@
+// What a venue says of a market: the grid of prices and quantities, the minimums, the fees.
+
+/// The side of an order; for a smart order the side of its entry: `buy` is a long.
+public enum Side: String, Hashable, Sendable, CaseIterable {
+    case buy = "BUY"
+    case sell = "SELL"
+
+    public var opposite: Side { self == .buy ? .sell : .buy }
+}
+
+/// The kind of a market (ORDERS.md 4.1).
+public enum InstrumentKind: String, Hashable, Sendable, CaseIterable {
+    case spot
+    /// A spot pair that can be collateral: narrower limit band (R19).
+    case spotCollateral = "spot_collateral"
+    case perpetual = "perp"
+    case future
+
+    public var isDerivative: Bool {
+        switch self {
+        case .spot, .spotCollateral: false
+        case .perpetual, .future: true
+        }
+    }
+}
+
+/// The limits of a limit price that a venue publishes (ORDERS.md R4.3).
+public struct PriceBand: Hashable, Sendable {
+    public let low: Price
+    public let high: Price
+    public init(low: Price, high: Price) {
+        self.low = low
+        self.high = high
+    }
+}
+
+/// A venue's band as fractions of its reference price: `low` 0.95 and `high` 1.05 mean 5% either way.
+public struct PriceBandRule: Hashable, Sendable {
+    public let low: Rate
+    public let high: Rate
+    public init(low: Rate, high: Rate) {
+        self.low = low
+        self.high = high
+    }
+}
+
+/// One market of one venue. `tickSize`, `stepSize` are positive.
+public struct Instrument: Hashable, Sendable {
+    public enum Status: String, Hashable, Sendable { case trading, halted, delisted }
+
+    public let market: MarketID
+    public let kind: InstrumentKind
+    public let tickSize: Price
+    public let stepSize: Quantity
+    public let minQuantity: Quantity
+    public let minNotional: Money
+    public let contractSize: ExactDecimal
+    public let baseAsset: String
+    public let quoteAsset: String
+    public let bandRule: PriceBandRule?
+    public let makerFee: Rate
+    public let takerFee: Rate
+    public let status: Status
+
+    public init(
+        market: MarketID, kind: InstrumentKind, tickSize: Price, stepSize: Quantity, minQuantity: Quantity = .zero,
+        minNotional: Money = .zero, contractSize: ExactDecimal = .one, baseAsset: String = "", quoteAsset: String = "",
+        bandRule: PriceBandRule? = nil, makerFee: Rate = .zero, takerFee: Rate = .zero, status: Status = .trading
+    ) {
+        self.market = market
+        self.kind = kind
+        self.tickSize = tickSize
+        self.stepSize = stepSize
+        self.minQuantity = minQuantity
+        self.minNotional = minNotional
+        self.contractSize = contractSize
+        self.baseAsset = baseAsset
+        self.quoteAsset = quoteAsset
+        self.bandRule = bandRule
+        self.makerFee = makerFee
+        self.takerFee = takerFee
+        self.status = status
+    }
+
+    /// The default trigger source: `mark` on derivatives, `last` on spot (ORDERS.md 4.3).
+    public var defaultTriggerSource: TriggerSource { kind.isDerivative ? .mark : .last }
+
+    /// Decimal places of prices on the hot path: prices are whole units of 10^-`priceDecimals`. At least 8, so that
+    /// mark and index prices, which are finer than the tick size, stay exact.
+    public var priceDecimals: Int { max(Int(tickSize.value.scale), 8) }
+}
