@@ -51,6 +51,7 @@ let package = Package(
         // Small leaves that several modules need.
         .target(name: "JSONText", dependencies: ["SmartOrders"], swiftSettings: pure),
         .target(name: "OwnerThread", swiftSettings: common),
+        .target(name: "LocalServers", dependencies: ["OwnerThread"], swiftSettings: common),
 
         // Drivers.
         .systemLibrary(
@@ -112,8 +113,8 @@ let package = Package(
             name: "SmartOrdersCLI",
             dependencies: [
                 "SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OwnerThread", "PostgresClient", "RedisClient",
-                "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI", "Telemetry", arguments,
-                logging,
+                "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI", "Telemetry",
+                "LocalServers", arguments, logging,
             ],
             swiftSettings: common,
         ),
@@ -121,7 +122,10 @@ let package = Package(
         // Tests.
         .target(
             name: "TestKit",
-            dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OwnerThread"],
+            dependencies: [
+                "SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OwnerThread", "LocalServers", "PostgresClient",
+                "RedisClient",
+            ],
             path: "Tests/TestKit",
             swiftSettings: common,
         ),
@@ -137,7 +141,7 @@ let package = Package(
         ),
         .testTarget(
             name: "DriverTests",
-            dependencies: ["PostgresClient", "RedisClient", "OwnerThread", "TestKit"],
+            dependencies: ["PostgresClient", "RedisClient", "OwnerThread", "LocalServers", "TestKit"],
             swiftSettings: common,
         ),
         .testTarget(
