@@ -49,7 +49,9 @@ let package = Package(
         .target(name: "OrderEngine", dependencies: ["SmartOrders", "TriggerIndex"], swiftSettings: pure),
 
         // Small leaves that several modules need.
-        .target(name: "JSONText", dependencies: ["SmartOrders"], swiftSettings: pure),
+        .target(name: "JSONText", swiftSettings: pure),
+        .target(name: "OrderJSON", dependencies: ["SmartOrders", "JSONText"], swiftSettings: pure),
+        .target(name: "PaperMatching", dependencies: ["SmartOrders"], swiftSettings: pure),
         .target(name: "OwnerThread", swiftSettings: common),
         .target(name: "LocalServers", dependencies: ["OwnerThread"], swiftSettings: common),
 
@@ -67,7 +69,7 @@ let package = Package(
         // Adapters: they never import each other.
         .target(
             name: "OrderStorage",
-            dependencies: ["SmartOrders", "OrderEngine", "JSONText", "PostgresClient"],
+            dependencies: ["SmartOrders", "OrderEngine", "JSONText", "OrderJSON", "OwnerThread", "PostgresClient"],
             resources: [.embedInCode("SQL")],
             swiftSettings: common,
         ),
@@ -88,7 +90,7 @@ let package = Package(
         .target(
             name: "PaperVenue",
             dependencies: [
-                "SmartOrders", "JSONText", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1,
+                "SmartOrders", "PaperMatching", "JSONText", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1,
                 nioWebSocket, httpTypes, crypto, logging,
             ],
             swiftSettings: common,
@@ -101,20 +103,27 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "SmartOrders", "OrderEngine", "JSONText", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix,
+                "SmartOrders", "OrderEngine", "JSONText", "OrderJSON", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix,
                 nioHTTP1, nioWebSocket, httpTypes, crypto, logging,
             ],
             swiftSettings: common,
         ),
         .target(name: "Telemetry", dependencies: ["JSONText", "OwnerThread", logging], swiftSettings: common),
 
+        // Golden scenarios and backtests: the real core on recorded prices, with the paper venue's matching rules.
+        .target(
+            name: "Replay",
+            dependencies: ["SmartOrders", "TriggerIndex", "PaperMatching", "JSONText", "OrderJSON", "CZlib"],
+            swiftSettings: common,
+        ),
+
         // The composition root.
         .executableTarget(
             name: "SmartOrdersCLI",
             dependencies: [
-                "SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OwnerThread", "PostgresClient", "RedisClient",
-                "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI", "Telemetry",
-                "LocalServers", arguments, logging,
+                "SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OrderJSON", "OwnerThread", "PostgresClient",
+                "RedisClient", "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI",
+                "Telemetry", "Replay", "LocalServers", arguments, logging,
             ],
             swiftSettings: common,
         ),
@@ -129,8 +138,15 @@ let package = Package(
             path: "Tests/TestKit",
             swiftSettings: common,
         ),
+        .testTarget(name: "SmartOrdersTests", dependencies: ["SmartOrders", "TestKit"], swiftSettings: common),
         .testTarget(
-            name: "SmartOrdersTests", dependencies: ["SmartOrders", "JSONText", "TestKit"], swiftSettings: common,
+            name: "OrderJSONTests", dependencies: ["SmartOrders", "JSONText", "OrderJSON", "TestKit"],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "ReplayTests",
+            dependencies: ["SmartOrders", "PaperMatching", "Replay", "JSONText", "OrderJSON", "TestKit"],
+            swiftSettings: common,
         ),
         .testTarget(
             name: "TriggerIndexTests", dependencies: ["SmartOrders", "TriggerIndex", "TestKit"], swiftSettings: common,
