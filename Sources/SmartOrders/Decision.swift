@@ -14,7 +14,11 @@ public struct Moment: Hashable, Sendable {
     public let held: ExactDecimal?
 
     public init(
-        now: Timestamp, price: Price?, position: TickPosition = .start, band: PriceBand? = nil, held: ExactDecimal? = nil
+        now: Timestamp,
+        price: Price?,
+        position: TickPosition = .start,
+        band: PriceBand? = nil,
+        held: ExactDecimal? = nil,
     ) {
         self.now = now
         self.price = price
@@ -28,6 +32,8 @@ public struct Moment: Hashable, Sendable {
 public enum OrderEvent: Hashable, Sendable {
     /// The price moved to `Moment.price`: resting news is known, legs are evaluated in the order of R10.
     case tick
+    /// A job of this leg and attempt: as `tick`, unless the attempt is over; then nothing (R21.2).
+    case trigger(Leg, attempt: Int)
     /// Time passed: the same evaluation at the last known price.
     case timer
     /// News of one of the order's venue orders.

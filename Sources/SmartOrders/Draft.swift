@@ -25,8 +25,15 @@ public struct EntryPlan: Hashable, Sendable {
     public var venueOrder: String?
 
     public init(
-        mode: Mode, price: Price? = nil, trigger: Price? = nil, limitPrice: Price? = nil, activation: Price? = nil,
-        callbackRate: Rate? = nil, expiresAt: Timestamp? = nil, reduceOnly: Bool = false, venueOrder: String? = nil
+        mode: Mode,
+        price: Price? = nil,
+        trigger: Price? = nil,
+        limitPrice: Price? = nil,
+        activation: Price? = nil,
+        callbackRate: Rate? = nil,
+        expiresAt: Timestamp? = nil,
+        reduceOnly: Bool = false,
+        venueOrder: String? = nil,
     ) {
         self.mode = mode
         self.price = price
@@ -58,8 +65,11 @@ public struct TakeProfitPlan: Hashable, Sendable {
     public var trailingRate: Rate?
 
     public init(
-        target: TargetPrice, sizePercent: ExactDecimal, execution: ExecutionMode = .market, limitPrice: Price? = nil,
-        trailingRate: Rate? = nil
+        target: TargetPrice,
+        sizePercent: ExactDecimal,
+        execution: ExecutionMode = .market,
+        limitPrice: Price? = nil,
+        trailingRate: Rate? = nil,
     ) {
         self.target = target
         self.sizePercent = sizePercent
@@ -79,8 +89,12 @@ public struct StopLossPlan: Hashable, Sendable {
     public var emergencyPrice: Price?
 
     public init(
-        price: Price, execution: ExecutionMode = .market, limitPrice: Price? = nil, fallbackMs: Int64? = nil,
-        timeoutMs: Int64? = nil, emergencyPrice: Price? = nil
+        price: Price,
+        execution: ExecutionMode = .market,
+        limitPrice: Price? = nil,
+        fallbackMs: Int64? = nil,
+        timeoutMs: Int64? = nil,
+        emergencyPrice: Price? = nil,
     ) {
         self.price = price
         self.execution = execution
@@ -114,8 +128,12 @@ public struct BreakEvenPlan: Hashable, Sendable {
     public var armPercent: ExactDecimal?
 
     public init(
-        enabled: Bool, mode: Mode = .entry, offsetPercent: ExactDecimal? = nil, onFirstTakeProfit: Bool = true,
-        armPrice: Price? = nil, armPercent: ExactDecimal? = nil
+        enabled: Bool,
+        mode: Mode = .entry,
+        offsetPercent: ExactDecimal? = nil,
+        onFirstTakeProfit: Bool = true,
+        armPrice: Price? = nil,
+        armPercent: ExactDecimal? = nil,
     ) {
         self.enabled = enabled
         self.mode = mode
@@ -185,12 +203,24 @@ public struct Draft: Hashable, Sendable {
     public var note: String?
 
     public init(
-        side: Side, quantity: Quantity, entry: EntryPlan, takeProfits: [TakeProfitPlan] = [],
-        stopLoss: StopLossPlan? = nil, trailing: TrailingPlan? = nil, breakEven: BreakEvenPlan? = nil,
-        stopFollow: StopFollow = .none, stepLocks: [StepLockPlan] = [], partialStops: [PartialStopPlan] = [],
-        backstop: BackstopPlan? = nil, exitAt: Timestamp? = nil, sizeMode: SizeMode = .fixed,
-        placement: Placement = .managed, positionSide: PositionSide = .both, triggerSource: TriggerSource? = nil,
-        clientOrderID: String? = nil, note: String? = nil
+        side: Side,
+        quantity: Quantity,
+        entry: EntryPlan,
+        takeProfits: [TakeProfitPlan] = [],
+        stopLoss: StopLossPlan? = nil,
+        trailing: TrailingPlan? = nil,
+        breakEven: BreakEvenPlan? = nil,
+        stopFollow: StopFollow = .none,
+        stepLocks: [StepLockPlan] = [],
+        partialStops: [PartialStopPlan] = [],
+        backstop: BackstopPlan? = nil,
+        exitAt: Timestamp? = nil,
+        sizeMode: SizeMode = .fixed,
+        placement: Placement = .managed,
+        positionSide: PositionSide = .both,
+        triggerSource: TriggerSource? = nil,
+        clientOrderID: String? = nil,
+        note: String? = nil,
     ) {
         self.side = side
         self.quantity = quantity

@@ -166,7 +166,10 @@ extension ExactDecimal {
     ///
     /// Traps when `denominator` or `step` is not positive, or when the result does not fit.
     public static func quotient(
-        _ numerator: ExactDecimal, over denominator: ExactDecimal, step: ExactDecimal, _ rounding: Rounding
+        _ numerator: ExactDecimal,
+        over denominator: ExactDecimal,
+        step: ExactDecimal,
+        _ rounding: Rounding,
     ) -> ExactDecimal {
         precondition(denominator.isPositive && step.isPositive, "denominator and step are positive")
         // numerator / (denominator * step) as a whole number, then times step.
@@ -202,7 +205,12 @@ extension ExactDecimal {
             ? self : rounded(toMultipleOf: ExactDecimal(mantissa: 1, scale: decimals), .halfEven)
     }
 
-    private static func divide(_ value: Int128, times factor: Int128, by divisor: Int128, _ rounding: Rounding) -> Int128 {
+    private static func divide(
+        _ value: Int128,
+        times factor: Int128,
+        by divisor: Int128,
+        _ rounding: Rounding,
+    ) -> Int128 {
         let isNegative = value < 0
         let wide = value.magnitude.multipliedFullWidth(by: factor.magnitude)
         let (quotient, remainder) = divisor.magnitude.dividingFullWidth((wide.high, wide.low))

@@ -177,7 +177,9 @@ public enum Leg: Hashable, Sendable, CustomStringConvertible {
         case "reconcile": self = .reconcile
         default:
             guard let index = number(after: 2) else { return nil }
-            if text.hasPrefix("tp") { self = .takeProfit(index) } else if text.hasPrefix("ps") {
+            if text.hasPrefix("tp") {
+                self = .takeProfit(index)
+            } else if text.hasPrefix("ps") {
                 self = .partialStop(index)
             } else {
                 return nil
@@ -236,7 +238,9 @@ public struct JobID: Hashable, Sendable, CustomStringConvertible {
         guard let attempt = positive(parts[2]) else { return nil }
         var check: Int?
         if parts.count == 4 {
-            guard parts[3].utf8.first == UInt8(ascii: "c"), let number = positive(parts[3].dropFirst()) else { return nil }
+            guard parts[3].utf8.first == UInt8(ascii: "c"), let number = positive(parts[3].dropFirst()) else {
+                return nil
+            }
             check = number
         }
         self.init(order: order, leg: leg, attempt: attempt, check: check)

@@ -63,9 +63,19 @@ public struct Instrument: Hashable, Sendable {
     public let status: Status
 
     public init(
-        market: MarketID, kind: InstrumentKind, tickSize: Price, stepSize: Quantity, minQuantity: Quantity = .zero,
-        minNotional: Money = .zero, contractSize: ExactDecimal = .one, baseAsset: String = "", quoteAsset: String = "",
-        bandRule: PriceBandRule? = nil, makerFee: Rate = .zero, takerFee: Rate = .zero, status: Status = .trading
+        market: MarketID,
+        kind: InstrumentKind,
+        tickSize: Price,
+        stepSize: Quantity,
+        minQuantity: Quantity = .zero,
+        minNotional: Money = .zero,
+        contractSize: ExactDecimal = .one,
+        baseAsset: String = "",
+        quoteAsset: String = "",
+        bandRule: PriceBandRule? = nil,
+        makerFee: Rate = .zero,
+        takerFee: Rate = .zero,
+        status: Status = .trading,
     ) {
         self.market = market
         self.kind = kind

@@ -18,8 +18,13 @@ public struct Level: Hashable, Sendable {
     public var trailingExtreme: Price?
 
     public init(
-        number: Int, plan: TakeProfitPlan, price: Price, planned: Quantity, filled: Quantity = .zero,
-        state: LevelState = .pending, trailingExtreme: Price? = nil
+        number: Int,
+        plan: TakeProfitPlan,
+        price: Price,
+        planned: Quantity,
+        filled: Quantity = .zero,
+        state: LevelState = .pending,
+        trailingExtreme: Price? = nil,
     ) {
         self.number = number
         self.plan = plan
@@ -48,8 +53,12 @@ public struct PartialStop: Hashable, Sendable {
     public var firedAt: Price?
 
     public init(
-        number: Int, plan: PartialStopPlan, state: State = .pending, planned: Quantity = .zero, filled: Quantity = .zero,
-        firedAt: Price? = nil
+        number: Int,
+        plan: PartialStopPlan,
+        state: State = .pending,
+        planned: Quantity = .zero,
+        filled: Quantity = .zero,
+        firedAt: Price? = nil,
     ) {
         self.number = number
         self.plan = plan

@@ -30,9 +30,18 @@ public struct VenueOrder: Hashable, Sendable {
     public var cancelWanted: Bool
 
     public init(
-        leg: Leg, attempt: Int, side: Side, type: VenueOrderType, quantity: Quantity, limit: Price?, reduceOnly: Bool,
-        state: VenueOrderState = .intent, filled: Quantity = .zero, venueOrderID: String? = nil, createdAt: Timestamp,
-        cancelWanted: Bool = false
+        leg: Leg,
+        attempt: Int,
+        side: Side,
+        type: VenueOrderType,
+        quantity: Quantity,
+        limit: Price?,
+        reduceOnly: Bool,
+        state: VenueOrderState = .intent,
+        filled: Quantity = .zero,
+        venueOrderID: String? = nil,
+        createdAt: Timestamp,
+        cancelWanted: Bool = false,
     ) {
         self.leg = leg
         self.attempt = attempt
@@ -83,8 +92,13 @@ public struct Fill: Hashable, Sendable {
     }
 
     public init(
-        venueFillID: String, quantity: Quantity, price: Price, fee: ExactDecimal = .zero, feeAsset: FeeAsset = .quote,
-        isMaker: Bool = false, time: Timestamp
+        venueFillID: String,
+        quantity: Quantity,
+        price: Price,
+        fee: ExactDecimal = .zero,
+        feeAsset: FeeAsset = .quote,
+        isMaker: Bool = false,
+        time: Timestamp,
     ) {
         self.venueFillID = venueFillID
         self.quantity = quantity

@@ -1,0 +1,38 @@
+extension SmartOrder {
+    /// What this order waits for in the price of its trigger source.
+    public var watches: [Watch] { [] }
+
+    /// Whether every tick has to be decided on: a retry is due at the next one (R15.2).
+    public var wantsEveryTick: Bool { false }
+
+    /// The earliest moment at which a `timer` event could change something; nil: never.
+    public var nextTimer: Timestamp? { nil }
+
+    /// Takes the best price of quiet ticks, up to a position, into the running extremes.
+    public mutating func absorb(extreme: Price, upTo position: TickPosition) {}
+
+    /// The tightest stop candidate (R7); nil without one.
+    public var effectiveStop: EffectiveStop? { nil }
+
+    /// Average entry of what is held, as an exact ratio; nil before the first fill.
+    public var averageEntry: AverageEntry? { nil }
+
+    /// Whether a job is about something that is still awaited; a job that is not decides nothing (R21.2).
+    public func awaits(_ leg: Leg, attempt: Int) -> Bool { false }
+}
+
+/// cost / quantity, never divided before it has to be (R5).
+public struct AverageEntry: Hashable, Sendable {
+    public let cost: Money
+    public let quantity: Quantity
+    public init(cost: Money, quantity: Quantity) {
+        self.cost = cost
+        self.quantity = quantity
+    }
+    /// At 12 decimals, half-even.
+    public var rounded: Price {
+        Price(
+            .quotient(cost.value, over: quantity.value, step: ExactDecimal(mantissa: 1, scale: 12), .halfEven)
+        )
+    }
+}
