@@ -1,0 +1,50 @@
+// Accounts and markets as stored.
+public import SmartOrders
+
+/// An account at a venue, as far as the engine needs it. Secrets are fetched separately by the executing process.
+public struct Account: Hashable, Sendable {
+    public enum Mode: String, Hashable, Sendable { case paper = "PAPER", live = "LIVE" }
+    public let id: AccountID
+    public let name: String
+    public let venue: String
+    public let product: String
+    public let mode: Mode
+    /// Most conditional legs per market (ORDERS.md R12.4).
+    public let maximumConditionals: Int
+
+    public init(id: AccountID, name: String, venue: String, product: String, mode: Mode, maximumConditionals: Int = 20)
+    {
+        self.id = id
+        self.name = name
+        self.venue = venue
+        self.product = product
+        self.mode = mode
+        self.maximumConditionals = maximumConditionals
+    }
+}
+
+/// A venue key. Never logged: `description` hides it.
+public struct Credentials: Hashable, Sendable, CustomStringConvertible {
+    public let key: String
+    public let secret: String
+    public let passphrase: String?
+    public init(key: String, secret: String, passphrase: String? = nil) {
+        self.key = key
+        self.secret = secret
+        self.passphrase = passphrase
+    }
+    public var description: String { "credentials (hidden)" }
+}
+
+public protocol AccountStore: Sendable {
+    func account(_ id: AccountID) async throws(StoreError) -> Account?
+    func accounts() async throws(StoreError) -> [Account]
+    func create(_ account: Account, credentials: Credentials) async throws(StoreError)
+    func credentials(_ id: AccountID) async throws(StoreError) -> Credentials?
+    /// The account that an API key belongs to, by the SHA-256 of the key in lower-case hexadecimal.
+    func account(apiKeyHash: String) async throws(StoreError) -> AccountID?
+    func addAPIKey(hash: String, account: AccountID) async throws(StoreError)
+    func instrument(_ market: MarketID) async throws(StoreError) -> Instrument?
+    func instruments() async throws(StoreError) -> [Instrument]
+    func save(_ instruments: [Instrument]) async throws(StoreError)
+}

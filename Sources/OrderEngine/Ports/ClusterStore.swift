@@ -1,0 +1,129 @@
+// Who may work on what: leader, worker leases, shard assignment, cursors, price extremes. All by PostgreSQL's clock.
+//
+// Leases save work, correctness does not rest on them (DESIGN.md 5).
+public import SmartOrders
+
+/// Names one life of one process.
+public struct WorkerID: Hashable, Comparable, Sendable, CustomStringConvertible {
+    public let text: String
+    /// `text`: 1 to 64 bytes of `[A-Za-z0-9_.-]`.
+    public init(_ text: String) { self.text = text }
+    public static func < (left: WorkerID, right: WorkerID) -> Bool { left.text < right.text }
+    public var description: String { text }
+}
+
+/// One shard as assigned to its holder.
+public struct ShardAssignment: Hashable, Sendable {
+    public let shard: Int
+    /// Number of the assignment; fences cursor and shard writes.
+    public let epoch: Int64
+    /// Who held it before; its cursors are where evaluation goes on. Nil: nobody ever.
+    public let previous: WorkerID?
+    public init(shard: Int, epoch: Int64, previous: WorkerID?) {
+        self.shard = shard
+        self.epoch = epoch
+        self.previous = previous
+    }
+}
+
+/// What a heartbeat brings back.
+public struct HeartbeatReply: Hashable, Sendable {
+    /// False: the lease had lapsed or the worker is unknown. All memory of shards is void; shards are assigned anew.
+    public let leaseHeld: Bool
+    public let assignments: [ShardAssignment]
+    public let incarnation: Int64
+    public let isHalted: Bool
+    /// The operator asked this worker to stop taking work.
+    public let isQuiet: Bool
+    public init(
+        leaseHeld: Bool,
+        assignments: [ShardAssignment],
+        incarnation: Int64,
+        isHalted: Bool,
+        isQuiet: Bool,
+    ) {
+        self.leaseHeld = leaseHeld
+        self.assignments = assignments
+        self.incarnation = incarnation
+        self.isHalted = isHalted
+        self.isQuiet = isQuiet
+    }
+}
+
+/// Ordered local extremes of one market and source over at most 500 ms (ORDERS.md 4.1 PriceExtreme).
+public struct ExtremeBucket: Hashable, Sendable {
+    public struct Point: Hashable, Sendable {
+        public let position: TickPosition
+        /// Units of 10^-`Instrument.priceDecimals`.
+        public let price: Int64
+        public init(position: TickPosition, price: Int64) {
+            self.position = position
+            self.price = price
+        }
+    }
+    public let market: MarketID
+    public let source: TriggerSource
+    /// First, all local extremes, last; in order of position; never empty.
+    public let points: [Point]
+    public init(market: MarketID, source: TriggerSource, points: [Point]) {
+        self.market = market
+        self.source = source
+        self.points = points
+    }
+}
+
+/// How far a holder has evaluated one market and source.
+public struct EvaluationCursor: Hashable, Sendable {
+    public let market: MarketID
+    public let source: TriggerSource
+    public let position: TickPosition
+    public init(market: MarketID, source: TriggerSource, position: TickPosition) {
+        self.market = market
+        self.source = source
+        self.position = position
+    }
+}
+
+/// A worker as the leader sees it.
+public struct LiveWorker: Hashable, Sendable {
+    public let id: WorkerID
+    public let isQuiet: Bool
+    public init(id: WorkerID, isQuiet: Bool) {
+        self.id = id
+        self.isQuiet = isQuiet
+    }
+}
+
+public protocol ClusterStore: Sendable {
+    // Workers.
+    func register(_ worker: WorkerID) async throws(StoreError)
+    /// Renews the lease (2,000 ms) and reads the worker's shards.
+    func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply
+    /// Gives everything back: shards become free at once (drain, shutdown).
+    func leave(_ worker: WorkerID) async throws(StoreError)
+
+    // Leader.
+    /// Takes or renews leadership (2,000 ms). Nil: somebody else leads. The epoch fences `assign`.
+    func lead(as candidate: WorkerID) async throws(StoreError) -> Int64?
+    func resign(_ candidate: WorkerID) async throws(StoreError)
+    /// Workers whose lease holds, and those whose lease lapsed and who still hold shards.
+    func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID])
+    /// Holder of every shard, 0..<1024; nil: free.
+    func holders() async throws(StoreError) -> [WorkerID?]
+    /// Gives shards to workers, each with a new epoch, if `leaderEpoch` still leads. False: it does not.
+    func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool
+
+    // Cursors and extremes.
+    /// The cursors that a holder left behind.
+    func cursors(of worker: WorkerID) async throws(StoreError) -> [EvaluationCursor]
+    /// Written every 500 ms where it moved; a cursor never goes back except when a shard is accepted.
+    func saveCursors(_ cursors: [EvaluationCursor], of worker: WorkerID) async throws(StoreError)
+    func appendExtremes(_ buckets: [ExtremeBucket]) async throws(StoreError)
+    /// Points after `position`, oldest first, at most `limit` of them.
+    func extremes(
+        market: MarketID,
+        source: TriggerSource,
+        after position: TickPosition,
+        limit: Int,
+    ) async throws(StoreError) -> [ExtremeBucket.Point]
+}

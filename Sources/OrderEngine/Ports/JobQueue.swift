@@ -1,0 +1,144 @@
+// The queue that hands trigger events to workers (QUEUE.md). Redis in production (`BullQueue`), memory in the simulator
+// (`MemoryQueue`); both pass `JobQueueContract`. Losing, repeating or delaying a job costs latency and never money.
+public import SmartOrders
+
+/// The classes of jobs (QUEUE.md 3.4), most urgent first.
+public enum JobClass: String, Hashable, Sendable, CaseIterable { case stops, targets, housekeeping }
+
+/// A trigger event on its way to a worker: ids and a position, no price, no quantity, no secret.
+public struct Job: Hashable, Sendable {
+    public enum Name: String, Hashable, Sendable { case trigger, check, timer, reconcile }
+    public let id: JobID
+    public let name: Name
+    public let jobClass: JobClass
+    public let version: Int64
+    public let account: AccountID?
+    public let market: MarketID?
+    /// The tick that crossed.
+    public let source: TriggerSource?
+    public let position: TickPosition?
+
+    public init(
+        id: JobID,
+        name: Name,
+        jobClass: JobClass,
+        version: Int64,
+        account: AccountID? = nil,
+        market: MarketID? = nil,
+        source: TriggerSource? = nil,
+        position: TickPosition? = nil,
+    ) {
+        self.id = id
+        self.name = name
+        self.jobClass = jobClass
+        self.version = version
+        self.account = account
+        self.market = market
+        self.source = source
+        self.position = position
+    }
+}
+
+/// What an offer of one job came to (QUEUE.md 5.2).
+public enum OfferCode: Int, Hashable, Sendable {
+    case queued = 1, live, completed, dead, healed, replaced, full
+}
+
+/// A job in a worker's hands.
+public struct TakenJob: Hashable, Sendable {
+    /// As found in the queue; may be foreign.
+    public let rawID: String
+    /// Nil: the body cannot be read; the id may still parse.
+    public let job: Job?
+    public let jobClass: JobClass
+    public let partition: Int
+    public let token: String
+    public let attemptsMade: Int
+    public let deliveries: Int
+    public let crashes: Int
+
+    public init(
+        rawID: String,
+        job: Job?,
+        jobClass: JobClass,
+        partition: Int,
+        token: String,
+        attemptsMade: Int,
+        deliveries: Int,
+        crashes: Int,
+    ) {
+        self.rawID = rawID
+        self.job = job
+        self.jobClass = jobClass
+        self.partition = partition
+        self.token = token
+        self.attemptsMade = attemptsMade
+        self.deliveries = deliveries
+        self.crashes = crashes
+    }
+}
+
+/// What a handler says of a job (QUEUE.md 9.1).
+public enum JobOutcome: Hashable, Sendable {
+    case done(version: Int64)
+    case obsolete(version: Int64)
+    /// Put back; `delayMs` 0 means at the head at once.
+    case retry(delayMs: Int64, reason: String)
+    case dead(reason: String)
+}
+
+/// What became of an acknowledgement (QUEUE.md 5.4).
+public enum FinishCode: Int, Hashable, Sendable {
+    case done = 0, repeated = 1, late = 2, unknown = -1, takenOver = -2, notActive = -3, foreignToken = -6
+}
+
+/// How many jobs of each class a take asks for.
+public struct TakeRequest: Hashable, Sendable {
+    public var stops: Int
+    public var targets: Int
+    public var housekeeping: Int
+    public init(stops: Int, targets: Int, housekeeping: Int) {
+        self.stops = stops
+        self.targets = targets
+        self.housekeeping = housekeeping
+    }
+    public var isEmpty: Bool { stops <= 0 && targets <= 0 && housekeeping <= 0 }
+}
+
+/// What the queue could not do.
+public struct QueueError: Error, Hashable, Sendable {
+    public enum Code: String, Hashable, Sendable {
+        /// Unreachable, or nothing was sent.
+        case unavailable
+        /// Sent, no answer. Every verb may be repeated.
+        case outcomeUnknown
+        /// Out of memory: only offers are refused.
+        case full
+        /// The partition is not open for this deployment and generation.
+        case closed
+        /// Refused before anything was sent.
+        case badArgument
+    }
+    public let code: Code
+    public let detail: String
+    public init(_ code: Code, _ detail: String) {
+        self.code = code
+        self.detail = detail
+    }
+}
+
+public protocol JobQueue: Sendable {
+    /// Puts jobs in unless they are known; one code per job, in order. `verify` looks harder for jobs that the queue may
+    /// have lost (QUEUE.md 5.2).
+    func offer(_ jobs: [Job], verify: Bool) async throws(QueueError) -> [OfferCode]
+    /// Takes up to as many jobs as asked for, over all partitions, stops first. Empty when there is nothing.
+    func take(_ request: TakeRequest) async throws(QueueError) -> [TakenJob]
+    /// Waits until something may be takeable, at most a second.
+    func waitForWork() async
+    /// Ends jobs, in one call per queue. One code per job, in order.
+    func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode]
+    /// Hands jobs back unfinished, to the head, without a crash count.
+    func release(_ jobs: [TakenJob]) async throws(QueueError)
+    /// Puts stalled jobs back, promotes due ones. `dead` names workers whose lease in PostgreSQL lapsed.
+    func reclaim(dead: [WorkerID]) async throws(QueueError)
+}

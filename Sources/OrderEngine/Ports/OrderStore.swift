@@ -1,0 +1,341 @@
+// Where orders live: PostgreSQL in production, memory in the simulator; both pass `OrderStoreContract`.
+//
+// The store is the authority. A commit is one compare-and-set per order: it takes effect whole or not at all, and a
+// lost race harms nobody else in the batch (RELIABILITY.md 2.2, 3.1).
+public import SmartOrders
+
+/// What a store could not do.
+public struct StoreError: Error, Hashable, Sendable {
+    public enum Code: String, Hashable, Sendable {
+        /// Nothing was sent; may work later.
+        case unavailable
+        /// It is not known whether it took effect. Conclude from a write (RELIABILITY.md 3.1.5): the same commit again.
+        case outcomeUnknown
+        /// A row that cannot be read: never skipped silently.
+        case corruptRow
+        /// The database is not what this binary expects (schema, settings).
+        case incompatible
+    }
+    public let code: Code
+    public let detail: String
+
+    public init(_ code: Code, _ detail: String) {
+        self.code = code
+        self.detail = detail
+    }
+
+    /// Whether doing the same thing again later could work.
+    public var isTransient: Bool {
+        switch code {
+        case .unavailable, .outcomeUnknown: true
+        case .corruptRow, .incompatible: false
+        }
+    }
+}
+
+/// Why a version exists.
+public enum EventCause: String, Hashable, Sendable {
+    case command = "COMMAND"
+    case tick = "TICK"
+    case fill = "FILL"
+    case venueAnswer = "VENUE_ANSWER"
+    case timer = "TIMER"
+    case position = "POSITION"
+    case reconcile = "RECONCILE"
+    case recovery = "RECOVERY"
+}
+
+/// Who caused it.
+public struct Actor: Hashable, Sendable {
+    public enum Kind: String, Hashable, Sendable { case worker, key, user, hook, `operator` }
+    public let kind: Kind
+    public let id: String
+    public init(kind: Kind, id: String) {
+        self.kind = kind
+        self.id = id
+    }
+}
+
+/// The right to send one venue order once, taken in the commit that claims its quantity (RELIABILITY.md 0, 2.2).
+public struct SendRight: Hashable, Sendable {
+    public let key: VenueOrderKey
+    public let clientOrderID: String
+    /// Random, made by the worker before the commit; also resolves a commit of unknown outcome.
+    public let token: Int64
+    /// Venue time that the signed request will carry, read before the commit.
+    public let t0: Timestamp
+    /// How long after the commit the venue can still accept the request and hide it from look-ups.
+    public let fenceMs: Int64
+
+    public init(key: VenueOrderKey, clientOrderID: String, token: Int64, t0: Timestamp, fenceMs: Int64) {
+        self.key = key
+        self.clientOrderID = clientOrderID
+        self.token = token
+        self.t0 = t0
+        self.fenceMs = fenceMs
+    }
+}
+
+/// One decision on its way into the store: row, event, intents, fills and jobs of one order.
+public struct Commit: Sendable {
+    /// The row after the decision. `next.version` - 1 is the version that must be stored now (0: the order is new).
+    public let next: SmartOrder
+    public let cause: EventCause
+    public let actor: Actor
+    public let tick: Tick?
+    public let facts: [Fact]
+    /// Venue orders whose state, filled quantity or venue id changed with this decision, ended ones included. New ones
+    /// without a send right are stored as INTENT and wait for `claimSend`.
+    public let venueOrders: [VenueOrder]
+    public let sendRights: [SendRight]
+    /// New fills; a fill that is stored already changes nothing.
+    public let fills: [(key: VenueOrderKey, fill: Fill)]
+    /// Jobs that must not be lost: stored in the outbox with the commit, offered by the caller afterwards.
+    public let jobs: [Job]
+    /// Present when this is an API command: stored with its answer (INTERFACES.md 1.4).
+    public let idempotency: IdempotencyRecord?
+
+    public init(
+        next: SmartOrder,
+        cause: EventCause,
+        actor: Actor,
+        tick: Tick? = nil,
+        facts: [Fact] = [],
+        venueOrders: [VenueOrder] = [],
+        sendRights: [SendRight] = [],
+        fills: [(key: VenueOrderKey, fill: Fill)] = [],
+        jobs: [Job] = [],
+        idempotency: IdempotencyRecord? = nil,
+    ) {
+        self.next = next
+        self.cause = cause
+        self.actor = actor
+        self.tick = tick
+        self.facts = facts
+        self.venueOrders = venueOrders
+        self.sendRights = sendRights
+        self.fills = fills
+        self.jobs = jobs
+        self.idempotency = idempotency
+    }
+}
+
+/// The stored outcome of an API command.
+public struct IdempotencyRecord: Hashable, Sendable {
+    public let owner: String
+    public let key: String
+    public let requestHash: String
+    public init(owner: String, key: String, requestHash: String) {
+        self.owner = owner
+        self.key = key
+        self.requestHash = requestHash
+    }
+}
+
+/// What became of one commit.
+public enum CommitOutcome: Hashable, Sendable {
+    /// Stored; `sequence` is the number of the event in its account's stream.
+    case committed(sequence: Int64)
+    /// Another version is stored: load, decide again.
+    case lost
+    /// Quarantine or a halt: no send right is given now; without send rights the same commit would pass.
+    case blocked
+    /// The idempotency key was used for another order or with another body.
+    case keyUsed(order: OrderID, requestHash: String)
+}
+
+/// What the evaluator needs of an order that is not terminal.
+public struct ArmedOrder: Hashable, Sendable {
+    public let id: OrderID
+    public let version: Int64
+    public let market: MarketID
+    public let source: TriggerSource
+    /// Ticks after this position have not been decided on.
+    public let position: TickPosition
+    public let watches: [Watch]
+    /// Every tick matters now (a latched stop that is not flat).
+    public let wantsEveryTick: Bool
+    /// Something was asked of the venue and is not answered.
+    public let isBusy: Bool
+    /// When a timer event is due.
+    public let dueAt: Timestamp?
+    /// False once the order is terminal: it leaves the index.
+    public let isLive: Bool
+
+    public init(
+        id: OrderID,
+        version: Int64,
+        market: MarketID,
+        source: TriggerSource,
+        position: TickPosition,
+        watches: [Watch],
+        wantsEveryTick: Bool,
+        isBusy: Bool,
+        dueAt: Timestamp?,
+        isLive: Bool,
+    ) {
+        self.id = id
+        self.version = version
+        self.market = market
+        self.source = source
+        self.position = position
+        self.watches = watches
+        self.wantsEveryTick = wantsEveryTick
+        self.isBusy = isBusy
+        self.dueAt = dueAt
+        self.isLive = isLive
+    }
+}
+
+/// A venue order as stored, with what the placement protocol needs (RELIABILITY.md 2).
+public struct StoredIntent: Hashable, Sendable {
+    public let order: OrderID
+    public let account: AccountID
+    public let venueOrder: VenueOrder
+    public let clientOrderID: String
+    /// Nil: never had a send right.
+    public let token: Int64?
+    public let sends: Int
+    public let checks: Int
+    /// Whether the fence of the last send has passed, by PostgreSQL's clock at the time of the read.
+    public let fencePassed: Bool
+    /// Look-ups begun after the fence that answered "unknown", at least 500 ms apart.
+    public let absences: Int
+
+    public init(
+        order: OrderID,
+        account: AccountID,
+        venueOrder: VenueOrder,
+        clientOrderID: String,
+        token: Int64?,
+        sends: Int,
+        checks: Int,
+        fencePassed: Bool,
+        absences: Int,
+    ) {
+        self.order = order
+        self.account = account
+        self.venueOrder = venueOrder
+        self.clientOrderID = clientOrderID
+        self.token = token
+        self.sends = sends
+        self.checks = checks
+        self.fencePassed = fencePassed
+        self.absences = absences
+    }
+}
+
+/// One event of an order, as history and stream show it.
+public struct StoredEvent: Sendable {
+    public let account: AccountID
+    public let sequence: Int64
+    public let order: OrderID
+    public let version: Int64
+    public let at: Timestamp
+    public let cause: EventCause
+    public let actor: Actor
+    public let tick: Tick?
+    /// Facts and the row after the event, as JSON text (INTERFACES.md 1.10).
+    public let json: [UInt8]
+
+    public init(
+        account: AccountID,
+        sequence: Int64,
+        order: OrderID,
+        version: Int64,
+        at: Timestamp,
+        cause: EventCause,
+        actor: Actor,
+        tick: Tick?,
+        json: [UInt8],
+    ) {
+        self.account = account
+        self.sequence = sequence
+        self.order = order
+        self.version = version
+        self.at = at
+        self.cause = cause
+        self.actor = actor
+        self.tick = tick
+        self.json = json
+    }
+}
+
+/// A filter for lists of orders, newest first.
+public struct OrderFilter: Hashable, Sendable {
+    public var account: AccountID
+    public var statuses: [OrderStatus]
+    public var market: MarketID?
+    /// Orders older than this one (creation order); nil: from the newest.
+    public var before: OrderID?
+    /// 1...200.
+    public var limit: Int
+    public init(
+        account: AccountID,
+        statuses: [OrderStatus] = [],
+        market: MarketID? = nil,
+        before: OrderID? = nil,
+        limit: Int = 50,
+    ) {
+        self.account = account
+        self.statuses = statuses
+        self.market = market
+        self.before = before
+        self.limit = limit
+    }
+}
+
+public protocol OrderStore: Sendable {
+    /// The rows of these orders, in any order; unknown ids are left out.
+    func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder]
+    /// Commits each decision on its own merits, all in one transaction; outcomes in the order of `commits`.
+    /// At most 256 commits; at most one per order.
+    func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome]
+
+    /// Every order of these shards that is not terminal, in pages handed to `page` as they arrive.
+    func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError)
+    /// Orders of these shards whose row changed after `since` (a value this call returned earlier; nil: only learn the
+    /// present value). Terminal ones are included with `isLive` false. May return a change twice, never misses one.
+    func changes(
+        shards: [Int],
+        since: ChangeCursor?,
+    ) async throws(StoreError) -> (orders: [ArmedOrder], next: ChangeCursor)
+    /// The same for named orders.
+    func armed(_ ids: [OrderID]) async throws(StoreError) -> [ArmedOrder]
+
+    /// The live and, with `ended`, the ended venue orders of these orders.
+    func intents(of orders: [OrderID], ended: Bool) async throws(StoreError) -> [StoredIntent]
+    func intent(account: AccountID, clientOrderID: String) async throws(StoreError) -> StoredIntent?
+    /// Takes the right to send a stored INTENT, or to repeat one that is proven absent, by compare-and-set on the token
+    /// seen. False: somebody else has it, or a halt or quarantine forbids it.
+    func claimSend(_ intent: StoredIntent, _ right: SendRight) async throws(StoreError) -> Bool
+    /// Notes a look-up: `checks` + 1, next check after `delayMs`, absences + 1 where the answer was "unknown" after the
+    /// fence. By compare-and-set on `checks`; false when somebody else was faster.
+    func noteCheck(_ intent: StoredIntent, absent: Bool, delayMs: Int64) async throws(StoreError) -> Bool
+
+    /// Jobs for everything that is due and not under way (RELIABILITY.md 3.3 sweep), at most `limit`, stops first.
+    func dueWork(limit: Int) async throws(StoreError) -> [Job]
+    /// Outbox rows that were not offered yet, or were offered more than a second ago and are not done.
+    func unofferedJobs(limit: Int) async throws(StoreError) -> [Job]
+    func markOffered(_ ids: [JobID]) async throws(StoreError)
+    func closeJobs(_ ids: [JobID]) async throws(StoreError)
+    /// Stores jobs that could not be offered to the queue (Redis-off mode).
+    func storeJobs(_ jobs: [Job]) async throws(StoreError)
+
+    func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder]
+    /// Events of one order, oldest first, with `version` > `after`.
+    func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent]
+    /// Events of one account, oldest first, with `sequence` > `after`.
+    func events(account: AccountID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent]
+    func lastSequence(account: AccountID) async throws(StoreError) -> Int64
+    func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)]
+    /// Legs active on this market and account, for `CONDITIONAL_LIMIT`.
+    func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int
+    func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)?
+}
+
+/// A place in the change log of orders; opaque.
+public struct ChangeCursor: Hashable, Sendable {
+    public let value: Int64
+    public init(value: Int64) { self.value = value }
+}

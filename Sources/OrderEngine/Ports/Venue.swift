@@ -1,0 +1,125 @@
+// An exchange, as the engine sees it. One adapter per venue (module Exchanges); the paper venue is reached through the
+// Binance adapter, so paper and live are one code path.
+//
+// Verbs never throw: an answer is accepted, refused, not sent or unknown, and everything that is not clearly one of the
+// first three is unknown (RELIABILITY.md 2.5). Nothing here repeats a request.
+public import SmartOrders
+
+/// An order to place.
+public struct Placement: Hashable, Sendable {
+    public let market: MarketID
+    public let clientOrderID: String
+    public let side: Side
+    public let type: VenueOrderType
+    public let quantity: Quantity
+    public let limit: Price?
+    public let reduceOnly: Bool
+    /// Exits expire the maker on a self-trade (ORDERS.md R25).
+    public let isExit: Bool
+    /// Venue time, read before the commit; the request dies `windowMs` later.
+    public let t0: Timestamp
+    public let windowMs: Int64
+
+    public init(
+        market: MarketID,
+        clientOrderID: String,
+        side: Side,
+        type: VenueOrderType,
+        quantity: Quantity,
+        limit: Price?,
+        reduceOnly: Bool,
+        isExit: Bool,
+        t0: Timestamp,
+        windowMs: Int64,
+    ) {
+        self.market = market
+        self.clientOrderID = clientOrderID
+        self.side = side
+        self.type = type
+        self.quantity = quantity
+        self.limit = limit
+        self.reduceOnly = reduceOnly
+        self.isExit = isExit
+        self.t0 = t0
+        self.windowMs = windowMs
+    }
+}
+
+/// What a venue says of one order at one moment.
+public struct VenueSnapshot: Hashable, Sendable {
+    public enum State: Hashable, Sendable { case open, filled, expired, cancelled, rejected }
+    public let venueOrderID: String
+    public let clientOrderID: String
+    public let state: State
+    /// Cumulative.
+    public let filled: Quantity
+    /// Executions that are known one by one; empty does not mean that nothing was filled.
+    public let fills: [Fill]
+
+    public init(venueOrderID: String, clientOrderID: String, state: State, filled: Quantity, fills: [Fill]) {
+        self.venueOrderID = venueOrderID
+        self.clientOrderID = clientOrderID
+        self.state = state
+        self.filled = filled
+        self.fills = fills
+    }
+}
+
+public enum PlacementAnswer: Hashable, Sendable {
+    case accepted(VenueSnapshot)
+    case refused(VenueNews.RefusalKind, code: String, detail: String)
+    /// The venue knows the id: an earlier send was accepted. Look it up.
+    case duplicate
+    case notSent(String)
+    case unknown(String)
+}
+
+public enum CancelAnswer: Hashable, Sendable {
+    case cancelled(VenueSnapshot)
+    /// The venue does not have it open: look it up.
+    case notOpen
+    /// Not sent, refused or without an answer: ask again.
+    case failed(String)
+}
+
+public enum LookUpAnswer: Hashable, Sendable {
+    case found(VenueSnapshot)
+    case notFound
+    case failed(String)
+}
+
+/// News from the account's private stream.
+public enum VenueStreamEvent: Sendable {
+    case order(clientOrderID: String, market: MarketID, snapshot: VenueSnapshot)
+    case position(market: MarketID, net: ExactDecimal, average: Price?)
+    /// The stream was interrupted: look everything up.
+    case interrupted
+}
+
+/// One account at one venue.
+public protocol Venue: Sendable {
+    /// How long after a commit an order may still appear (RELIABILITY.md 2.4).
+    var fenceMs: Int64 { get }
+    var windowMs: Int64 { get }
+    /// The venue's time now: local clock plus measured offset.
+    func venueTime() -> Timestamp
+
+    func place(_ placement: Placement) async -> PlacementAnswer
+    func cancel(market: MarketID, clientOrderID: String) async -> CancelAnswer
+    func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer
+    /// Signed position (spot: coins held); nil: not known now.
+    func held(market: MarketID) async -> ExactDecimal?
+    func instruments() async throws(VenueError) -> [Instrument]
+    /// Private stream; ends when the task is cancelled. Reconnects by itself.
+    func events() -> AsyncStream<VenueStreamEvent>
+}
+
+public struct VenueError: Error, Hashable, Sendable {
+    public let detail: String
+    public init(_ detail: String) { self.detail = detail }
+}
+
+/// Finds the venue connection of an account; makes it on first use.
+public protocol VenueDirectory: Sendable {
+    func venue(for account: AccountID) async throws(VenueError) -> any Venue
+}
