@@ -6,29 +6,38 @@ internal import Darwin
 
 /// A value that one thread sets once and one other waits for.
 final class ThreadSignal<Value: Sendable>: @unchecked Sendable {
-    // `@unchecked`: `value` is written before the post and read after the wait.
-    private let semaphore: UnsafeMutablePointer<sem_t>
+    // `@unchecked`: every access to `value` happens under `mutex`.
+    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    private let condition: UnsafeMutablePointer<pthread_cond_t>
     private var value: Value?
 
     init() {
-        semaphore = .allocate(capacity: 1)
-        let code = sem_init(semaphore, 0, 0)
-        precondition(code == 0, "sem_init failed")
+        mutex = .allocate(capacity: 1)
+        condition = .allocate(capacity: 1)
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(condition, nil)
     }
 
     deinit {
-        sem_destroy(semaphore)
-        semaphore.deallocate()
+        pthread_cond_destroy(condition)
+        pthread_mutex_destroy(mutex)
+        condition.deallocate()
+        mutex.deallocate()
     }
 
     func set(_ value: Value) {
+        pthread_mutex_lock(mutex)
         self.value = value
-        sem_post(semaphore)
+        pthread_cond_signal(condition)
+        pthread_mutex_unlock(mutex)
     }
 
     func wait() -> Value {
-        while sem_wait(semaphore) != 0 {}  // EINTR
-        guard let value else { preconditionFailure("posted without a value") }
-        return value
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        while true {
+            if let value { return value }
+            pthread_cond_wait(condition, mutex)
+        }
     }
 }
