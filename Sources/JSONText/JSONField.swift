@@ -96,6 +96,12 @@ public struct JSONField: Sendable {
     /// Whether the key is there, null or not.
     public func has(_ key: String) throws(JSONError) -> Bool { try object()[key] != nil }
 
+    /// Whether one of the keys is there.
+    public func hasAny(_ keys: String...) throws(JSONError) -> Bool {
+        let object = try object()
+        return keys.contains { object[$0] != nil }
+    }
+
     public func string(_ key: String) throws(JSONError) -> String { try required(key, expected: "a string").string() }
     public func int64(_ key: String) throws(JSONError) -> Int64 {
         try required(key, expected: "a whole number").int64()

@@ -1,0 +1,122 @@
+// A market as text: the `instrument` block of scenario and backtest files, and the whole form of catalogues and rows.
+
+public import JSONText
+public import SmartOrders
+
+/// The `instrument` block of a scenario or backtest file (scenarios/README.md 1): an instrument and the account's bound.
+public struct InstrumentBlock: Hashable, Sendable {
+    public var instrument: Instrument
+    public var maxConditionals: Int?
+    public var activeConditionals: Int?
+
+    public static let fields: Set<String> = [
+        "symbol", "kind", "tickSize", "stepSize", "minQty", "minNotional", "maxConditionals", "activeConditionals",
+    ]
+
+    /// - Parameter base: a block whose values count where this one has none; without it `symbol`, `kind`, `tickSize`
+    ///   and `stepSize` are required.
+    public init(
+        json: JSONField,
+        over base: InstrumentBlock? = nil,
+        fees: (maker: Rate, taker: Rate) = (.zero, .zero),
+    )
+        throws(JSONError)
+    {
+        try json.refuseUnknownKeys(except: InstrumentBlock.fields)
+        func measure<M: Measure>(_ key: String, _ inherited: M?) throws(JSONError) -> M {
+            if let own: M = try json.optionalMeasure(key) { return own }
+            if let inherited { return inherited }
+            return try json.measure(key)
+        }
+        let below = base?.instrument
+        let symbol = try json.optional("symbol")?.string() ?? below?.market.symbol
+        guard let symbol, let market = MarketID("paper:scenario:\(symbol)") else {
+            throw try json.required("symbol", expected: "a symbol").error(.badID, expected: "a symbol")
+        }
+        let tickSize: Price = try measure("tickSize", below?.tickSize)
+        let stepSize: Quantity = try measure("stepSize", below?.stepSize)
+        for (key, isPositive) in [("tickSize", tickSize.isPositive), ("stepSize", stepSize.isPositive)]
+        where !isPositive {
+            throw try json.required(key).error(.badDecimal, expected: "a positive decimal")
+        }
+        let kind: InstrumentKind
+        if let inherited = below?.kind, try json.optional("kind") == nil {
+            kind = inherited
+        } else {
+            kind = try json.required("kind", expected: "a kind of market").choice()
+        }
+        instrument = Instrument(
+            market: market,
+            kind: kind,
+            tickSize: tickSize,
+            stepSize: stepSize,
+            minQuantity: try measure("minQty", below?.minQuantity ?? .zero),
+            minNotional: try measure("minNotional", below?.minNotional ?? .zero),
+            makerFee: below?.makerFee ?? fees.maker,
+            takerFee: below?.takerFee ?? fees.taker,
+        )
+        maxConditionals = try json.optional("maxConditionals")?.int() ?? base?.maxConditionals
+        activeConditionals = try json.optional("activeConditionals")?.int() ?? base?.activeConditionals
+    }
+}
+
+extension Instrument {
+    /// Reads what `JSONWriter.instrument` wrote, and catalogue records of the same keys. Strict; `market`, `kind`,
+    /// `tickSize` and `stepSize` are required.
+    public init(json: JSONField) throws(JSONError) {
+        try json.refuseUnknownKeys(except: [
+            "market", "kind", "base", "quote", "tickSize", "stepSize", "minQty", "minNotional", "contractSize",
+            "bandLow", "bandHigh", "makerFee", "takerFee", "status",
+        ])
+        let low: Rate? = try json.optionalMeasure("bandLow")
+        let high: Rate? = try json.optionalMeasure("bandHigh")
+        var rule: PriceBandRule?
+        if let low, let high { rule = PriceBandRule(low: low, high: high) }
+        let tickSize: Price = try json.measure("tickSize")
+        let stepSize: Quantity = try json.measure("stepSize")
+        for (key, isPositive) in [("tickSize", tickSize.isPositive), ("stepSize", stepSize.isPositive)]
+        where !isPositive {
+            throw try json.required(key).error(.badDecimal, expected: "a positive decimal")
+        }
+        self.init(
+            market: try json.required("market", expected: "a market id")
+                .parsed(.badID, expected: "a market id") { MarketID($0) },
+            kind: try json.required("kind", expected: "a kind of market").choice(),
+            tickSize: tickSize,
+            stepSize: stepSize,
+            minQuantity: try json.optionalMeasure("minQty") ?? .zero,
+            minNotional: try json.optionalMeasure("minNotional") ?? .zero,
+            contractSize: try json.optional("contractSize")?.decimal() ?? .one,
+            baseAsset: try json.optional("base")?.string() ?? "",
+            quoteAsset: try json.optional("quote")?.string() ?? "",
+            bandRule: rule,
+            makerFee: try json.optionalMeasure("makerFee") ?? .zero,
+            takerFee: try json.optionalMeasure("takerFee") ?? .zero,
+            status: try json.optional("status")?.choice() ?? .trading,
+        )
+    }
+}
+
+extension JSONWriter {
+    /// An instrument as an object that `Instrument.init(json:)` reads back to the same value.
+    public mutating func instrument(_ instrument: Instrument) {
+        beginObject()
+        member("market", instrument.market.description)
+        member("kind", instrument.kind)
+        member("base", instrument.baseAsset)
+        member("quote", instrument.quoteAsset)
+        member("tickSize", instrument.tickSize)
+        member("stepSize", instrument.stepSize)
+        member("minQty", instrument.minQuantity)
+        member("minNotional", instrument.minNotional)
+        member("contractSize", instrument.contractSize)
+        if let rule = instrument.bandRule {
+            member("bandLow", rule.low)
+            member("bandHigh", rule.high)
+        }
+        member("makerFee", instrument.makerFee)
+        member("takerFee", instrument.takerFee)
+        member("status", instrument.status)
+        endObject()
+    }
+}
