@@ -12,6 +12,8 @@ public struct Moment: Hashable, Sendable {
     /// What the account holds in this market, signed (spot: the free and locked coins); nil: not known, nothing is
     /// clamped to it.
     public let held: ExactDecimal?
+    /// Live exit claims of the account's other orders on the same position (R16.4).
+    public let claimedElsewhere: Quantity
 
     public init(
         now: Timestamp,
@@ -19,12 +21,14 @@ public struct Moment: Hashable, Sendable {
         position: TickPosition = .start,
         band: PriceBand? = nil,
         held: ExactDecimal? = nil,
+        claimedElsewhere: Quantity = .zero,
     ) {
         self.now = now
         self.price = price
         self.position = position
         self.band = band
         self.held = held
+        self.claimedElsewhere = claimedElsewhere
     }
 }
 
@@ -50,6 +54,8 @@ public enum OrderEvent: Hashable, Sendable {
 /// What a trader asks of an existing order (ORDERS.md 5).
 public enum Command: Hashable, Sendable {
     case cancel
+    /// As `cancel`, but an adopted entry stays at the venue (`leaveEntry`).
+    case cancelLeavingEntry
     case cancelEntry
     case closeMarket
     case closeLevel(Int)
@@ -76,6 +82,20 @@ public struct OrderEdit: Hashable, Sendable {
     public var triggerSource: TriggerSource?
     public var exitAt: Timestamp??
     public var backstop: BackstopPlan??
+    /// Other fields of the entry while it works; the mode stays.
+    public var entry: EntryPlan?
+    public var sizeMode: Draft.SizeMode?
+    /// New limit of a level that is TRIGGERED and rests: cancelled, then placed again.
+    public var restingLimit: RestingLimit?
+
+    public struct RestingLimit: Hashable, Sendable {
+        public let level: Int
+        public let price: Price
+        public init(level: Int, price: Price) {
+            self.level = level
+            self.price = price
+        }
+    }
 
     public init() {}
 }

@@ -242,3 +242,10 @@ public struct Draft: Hashable, Sendable {
         self.note = note
     }
 }
+
+extension Draft {
+    /// Legs that count against the bound of the account: levels, one for a full stop, partial stops (R12.4).
+    public var legCount: Int {
+        takeProfits.count + (stopLoss != nil || trailing != nil ? 1 : 0) + partialStops.count
+    }
+}

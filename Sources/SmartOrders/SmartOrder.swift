@@ -16,6 +16,11 @@ public struct Level: Hashable, Sendable {
     public var state: LevelState
     /// F2: the running extreme once the trailing target's price was reached.
     public var trailingExtreme: Price?
+    /// `closeLevel` asked for it: it fires as soon as its resting order is gone, and the break-even that it arms has to
+    /// be protective (R6.4).
+    public var closeRequested: Bool
+    /// Its resting order is being cancelled to be placed again at another limit.
+    public var replaceRequested: Bool
 
     public init(
         number: Int,
@@ -24,7 +29,7 @@ public struct Level: Hashable, Sendable {
         planned: Quantity,
         filled: Quantity = .zero,
         state: LevelState = .pending,
-        trailingExtreme: Price? = nil,
+        trailingExtreme: Price? = nil, closeRequested: Bool = false, replaceRequested: Bool = false
     ) {
         self.number = number
         self.plan = plan
@@ -33,6 +38,8 @@ public struct Level: Hashable, Sendable {
         self.filled = filled
         self.state = state
         self.trailingExtreme = trailingExtreme
+        self.closeRequested = closeRequested
+        self.replaceRequested = replaceRequested
     }
 }
 
@@ -94,6 +101,68 @@ public struct EffectiveStop: Hashable, Sendable {
     }
 }
 
+/// cost / quantity, never divided before it has to be (R5).
+public struct AverageEntry: Hashable, Sendable {
+    public let cost: Money
+    /// Positive.
+    public let quantity: Quantity
+    public init(cost: Money, quantity: Quantity) {
+        self.cost = cost
+        self.quantity = quantity
+    }
+    /// At 12 decimals, half-even.
+    public var rounded: Price {
+        Price(.quotient(cost.value, over: quantity.value, step: ExactDecimal(mantissa: 1, scale: 12), .halfEven))
+    }
+}
+
+/// When something that failed may be tried again (R15.2).
+public struct Retry: Hashable, Sendable {
+    /// Failures in a row; doubles the pause.
+    public var count: Int
+    /// Not before this moment; nil: nothing to wait for.
+    public var at: Timestamp?
+    /// The next tick is as good as the moment: an order that did not fill, not one that was refused.
+    public var onNextTick: Bool
+
+    public init(count: Int = 0, at: Timestamp? = nil, onNextTick: Bool = false) {
+        self.count = count
+        self.at = at
+        self.onNextTick = onNextTick
+    }
+    public static let none = Retry()
+}
+
+/// What an order was told to do with itself, beside what its legs do (4.1 "intent").
+public enum OrderGoal: Hashable, Sendable {
+    case none
+    /// Exit everything at market, then CLOSED with this reason.
+    case closing(CloseReason)
+    /// Cancel everything, then CANCELLED with this reason; what is held stays.
+    case cancelling(CloseReason)
+}
+
+/// What happens when the resting entry is gone from the venue.
+public enum EntryGoal: Hashable, Sendable {
+    case none
+    /// The rest enters at market (`openNow`).
+    case openNow
+    /// The rest is placed again as the plan says now (`edit`).
+    case replace
+    /// The entry ends; with nothing filled the order does, with this reason.
+    case end(CloseReason)
+}
+
+/// An `addFunds` that could not be sent and will be.
+public struct AddWish: Hashable, Sendable {
+    public let quantity: Quantity
+    public let limit: Price?
+    public init(quantity: Quantity, limit: Price?) {
+        self.quantity = quantity
+        self.limit = limit
+    }
+}
+
 /// One smart order at one version.
 public struct SmartOrder: Hashable, Sendable {
     // Identity.
@@ -110,69 +179,113 @@ public struct SmartOrder: Hashable, Sendable {
     public var triggerSource: TriggerSource
 
     // State.
-    public var status: OrderStatus
+    public var status: OrderStatus = .pending
     /// Nil exactly when `status` is terminal.
-    public var phase: OrderPhase?
-    public var health: OrderHealth
+    public var phase: OrderPhase? = .waitingEntry
+    public var health: OrderHealth = .ok
     public var closeReason: CloseReason?
+    public var goal: OrderGoal = .none
 
     // The ledger. `remaining` = received - exited - writtenOff.
     /// Entry-side quantity that was bought (sold, for a short), before base-coin fees.
-    public var entered: Quantity
+    public var entered: Quantity = .zero
+    /// The part of it that the `entry` leg brought; the rest came with `add` or from outside (R16.3).
+    public var entryFilled: Quantity = .zero
     /// What of it can be exited: less base-coin fees, floored to the step.
-    public var received: Quantity
+    public var received: Quantity = .zero
     /// Received quantity below one step.
-    public var dust: Quantity
-    public var exited: Quantity
-    public var writtenOff: Quantity
-    /// What is held cost this much: average entry = heldCost / (remaining + dust share); see R5, R11, R24.
-    public var heldCost: Money
+    public var dust: Quantity = .zero
+    public var exited: Quantity = .zero
+    public var writtenOff: Quantity = .zero
+    /// What `remaining` and `dust` cost.
+    public var heldCost: Money = .zero
+    /// Average entry as of the last entry-side fill; exits leave it unchanged (R24). Nil before the first.
+    public var averageEntry: AverageEntry?
     /// Gross profit so far: exit proceeds less the cost of what left, sign turned for a short.
-    public var realized: Money
+    public var realized: Money = .zero
     /// Fees so far, in quote currency.
-    public var fees: Money
+    public var fees: Money = .zero
+
+    // Entry.
+    /// Conditional entry and activation of a trailing one: whether the price has to rise to it.
+    public var entryRises: Bool = true
+    /// The entry was decided on: sent, or to be sent.
+    public var entryTriggered: Bool = false
+    /// Running extreme of a trailing entry once it is active.
+    public var entryExtreme: Price?
+    public var entryGoal: EntryGoal = .none
+    /// The entry was taken over from elsewhere (6.1); its id is not of our making.
+    public var isAdopted: Bool = false
+    public var addWishes: [AddWish] = []
 
     // Stops.
-    /// Best price of the trigger source since the order became active (or since activation), as of `extremePosition`.
+    /// Best price of the trigger source since the order became active, as of `extremePosition`.
     public var extreme: Price?
-    /// Ticks after this position are not yet in `extreme`.
-    public var extremePosition: TickPosition
+    /// The same since the activation of a trailing stop that has an activation price (F4).
+    public var trailingExtreme: Price?
+    /// Ticks after this position are not yet in the extremes.
+    public var extremePosition: TickPosition = .start
     /// F4: false until the activation price was reached.
-    public var trailingActive: Bool
+    public var trailingActive: Bool = false
     public var breakEvenPrice: Price?
     public var followPrice: Price?
     public var lockPrice: Price?
     /// Steps of `draft.stepLocks` that were reached.
-    public var locksReached: Int
+    public var locksReached: Int = 0
     public var latch: Latch?
-    public var stopState: StopState
+    public var stopState: StopState = .none
     /// F3: the running clock of the stop's timeout.
     public var delayedSince: Timestamp?
+    /// A latched limit stop leaves at market instead (T21).
+    public var stopAtMarket: Bool = false
 
     // Legs.
-    public var levels: [Level]
-    public var partialStops: [PartialStop]
-    /// Entry trigger has fired (conditional and trailing entries).
-    public var entryTriggered: Bool
-    /// Running extreme of a trailing entry once it is active.
-    public var entryExtreme: Price?
+    public var levels: [Level] = []
+    public var partialStops: [PartialStop] = []
 
     // Venue orders that are live, with the attempts made so far per leg. Ended ones live in their own rows.
-    public var venueOrders: [VenueOrder]
+    public var venueOrders: [VenueOrder] = []
     /// Last attempt number that each leg used.
-    public var attempts: [Leg: Int]
-    /// Pause before the next attempt after refusals: due time, and the count that doubles it (R15.2).
-    public var retryAt: Timestamp?
-    public var retryCount: Int
-    /// When trouble began, for NEEDS_ATTENTION (R15.2).
-    public var troubleSince: Timestamp?
+    public var attempts: [Leg: Int] = [:]
+
+    // Trouble.
+    public var exitRetry: Retry = .none
+    public var targetRetry: Retry = .none
+    public var entryRetry: Retry = .none
+    public var cancelRetry: Retry = .none
+    /// Exit attempts of the latched stop, close or partial stop that is under way, and when they began (R15.2).
+    public var exitAttempts: Int = 0
+    public var exitingSince: Timestamp?
+    public var lastAttemptRefused: Bool = false
+    public var venueUnreachable: Bool = false
+    public var needsAttention: Bool = false
+
+    public init(
+        id: OrderID, account: AccountID, instrument: Instrument, version: Int64 = 1, createdAt: Timestamp,
+        updatedAt: Timestamp, draft: Draft, triggerSource: TriggerSource
+    ) {
+        self.id = id
+        self.account = account
+        self.instrument = instrument
+        self.version = version
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+        self.draft = draft
+        self.triggerSource = triggerSource
+    }
 }
 
 extension SmartOrder {
+    public var side: Side { draft.side }
+    public var exitSide: Side { draft.side.opposite }
     public var remaining: Quantity { received - exited - writtenOff }
     /// Sum of live exit claims (R17).
     public var claimed: Quantity {
         venueOrders.reduce(into: .zero) { sum, order in if order.side != draft.side { sum += order.claim } }
     }
     public var free: Quantity { remaining - claimed }
+    /// Legs that count against the bound of the account (R12.4).
+    public var legCount: Int { draft.legCount }
+    /// "2/3": FILLED levels over all levels.
+    public var progress: (filled: Int, total: Int) { (levels.count { $0.state == .filled }, levels.count) }
 }

@@ -11,28 +11,12 @@ extension SmartOrder {
     /// Takes the best price of quiet ticks, up to a position, into the running extremes.
     public mutating func absorb(extreme: Price, upTo position: TickPosition) {}
 
+    /// Counts every pause before a retry as elapsed (scenarios, an operator's "now").
+    public mutating func retryNow() {}
+
     /// The tightest stop candidate (R7); nil without one.
     public var effectiveStop: EffectiveStop? { nil }
 
-    /// Average entry of what is held, as an exact ratio; nil before the first fill.
-    public var averageEntry: AverageEntry? { nil }
-
     /// Whether a job is about something that is still awaited; a job that is not decides nothing (R21.2).
     public func awaits(_ leg: Leg, attempt: Int) -> Bool { false }
-}
-
-/// cost / quantity, never divided before it has to be (R5).
-public struct AverageEntry: Hashable, Sendable {
-    public let cost: Money
-    public let quantity: Quantity
-    public init(cost: Money, quantity: Quantity) {
-        self.cost = cost
-        self.quantity = quantity
-    }
-    /// At 12 decimals, half-even.
-    public var rounded: Price {
-        Price(
-            .quotient(cost.value, over: quantity.value, step: ExactDecimal(mantissa: 1, scale: 12), .halfEven)
-        )
-    }
 }
