@@ -17,18 +17,27 @@ public struct ShardAssignment: Hashable, Sendable {
     public let shard: Int
     /// Number of the assignment; fences cursor and shard writes.
     public let epoch: Int64
-    /// Who held it before; its cursors are where evaluation goes on. Nil: nobody ever.
+    /// Who held it before. Nil: nobody ever.
     public let previous: WorkerID?
-    public init(shard: Int, epoch: Int64, previous: WorkerID?) {
+    /// Names the copy of the last holder's cursors that was made in the transaction that took the shard from it; from
+    /// there evaluation goes on. A copy, because a holder that still lives forgets the shard's crossings when it learns
+    /// of its loss, and its cursors then run past them. Nil: nobody ever held the shard.
+    public let handover: Int64?
+    /// Whether `accept` was called for this epoch.
+    public let isAccepted: Bool
+    public init(shard: Int, epoch: Int64, previous: WorkerID?, handover: Int64? = nil, isAccepted: Bool = false) {
         self.shard = shard
         self.epoch = epoch
         self.previous = previous
+        self.handover = handover
+        self.isAccepted = isAccepted
     }
 }
 
 /// What a heartbeat brings back.
 public struct HeartbeatReply: Hashable, Sendable {
-    /// False: the lease had lapsed or the worker is unknown. All memory of shards is void; shards are assigned anew.
+    /// False: the lease had lapsed or the worker is unknown. All memory of shards is void: `register` again, shards are
+    /// assigned anew.
     public let leaseHeld: Bool
     public let assignments: [ShardAssignment]
     public let incarnation: Int64
@@ -96,6 +105,7 @@ public struct LiveWorker: Hashable, Sendable {
 
 public protocol ClusterStore: Sendable {
     // Workers.
+    /// Begins a lease. Shards that an earlier life of this worker held are free then.
     func register(_ worker: WorkerID) async throws(StoreError)
     /// Renews the lease (2,000 ms) and reads the worker's shards.
     func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply
@@ -114,10 +124,19 @@ public protocol ClusterStore: Sendable {
     func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool
 
     // Cursors and extremes.
-    /// The cursors that a holder left behind.
-    func cursors(of worker: WorkerID) async throws(StoreError) -> [EvaluationCursor]
-    /// Written every 500 ms where it moved; a cursor never goes back except when a shard is accepted.
-    func saveCursors(_ cursors: [EvaluationCursor], of worker: WorkerID) async throws(StoreError)
+    /// The cursors that came with a shard (`ShardAssignment.handover`).
+    func cursors(handover: Int64) async throws(StoreError) -> [EvaluationCursor]
+    /// Takes shards over: in one transaction the worker's cursors are lowered to `cursors` where they are ahead, and the
+    /// shards are marked as accepted. Until then a reassignment hands on the old cursors, not the worker's. False: one of
+    /// the shards has another epoch by now, nothing changed.
+    func accept(
+        _ assignments: [ShardAssignment],
+        cursors: [EvaluationCursor],
+        of worker: WorkerID,
+    ) async throws(StoreError) -> Bool
+    /// Written every 500 ms where it moved; never goes back (that is for `accept`). False: the lease is gone, nothing was
+    /// written.
+    func saveCursors(_ cursors: [EvaluationCursor], of worker: WorkerID) async throws(StoreError) -> Bool
     func appendExtremes(_ buckets: [ExtremeBucket]) async throws(StoreError)
     /// Points after `position`, oldest first, at most `limit` of them.
     func extremes(

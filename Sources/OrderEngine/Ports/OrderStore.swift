@@ -78,6 +78,9 @@ public struct SendRight: Hashable, Sendable {
 
 /// One decision on its way into the store: row, event, intents, fills and jobs of one order.
 public struct Commit: Sendable {
+    /// Random, made once per decision. A commit of unknown outcome is repeated with the same id: whoever finds the id
+    /// stored knows that it was his (RELIABILITY.md 3.1.5).
+    public let id: Int64
     /// The row after the decision. `next.version` - 1 is the version that must be stored now (0: the order is new).
     public let next: SmartOrder
     public let cause: EventCause
@@ -96,6 +99,7 @@ public struct Commit: Sendable {
     public let idempotency: IdempotencyRecord?
 
     public init(
+        id: Int64,
         next: SmartOrder,
         cause: EventCause,
         actor: Actor,
@@ -107,6 +111,7 @@ public struct Commit: Sendable {
         jobs: [Job] = [],
         idempotency: IdempotencyRecord? = nil,
     ) {
+        self.id = id
         self.next = next
         self.cause = cause
         self.actor = actor
@@ -142,6 +147,9 @@ public enum CommitOutcome: Hashable, Sendable {
     case blocked
     /// The idempotency key was used for another order or with another body.
     case keyUsed(order: OrderID, requestHash: String)
+    /// A constraint of the database forbids what was decided (RELIABILITY.md 3.1.1), or the account is unknown: a bug,
+    /// never a race. Nothing is stored; the rest of the batch is unharmed. `constraint` names the guard.
+    case refused(constraint: String)
 }
 
 /// What the evaluator needs of an order that is not terminal.
