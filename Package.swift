@@ -52,6 +52,7 @@ let package = Package(
         .target(name: "JSONText", swiftSettings: pure),
         .target(name: "OrderJSON", dependencies: ["SmartOrders", "JSONText"], swiftSettings: pure),
         .target(name: "PaperMatching", dependencies: ["SmartOrders"], swiftSettings: pure),
+        .target(name: "TickFiles", dependencies: ["SmartOrders", "CZlib"], swiftSettings: common),
         .target(name: "OwnerThread", swiftSettings: common),
         .target(name: "LocalServers", dependencies: ["OwnerThread"], swiftSettings: common),
 
@@ -97,7 +98,7 @@ let package = Package(
         ),
         .target(
             name: "MarketData",
-            dependencies: ["SmartOrders", "OrderEngine", "RedisClient", "OwnerThread", "CZlib"],
+            dependencies: ["SmartOrders", "OrderEngine", "RedisClient", "OwnerThread", "TickFiles"],
             swiftSettings: common,
         ),
         .target(
@@ -113,7 +114,7 @@ let package = Package(
         // Golden scenarios and backtests: the real core on recorded prices, with the paper venue's matching rules.
         .target(
             name: "Replay",
-            dependencies: ["SmartOrders", "TriggerIndex", "PaperMatching", "JSONText", "OrderJSON", "CZlib"],
+            dependencies: ["SmartOrders", "TriggerIndex", "PaperMatching", "JSONText", "OrderJSON", "TickFiles"],
             swiftSettings: common,
         ),
 
@@ -143,9 +144,10 @@ let package = Package(
             name: "OrderJSONTests", dependencies: ["SmartOrders", "JSONText", "OrderJSON", "TestKit"],
             swiftSettings: common,
         ),
+        .testTarget(name: "TickFilesTests", dependencies: ["SmartOrders", "TickFiles"], swiftSettings: common),
         .testTarget(
             name: "ReplayTests",
-            dependencies: ["SmartOrders", "PaperMatching", "Replay", "JSONText", "OrderJSON", "TestKit"],
+            dependencies: ["SmartOrders", "PaperMatching", "Replay", "TickFiles", "JSONText", "OrderJSON", "TestKit"],
             swiftSettings: common,
         ),
         .testTarget(
