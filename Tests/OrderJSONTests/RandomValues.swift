@@ -144,3 +144,129 @@ extension SeededRandom {
         )
     }
 }
+
+extension SeededRandom {
+    mutating func retry() -> Retry {
+        Retry(count: Int.random(in: 0...9, using: &self), at: maybe { $0.time() }, onNextTick: flip())
+    }
+
+    mutating func position() -> TickPosition {
+        flip()
+            ? .start
+            : TickPosition(venueTime: time().microseconds, sequence: .random(in: 0...Int64.max, using: &self))
+    }
+
+    mutating func leg() -> Leg {
+        pick([
+            .entry, .takeProfit(1), .takeProfit(12), .stop, .partialStop(3), .close, .reduce, .add, .backstop,
+            .conditional, .timer, .reconcile,
+        ])
+    }
+
+    mutating func venueOrder() -> VenueOrder {
+        VenueOrder(
+            leg: leg(),
+            attempt: Int.random(in: 1...99, using: &self),
+            side: pick(Side.self),
+            type: pick([.market, .immediateOrCancel, .goodTillCancelled]),
+            quantity: wide(),
+            limit: maybe { $0.measure() },
+            reduceOnly: flip(),
+            state: pick(VenueOrderState.self),
+            filled: flip() ? .zero : wide(),
+            venueOrderID: maybe { $0.text() },
+            createdAt: time(),
+            cancelWanted: flip(),
+        )
+    }
+
+    mutating func level(_ number: Int) -> Level {
+        Level(
+            number: number,
+            plan: takeProfit(),
+            price: wide(),
+            planned: flip() ? .zero : wide(),
+            filled: flip() ? .zero : wide(),
+            state: pick(LevelState.self),
+            trailingExtreme: maybe { $0.measure() },
+            closeRequested: flip(),
+            replaceRequested: flip(),
+        )
+    }
+
+    mutating func partialStopState(_ number: Int) -> PartialStop {
+        PartialStop(
+            number: number,
+            plan: partialStop(),
+            state: pick([.pending, .latched, .done, .cancelled]),
+            planned: flip() ? .zero : wide(),
+            filled: flip() ? .zero : wide(),
+            firedAt: maybe { $0.measure() },
+        )
+    }
+
+    /// Every stored property gets a value that is not its default, about every second time.
+    mutating func order() -> SmartOrder {
+        var order = SmartOrder(
+            id: OrderID(uniqueID()),
+            account: AccountID(uniqueID()),
+            instrument: instrument(),
+            version: .random(in: 1...Int64.max, using: &self),
+            createdAt: time(),
+            updatedAt: time(),
+            draft: draft(),
+            triggerSource: pick(TriggerSource.self),
+        )
+        order.status = pick(OrderStatus.self)
+        order.phase = maybe { $0.pick(OrderPhase.self) }
+        order.health = pick(OrderHealth.self)
+        order.closeReason = maybe { $0.pick(CloseReason.self) }
+        order.goal = pick([.none, .closing(pick(CloseReason.self)), .cancelling(pick(CloseReason.self))])
+        order.entered = flip() ? .zero : wide()
+        order.entryFilled = flip() ? .zero : wide()
+        order.received = flip() ? .zero : wide()
+        order.dust = flip() ? .zero : wide()
+        order.exited = flip() ? .zero : wide()
+        order.writtenOff = flip() ? .zero : wide()
+        order.heldCost = flip() ? .zero : wide()
+        order.averageEntry = maybe { AverageEntry(cost: $0.wide(), quantity: $0.wide()) }
+        order.realized = flip() ? .zero : wide()
+        order.fees = flip() ? .zero : wide()
+        order.entryRises = flip()
+        order.entryTriggered = flip()
+        order.entryExtreme = maybe { $0.measure() }
+        order.entryGoal = pick([.none, .openNow, .replace, .end(pick(CloseReason.self))])
+        order.isAdopted = flip()
+        order.addWishes = list(2) { AddWish(quantity: $0.wide(), limit: $0.maybe { $0.measure() }) }
+        order.extreme = maybe { $0.measure() }
+        order.trailingExtreme = maybe { $0.measure() }
+        order.extremePosition = position()
+        order.trailingActive = flip()
+        order.breakEvenPrice = maybe { $0.measure() }
+        order.followPrice = maybe { $0.measure() }
+        order.lockPrice = maybe { $0.measure() }
+        order.locksReached = Int.random(in: 0...10, using: &self)
+        order.latch = maybe {
+            Latch(kind: $0.pick(StopKind.self), price: $0.measure(), position: $0.position(), time: $0.time())
+        }
+        order.stopState = pick(StopState.self)
+        order.delayedSince = maybe { $0.time() }
+        order.stopAtMarket = flip()
+        order.levels = (1...3).map { level($0) }
+        order.partialStops = (0..<Int.random(in: 0...2, using: &self)).map { partialStopState($0 + 1) }
+        order.venueOrders = list(3) { $0.venueOrder() }
+        for _ in 0..<Int.random(in: 0...4, using: &self) {
+            order.attempts[leg()] = Int.random(in: 1...50, using: &self)
+        }
+        order.exitRetry = flip() ? .none : retry()
+        order.targetRetry = flip() ? .none : retry()
+        order.entryRetry = flip() ? .none : retry()
+        order.cancelRetry = flip() ? .none : retry()
+        order.exitAttempts = Int.random(in: 0...9, using: &self)
+        order.exitingSince = maybe { $0.time() }
+        order.lastAttemptRefused = flip()
+        order.venueUnreachable = flip()
+        order.needsAttention = flip()
+        return order
+    }
+}
