@@ -138,35 +138,23 @@ struct CallbackHeaps: Sendable {
         }
     }
 
-    private mutating func detachChildren(_ slot: UInt32) -> (left: UInt32, right: UInt32) {
+    /// Makes the children of a node heaps of their own. The node itself is not changed.
+    mutating func detachChildren(_ slot: UInt32) -> (left: UInt32, right: UInt32) {
         let (left, right) = (nodes[Int(slot)].left, nodes[Int(slot)].right)
         if left != Self.none { nodes[Int(left)].parent = Self.none }
         if right != Self.none { nodes[Int(right)].parent = Self.none }
         return (left, right)
     }
 
-    /// Makes one heap of single nodes that are sorted by callback, as a complete binary tree. O(n).
+    /// Makes one heap of single nodes that are sorted by callback: a chain of left children, which pops without melding.
+    /// O(n).
     mutating func build(sorted slots: ArraySlice<SortedLevels.Entry>) -> UInt32 {
-        let first = slots.startIndex
-        let count = slots.count
-        guard count > 0 else { return Self.none }
-        for offset in stride(from: count - 1, through: 0, by: -1) {
-            let slot = slots[first + offset].number
-            let (leftAt, rightAt) = (2 * offset + 1, 2 * offset + 2)
-            var rank: UInt8 = 1
-            if leftAt < count {
-                let left = slots[first + leftAt].number
-                nodes[Int(slot)].left = left
-                nodes[Int(left)].parent = slot
-            }
-            if rightAt < count {
-                let right = slots[first + rightAt].number
-                nodes[Int(slot)].right = right
-                nodes[Int(right)].parent = slot
-                rank = ranks[Int(right)] + 1
-            }
-            ranks[Int(slot)] = rank
+        var next = Self.none
+        for entry in slots.reversed() {
+            nodes[Int(entry.number)].left = next
+            if next != Self.none { nodes[Int(next)].parent = entry.number }
+            next = entry.number
         }
-        return slots[first].number
+        return next
     }
 }

@@ -216,6 +216,11 @@ public struct MarketIndex: Sendable {
             + amountBelowHigh.footprint + amountAboveLow.footprint
     }
 
+    /// Groups of trailing watches: each holds those that share an extreme.
+    public var groupCount: Int {
+        rateBelowHigh.groupCount + rateAboveLow.groupCount + amountBelowHigh.groupCount + amountAboveLow.groupCount
+    }
+
     // MARK: Checks
 
     private static func kind(of watch: WatchRule) -> WatchClass {

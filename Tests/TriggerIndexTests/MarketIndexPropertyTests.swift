@@ -30,7 +30,7 @@ struct RandomLife: Sendable, CustomTestStringConvertible {
     func randomRule(near price: Int64, _ random: inout SeededRandom) -> WatchRule {
         let spread = max(step * 8, 4)
         let level = clamped(price + .random(in: -spread...spread, using: &random))
-        let callback: Callback =
+        let callback: CallbackUnits =
             Bool.random(using: &random)
             ? .rate(
                 millionths: [0, 1, 1_000, 20_000, 50_000, .random(in: 0...200_000, using: &random)].randomElement(

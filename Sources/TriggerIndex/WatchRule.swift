@@ -3,8 +3,8 @@
 // Prices are whole units of 10^-d of their market (`Instrument.priceDecimals`). Comparisons are inclusive (ORDERS.md
 // R2), trailing thresholds are exact and rounded towards the market (R5).
 
-/// How far a trailing threshold stays behind its extreme.
-public enum Callback: Hashable, Sendable {
+/// How far a trailing threshold stays behind its extreme: `Callback` in the units of the hot path.
+public enum CallbackUnits: Hashable, Sendable {
     /// A share of the extreme in millionths, 0...1_000_000: 20_000 is 2%.
     case rate(millionths: UInt32)
     /// A distance in price units, 0 or more.
@@ -18,9 +18,9 @@ public enum WatchRule: Hashable, Sendable {
     /// Fires when price >= threshold: the target of a long, the stop of a short.
     case rising(threshold: Int64)
     /// Follows the highest price since `extreme` and fires when the price falls to the threshold: a long's trailing stop.
-    case followsHigh(Callback, extreme: Int64)
+    case followsHigh(CallbackUnits, extreme: Int64)
     /// Follows the lowest price since `extreme` and fires when the price rises to the threshold: a short's.
-    case followsLow(Callback, extreme: Int64)
+    case followsLow(CallbackUnits, extreme: Int64)
 }
 
 /// One armed watch. A handle whose watch has fired or was disarmed is stale and stays so; it means nothing to another
@@ -85,7 +85,7 @@ public struct TrailingRule: Hashable, Sendable {
     }
 
     /// The threshold below a high: extreme less callback, up to the tick. May be 0 or less, which no price reaches.
-    public func threshold(below extreme: Int64, _ callback: Callback) -> Int64 {
+    public func threshold(below extreme: Int64, _ callback: CallbackUnits) -> Int64 {
         switch callback {
         case .rate(let millionths): mirroredThreshold(extreme, rate: Int64(millionths))
         case .amount(let amount): mirroredThreshold(extreme, amount: amount)
@@ -93,7 +93,7 @@ public struct TrailingRule: Hashable, Sendable {
     }
 
     /// The threshold above a low: extreme plus callback, down to the tick. `Int64.max` when it is beyond all prices.
-    public func threshold(above extreme: Int64, _ callback: Callback) -> Int64 {
+    public func threshold(above extreme: Int64, _ callback: CallbackUnits) -> Int64 {
         switch callback {
         case .rate(let millionths): -mirroredThreshold(-extreme, rate: Int64(millionths))
         case .amount(let amount): -mirroredThreshold(-extreme, amount: amount)
