@@ -46,7 +46,7 @@ let package = Package(
         // The pure core.
         .target(name: "SmartOrders", swiftSettings: pure),
         .target(name: "TriggerIndex", dependencies: ["SmartOrders"], swiftSettings: pure),
-        .target(name: "OrderEngine", dependencies: ["SmartOrders", "TriggerIndex"], swiftSettings: pure),
+        .target(name: "OrderEngine", dependencies: ["SmartOrders", "TriggerIndex", "OwnerThread"], swiftSettings: pure),
 
         // Small leaves that several modules need.
         .target(name: "JSONText", swiftSettings: pure),
@@ -154,7 +154,7 @@ let package = Package(
             name: "TriggerIndexTests", dependencies: ["SmartOrders", "TriggerIndex", "TestKit"], swiftSettings: common,
         ),
         .testTarget(
-            name: "OrderEngineTests", dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "TestKit"],
+            name: "OrderEngineTests", dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "OwnerThread", "TestKit"],
             swiftSettings: common,
         ),
         .testTarget(

@@ -1,0 +1,66 @@
+// Commits of many orders share a transaction: whatever arrives while one commit is under way becomes the next batch.
+//
+// Limits: 128 decisions a batch. Cost: no timer, no added latency when idle. A commit of unknown outcome is concluded
+// from a write: the same commit is run again (RELIABILITY.md 3.1.5).
+
+/// Groups the commits of concurrent tasks.
+public actor CommitBatcher {
+    private let store: any OrderStore
+    private let clock: any EngineClock
+    private var waiting: [(commit: Commit, done: CheckedContinuation<Result<CommitOutcome, StoreError>, Never>)] = []
+    private var running = 0
+    /// Batches under way at once: one fills while another is being made durable.
+    private static let maximumRunning = 2
+    private static let maximumBatch = 128
+    private static let maximumRepeats = 5
+
+    public init(store: any OrderStore, clock: any EngineClock) {
+        self.store = store
+        self.clock = clock
+    }
+
+    /// Commits one decision; returns when it is durable, lost or refused.
+    public func commit(_ commit: Commit) async throws(StoreError) -> CommitOutcome {
+        let result = await withCheckedContinuation { done in
+            waiting.append((commit, done))
+            if running < Self.maximumRunning {
+                running += 1
+                // The batch must outlive the caller that happened to start it.
+                Task { await self.run() }  // tidy-ok: ends when nothing waits; owned by the batcher
+            }
+        }
+        return try result.get()
+    }
+
+    private func run() async {
+        while !waiting.isEmpty {
+            let batch = Array(waiting.prefix(Self.maximumBatch))
+            waiting.removeFirst(batch.count)
+            let result = await store(batch.map(\.commit))
+            switch result {
+            case .success(let outcomes):
+                for (entry, outcome) in zip(batch, outcomes) { entry.done.resume(returning: .success(outcome)) }
+            case .failure(let error):
+                for entry in batch { entry.done.resume(returning: .failure(error)) }
+            }
+        }
+        running -= 1
+    }
+
+    private func store(_ commits: [Commit]) async -> Result<[CommitOutcome], StoreError> {
+        var repeats = 0
+        while true {
+            do throws(StoreError) {
+                let outcomes = try await store.commit(commits)
+                precondition(outcomes.count == commits.count, "one outcome per commit")
+                return .success(outcomes)
+            } catch {
+                guard error.code == .outcomeUnknown, repeats < Self.maximumRepeats else { return .failure(error) }
+                repeats += 1
+                do { try await clock.sleep(milliseconds: 50 << Int64(repeats)) } catch {
+                    return .failure(StoreError(.outcomeUnknown, "stopped"))
+                }
+            }
+        }
+    }
+}

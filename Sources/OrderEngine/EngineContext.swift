@@ -1,0 +1,72 @@
+// What every duty of the engine works with: the ports, the clock, chance, and somebody to tell.
+internal import SmartOrders
+
+/// Hears what the engine does; logs and metrics are made of it. Must not block.
+public protocol EngineObserver: Sendable {
+    /// For a person at night: a fixed message, data beside it, no secrets.
+    func note(_ level: EngineNoteLevel, _ message: StaticString, _ metadata: [(String, String)])
+    /// Adds to a counter of the metrics catalogue.
+    func count(_ name: StaticString, _ amount: Int)
+    /// Adds one duration to a histogram of the catalogue.
+    func measure(_ name: StaticString, milliseconds: Double)
+}
+
+public enum EngineNoteLevel: String, Sendable { case debug, info, warning, error }
+
+/// The ports and habits that the duties of one process share.
+public struct EngineContext: Sendable {
+    public let orders: any OrderStore
+    public let accounts: any AccountStore
+    public let cluster: any ClusterStore
+    public let queue: any JobQueue
+    public let ticks: any TickLog
+    public let venues: any VenueDirectory
+    public let clock: any EngineClock
+    public let observer: any EngineObserver
+    public let identity: VenueIdentity
+    /// Uniform 64 bits; injected, so that a seed replays everything.
+    public let random: @Sendable () -> UInt64
+    public let worker: WorkerID
+    /// Report how far evaluation is after every batch of ticks: for a stepped replay, which waits for it.
+    public let reportsEveryBatch: Bool
+
+    public init(
+        orders: any OrderStore,
+        accounts: any AccountStore,
+        cluster: any ClusterStore,
+        queue: any JobQueue,
+        ticks: any TickLog,
+        venues: any VenueDirectory,
+        clock: any EngineClock,
+        observer: any EngineObserver,
+        identity: VenueIdentity,
+        random: @escaping @Sendable () -> UInt64,
+        worker: WorkerID,
+        reportsEveryBatch: Bool = false,
+    ) {
+        self.orders = orders
+        self.accounts = accounts
+        self.cluster = cluster
+        self.queue = queue
+        self.ticks = ticks
+        self.venues = venues
+        self.clock = clock
+        self.observer = observer
+        self.identity = identity
+        self.random = random
+        self.worker = worker
+        self.reportsEveryBatch = reportsEveryBatch
+    }
+
+    var actor: Actor { Actor(kind: .worker, id: worker.text) }
+
+    /// Tells the evaluators that rows changed. Losing it costs time only: they poll the change log too.
+    func tell(_ changed: [OrderID]) async {
+        guard !changed.isEmpty else { return }
+        do {
+            try await ticks.notifyChanged(changed)
+        } catch {
+            observer.count("engine_notify_failed_total", 1)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+// The part of a worker that watches the shards it holds: ticks in, trigger events out (DESIGN.md 3, RELIABILITY.md 4.3).
+//
+// One task owns all indexes; readers and timers only put messages into its inbox. Invariants: the saved cursor of a
+// series never passes a crossing whose order has not moved on in PostgreSQL; an order is armed at the position of its
+// row, so ticks between the row and the index are walked first. Limits: 512 series a worker. Cost per tick: one
+// `MarketIndex.advance`; no allocation on a quiet tick.
+internal import OwnerThread
+internal import SmartOrders
+internal import TriggerIndex
+
+/// Evaluates the armed orders of the shards that this worker holds.
+public final class Evaluator: Sendable {
+    private let context: EngineContext
+    private let history: PriceHistory
+    private let inbox: Inbox<EvaluatorMessage>
+    /// What to read next of each series. The reader moves it on; the evaluating task adds, removes and resets.
+    private let plan = ReadPlan()
+
+    public init(context: EngineContext, history: PriceHistory) {
+        self.context = context
+        self.history = history
+        inbox = Inbox(capacity: 32)
+    }
+
+    /// Shards to hold from now on; the first call after a lost lease names all of them as new.
+    public func hold(_ assignments: [ShardAssignment]) async {
+        await inbox.send(.shards(assignments))
+    }
+
+    /// The lease was lost: forget everything.
+    public func drop() async {
+        await inbox.send(.drop)
+    }
+
+    /// Runs until its task is cancelled.
+    public func run() async throws {
+        try await withThrowingTaskGroup { group in
+            group.addTask { try await self.readTicks() }
+            group.addTask { try await self.readNotices() }
+            group.addTask { try await self.pollChanges() }
+            group.addTask { try await self.beat() }
+            group.addTask {
+                var state = EvaluatorState(context: self.context, history: self.history, plan: self.plan)
+                while let message = await self.inbox.receive() { await state.handle(message) }
+            }
+            defer { inbox.finish() }
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private func readTicks() async throws {
+        while !Task.isCancelled {
+            let wanted = plan.positions
+            guard !wanted.isEmpty else {
+                try await context.clock.sleep(milliseconds: 20)
+                continue
+            }
+            do throws(TickLogError) {
+                let batches = try await context.ticks.read(wanted, limit: 2_000, waitMs: 100)
+                guard !batches.isEmpty else { continue }
+                plan.advance(batches, from: wanted)
+                await inbox.send(.ticks(batches, from: wanted))
+            } catch {
+                context.observer.count("ticklog_errors_total", 1)
+                try await context.clock.sleep(milliseconds: 250)
+                await inbox.send(.streamDown)
+            }
+        }
+    }
+
+    private func readNotices() async throws {
+        while !Task.isCancelled {
+            do throws(TickLogError) {
+                let changed = try await context.ticks.changedOrders(waitMs: 500)
+                if !changed.isEmpty { await inbox.send(.changed(changed)) }
+            } catch {
+                try await context.clock.sleep(milliseconds: 250)
+            }
+        }
+    }
+
+    private func pollChanges() async throws {
+        while !Task.isCancelled {
+            try await context.clock.sleep(milliseconds: 500)
+            await inbox.send(.poll)
+        }
+    }
+
+    private func beat() async throws {
+        while !Task.isCancelled {
+            try await context.clock.sleep(milliseconds: 50)
+            await inbox.send(.beat)
+        }
+    }
+}
+
+enum EvaluatorMessage: Sendable {
+    case shards([ShardAssignment])
+    case drop
+    case ticks([PriceSeries: TickBatch], from: [PriceSeries: TickPosition])
+    /// The stream cannot be read: go on from the persisted extremes.
+    case streamDown
+    case changed([OrderID])
+    case poll
+    case beat
+}
+
+/// Where to go on reading each series.
+final class ReadPlan: Sendable {
+    private let state = Locked<[PriceSeries: TickPosition]>([:])
+
+    var positions: [PriceSeries: TickPosition] { state.withLock { $0 } }
+
+    func set(_ series: PriceSeries, to position: TickPosition?) {
+        state.withLock { $0[series] = position }
+    }
+
+    /// Moves on behind what was read, unless the series was reset meanwhile.
+    func advance(_ batches: [PriceSeries: TickBatch], from wanted: [PriceSeries: TickPosition]) {
+        state.withLock { state in
+            for (series, batch) in batches where state[series] != nil && state[series] == wanted[series] {
+                if let last = batch.ticks.last { state[series] = last.position }
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+// Several decisions on one order that become one version: decide, and decide on what came of it, before one commit.
+public import SmartOrders
+
+/// An order on its way from a stored version to the next one.
+public struct Transition: Sendable {
+    /// As stored; nil: the order is new.
+    public let stored: SmartOrder?
+    public private(set) var order: SmartOrder
+    public private(set) var facts: [Fact] = []
+    public private(set) var effects: [Effect] = []
+    public private(set) var fills: [(key: VenueOrderKey, fill: Fill)] = []
+    /// Whether there is something to commit.
+    public private(set) var isChanged = false
+
+    public init(_ stored: SmartOrder) {
+        self.stored = stored
+        order = stored
+    }
+
+    /// A new order: nothing is stored yet.
+    public init(created decision: Decision) {
+        stored = nil
+        order = decision.next
+        accept(decision)
+    }
+
+    /// Lets the order take quiet ticks into its extremes. No version by itself.
+    public mutating func absorb(_ context: TickContext, decimals: Int) {
+        for quiet in [context.low, context.high] {
+            guard let quiet else { continue }
+            order.absorb(extreme: Price(units: quiet, decimals: decimals), upTo: context.before)
+        }
+    }
+
+    /// Decides. False: the event changes nothing.
+    @discardableResult
+    public mutating func apply(_ event: OrderEvent, at moment: Moment) throws(Refusal) -> Bool {
+        guard let decision = try order.decide(event, at: moment) else { return false }
+        accept(decision)
+        return true
+    }
+
+    /// News of a venue order: facts are never refused, and a fact learnt twice changes nothing.
+    public mutating func learn(_ key: VenueOrderKey, _ news: [VenueNews], at moment: Moment) {
+        for item in news {
+            do throws(Refusal) {
+                if try apply(.venue(key, item), at: moment), case .fill(let fill) = item {
+                    fills.append((key, fill))
+                }
+            } catch {
+                preconditionFailure("a fact was refused: \(error.code.rawValue)")
+            }
+        }
+    }
+
+    private mutating func accept(_ decision: Decision) {
+        order = decision.next
+        // Versions count commits, not decisions.
+        order.version = (stored?.version ?? 0) + 1
+        facts += decision.facts
+        effects += decision.effects
+        isChanged = true
+    }
+
+    /// The effects so far, to be done after the commit.
+    public mutating func takeEffects() -> [Effect] {
+        defer { effects = [] }
+        return effects
+    }
+
+    /// Marks venue orders that wait as sent with the commit that follows; returns their keys.
+    public mutating func submit(_ wanted: (VenueOrder) -> Bool) -> [VenueOrder] {
+        var sent: [VenueOrder] = []
+        for index in order.venueOrders.indices
+        where order.venueOrders[index].state == .intent && wanted(order.venueOrders[index]) {
+            order.venueOrders[index].state = .submitted
+            sent.append(order.venueOrders[index])
+            facts.append(.venueOrder(order.venueOrders[index].key, .submitted))
+        }
+        if !sent.isEmpty {
+            order.version = (stored?.version ?? 0) + 1
+            isChanged = true
+        }
+        return sent
+    }
+
+    /// Every venue order that this transition made, changed or ended, as it is now.
+    private var venueOrders: [VenueOrder] {
+        let before = stored?.venueOrders ?? []
+        var changed = order.venueOrders.filter { now in before.first { $0.key == now.key } != now }
+        for old in before where !order.venueOrders.contains(where: { $0.key == old.key }) { changed.append(ended(old)) }
+        return changed
+    }
+
+    /// An ended order left the row; its last state and quantity are in the facts.
+    private func ended(_ old: VenueOrder) -> VenueOrder {
+        var order = old
+        for fact in facts {
+            if case .venueOrder(old.key, let state) = fact { order.state = state }
+            if case .fill(old.key, let fill) = fact { order.filled += fill.quantity }
+        }
+        return order
+    }
+
+    /// The commit of everything so far.
+    public func commit(
+        cause: EventCause,
+        actor: Actor,
+        tick: Tick? = nil,
+        sendRights: [SendRight] = [],
+        jobs: [Job] = [],
+        idempotency: IdempotencyRecord? = nil,
+    ) -> Commit {
+        Commit(
+            next: order,
+            cause: cause,
+            actor: actor,
+            tick: tick,
+            facts: facts,
+            venueOrders: venueOrders,
+            sendRights: sendRights,
+            fills: fills,
+            jobs: jobs,
+            idempotency: idempotency,
+        )
+    }
+}
+
+extension Price {
+    /// A price from the hot path: `units` of 10^-`decimals`.
+    public init(units: Int64, decimals: Int) {
+        self.init(ExactDecimal(mantissa: Int128(units), scale: decimals))
+    }
+}

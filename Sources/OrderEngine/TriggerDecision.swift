@@ -1,0 +1,68 @@
+// A crossing, decided on a row: the same for the handler of its job and for the evaluator that asks whether it is moot.
+internal import SmartOrders
+
+enum TriggerDecision {
+    enum Result {
+        /// The crossing is no longer awaited, or was decided on already.
+        case stale
+        /// The tick cannot be found now.
+        case unavailable
+        /// The transition as decided, perhaps unchanged, with the tick.
+        case decided(Transition, Tick)
+    }
+
+    /// Decides what the crossing `job` means for `row`.
+    static func make(_ job: Job, on row: SmartOrder, history: PriceHistory) async throws -> Result {
+        guard row.awaits(job.id.leg, attempt: job.id.attempt), let position = job.position,
+            job.source == row.triggerSource,
+            position > row.extremePosition
+        else { return .stale }
+        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
+        guard try await history.load(series, after: row.extremePosition, through: position),
+            let found = history.context(series, after: row.extremePosition, at: position)
+        else { return .unavailable }
+        let decimals = row.instrument.priceDecimals
+        let tick = Tick(
+            market: series.market,
+            source: series.source,
+            price: Price(units: found.price, decimals: decimals),
+            position: found.position,
+        )
+        var transition = Transition(row)
+        transition.absorb(found, decimals: decimals)
+        _ = try transition.apply(
+            .tick,
+            at: Moment(
+                now: Timestamp(microseconds: found.position.venueTime),
+                price: tick.price,
+                position: found.position,
+            ),
+        )
+        return .decided(transition, tick)
+    }
+
+    /// Whether a rule answers the crossing with nothing on the row as it is.
+    static func isMoot(_ job: Job, on row: SmartOrder, history: PriceHistory) async throws -> Bool {
+        switch try await make(job, on: row, history: history) {
+        case .stale: true
+        case .unavailable: false
+        case .decided(let transition, _): !transition.isChanged
+        }
+    }
+}
+
+extension Job {
+    /// The same work under an id that the queue has not seen.
+    func again(_ number: Int) -> Job {
+        Job(
+            id: JobID(order: id.order, leg: id.leg, attempt: id.attempt, check: number),
+            name: name,
+            jobClass: jobClass,
+            version: version,
+            account: account,
+            market: market,
+            source: source,
+            position: position,
+        )
+    }
+}

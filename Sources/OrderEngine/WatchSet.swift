@@ -1,0 +1,77 @@
+// The watches of one order on the integer grid of its market: what the index is armed with, and the same rule walked
+// tick by tick for one order (after a change, after a take-over, before a command).
+internal import SmartOrders
+public import TriggerIndex
+
+extension Watch {
+    /// The rule for the index. Prices off the grid of `decimals` cannot occur: plans are on the tick size.
+    func rule(decimals: Int) -> WatchRule? {
+        func units(_ price: Price) -> Int64? { price.value.units(decimals: decimals) }
+        func callback(_ callback: SmartOrders.Callback) -> TriggerIndex.Callback? {
+            switch callback {
+            case .rate(let rate):
+                rate.value.units(decimals: 6).flatMap(UInt32.init(exactly:)).map { .rate(millionths: $0) }
+            case .amount(let amount): units(amount).map(TriggerIndex.Callback.amount)
+            }
+        }
+        switch condition {
+        case .atOrAbove(let threshold): return units(threshold).map(WatchRule.rising(threshold:))
+        case .atOrBelow(let threshold): return units(threshold).map(WatchRule.falling(threshold:))
+        case .trailsHigh(let distance, let extreme):
+            guard let distance = callback(distance), let extreme = units(extreme) else { return nil }
+            return .followsHigh(distance, extreme: extreme)
+        case .trailsLow(let distance, let extreme):
+            guard let distance = callback(distance), let extreme = units(extreme) else { return nil }
+            return .followsLow(distance, extreme: extreme)
+        }
+    }
+}
+
+/// One order's watches, walked over prices by themselves.
+public struct WatchSet: Sendable {
+    public private(set) var rules: [WatchRule]
+    private let grid: TrailingRule
+
+    public init(rules: [WatchRule], tickUnits: Int64) {
+        self.rules = rules
+        grid = TrailingRule(tickUnits: tickUnits)
+    }
+
+    /// The first watch that `price` crosses. The thresholds are tested before the extremes move (ORDERS.md R3.3).
+    public mutating func cross(_ price: Int64) -> Int? {
+        for (index, rule) in rules.enumerated() where isCrossed(rule, by: price) { return index }
+        for index in rules.indices { rules[index] = moved(rules[index], by: price) }
+        return nil
+    }
+
+    private func isCrossed(_ rule: WatchRule, by price: Int64) -> Bool {
+        switch rule {
+        case .rising(let threshold): price >= threshold
+        case .falling(let threshold): price <= threshold
+        case .followsHigh(let callback, let extreme): price <= grid.threshold(below: extreme, callback)
+        case .followsLow(let callback, let extreme): price >= grid.threshold(above: extreme, callback)
+        }
+    }
+
+    private func moved(_ rule: WatchRule, by price: Int64) -> WatchRule {
+        switch rule {
+        case .rising, .falling: rule
+        case .followsHigh(let callback, let extreme): .followsHigh(callback, extreme: max(extreme, price))
+        case .followsLow(let callback, let extreme): .followsLow(callback, extreme: min(extreme, price))
+        }
+    }
+}
+
+/// How much a crossing matters when several watches of one order are crossed by one tick: the first names the job.
+extension Leg {
+    var urgency: Int {
+        switch self {
+        case .stop: 0
+        case .partialStop(let number): number
+        case .backstop, .close, .reduce: 100
+        case .takeProfit(let level): 1_000 + level
+        case .entry, .add, .conditional: 10_000
+        case .timer, .reconcile: 20_000
+        }
+    }
+}
