@@ -116,8 +116,11 @@ struct EvaluatorState {
         guard !new.isEmpty else { return }
         // Where the last holders stood.
         var starts: [PriceSeries: TickPosition] = [:]
-        for cursor in try await context.cluster.cursors(handovers: Set(new.compactMap(\.handover)).sorted()) {
-            starts[PriceSeries(market: cursor.market, source: cursor.source)] = cursor.position
+        for handover in Set(new.compactMap(\.handover)).sorted() {
+            for cursor in try await context.cluster.cursors(handover: handover) {
+                let name = PriceSeries(market: cursor.market, source: cursor.source)
+                starts[name] = min(starts[name] ?? cursor.position, cursor.position)
+            }
         }
         // Changes from before the load are in the load.
         if changeCursor == nil { changeCursor = try await context.orders.changes(shards: [], since: nil).next }
@@ -127,9 +130,12 @@ struct EvaluatorState {
         for assignment in new { shards[assignment.shard] = assignment }
         let loaded = pages.take()
         try await takeOver(loaded, starts: starts)
-        // The order matters: only cursors that include these orders may stand for their shards.
-        try await saveCursors(all: true)
-        try await context.cluster.accept(new, by: context.worker)
+        // Only now may this worker's own cursors stand for these shards.
+        guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else {
+            // Given to somebody else meanwhile: the next heartbeat says so.
+            context.observer.count("shards_lost_while_loading_total", new.count)
+            return
+        }
         if !loaded.isEmpty {
             let ms = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
             context.observer.note(
@@ -491,21 +497,25 @@ struct EvaluatorState {
         if isStreamDown { try await goOnFromExtremes() }
         if now - lastCursorSave >= 500_000_000 {
             lastCursorSave = now
-            try await saveCursors(all: false)
+            try await saveCursors()
             await reportProgress()
         }
     }
 
-    private mutating func saveCursors(all: Bool) async throws {
-        var moved: [EvaluationCursor] = []
-        for name in series.keys.sorted() {
-            let safe = safePosition(name)
-            guard let one = series[name], all || safe != one.saved else { continue }
-            series[name]?.saved = safe
-            moved.append(EvaluationCursor(market: name.market, source: name.source, position: safe))
+    private mutating func saveCursors() async throws {
+        let moved = safeCursors().filter { cursor in
+            series[PriceSeries(market: cursor.market, source: cursor.source)]?.saved != cursor.position
         }
-        guard !moved.isEmpty else { return }
-        try await context.cluster.saveCursors(moved, of: context.worker)
+        guard !moved.isEmpty, try await context.cluster.saveCursors(moved, of: context.worker) else { return }
+        for cursor in moved {
+            series[PriceSeries(market: cursor.market, source: cursor.source)]?.saved = cursor.position
+        }
+    }
+
+    private func safeCursors() -> [EvaluationCursor] {
+        series.keys.sorted().map { name in
+            EvaluationCursor(market: name.market, source: name.source, position: safePosition(name))
+        }
     }
 
     /// The position that a new holder may start from: before the oldest open crossing.

@@ -209,12 +209,25 @@ public struct OrderWorker: Sendable {
                 )
             }
             let outcome = try await committer.commit(
-                transition.commit(cause: cause, actor: context.actor, tick: tick, sendRights: rights)
+                transition.commit(
+                    id: Int64(bitPattern: context.random()),
+                    cause: cause,
+                    actor: context.actor,
+                    tick: tick,
+                    sendRights: rights,
+                )
             )
             switch outcome {
             case .committed: break
             case .lost: return .conflict
             case .blocked: return .later(delayMs: 1_000, reason: "HALTED: no order is sent now")
+            case .refused(let constraint):
+                context.observer.note(
+                    .error,
+                    "Database refused a decision",
+                    [("order_id", "\(transition.order.id)"), ("constraint", constraint)],
+                )
+                return .later(delayMs: 5_000, reason: "REFUSED_BY_DATABASE: \(constraint)")
             case .keyUsed: preconditionFailure("workers use no idempotency keys")
             }
             await context.tell([transition.order.id])

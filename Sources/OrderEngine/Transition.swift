@@ -32,6 +32,11 @@ public struct Transition: Sendable {
         }
     }
 
+    /// The same for one quiet tick.
+    public mutating func absorb(_ point: ExtremeBucket.Point, decimals: Int) {
+        order.absorb(extreme: Price(units: point.price, decimals: decimals), upTo: point.position)
+    }
+
     /// Decides. False: the event changes nothing.
     @discardableResult
     public mutating func apply(_ event: OrderEvent, at moment: Moment) throws(Refusal) -> Bool {
@@ -103,7 +108,9 @@ public struct Transition: Sendable {
     }
 
     /// The commit of everything so far.
+    /// - Parameter id: random; names this decision in the store.
     public func commit(
+        id: Int64,
         cause: EventCause,
         actor: Actor,
         tick: Tick? = nil,
@@ -112,6 +119,7 @@ public struct Transition: Sendable {
         idempotency: IdempotencyRecord? = nil,
     ) -> Commit {
         Commit(
+            id: id,
             next: order,
             cause: cause,
             actor: actor,

@@ -325,6 +325,8 @@ public protocol OrderStore: Sendable {
     func dueWork(limit: Int) async throws(StoreError) -> [Job]
     /// Outbox rows that were not offered yet, or were offered more than a second ago and are not done.
     func unofferedJobs(limit: Int) async throws(StoreError) -> [Job]
+    /// Outbox rows for a worker that has no queue: like `unofferedJobs`, stops first, each leased to one caller for 5 s.
+    func takeUnoffered(limit: Int) async throws(StoreError) -> [Job]
     func markOffered(_ ids: [JobID]) async throws(StoreError)
     func closeJobs(_ ids: [JobID]) async throws(StoreError)
     /// Stores jobs that could not be offered to the queue (Redis-off mode).

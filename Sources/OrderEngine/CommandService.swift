@@ -1,0 +1,244 @@
+// What a trader asks: validate, decide, commit, tell. The venue's work follows as jobs of a worker: the process that
+// takes commands holds no venue keys.
+public import SmartOrders
+
+/// Why a command was not carried out.
+public enum CommandError: Error, Sendable {
+    /// A rule refuses it; nothing changed. All failing checks, the first one names the answer.
+    case refused([Refusal])
+    /// The version that the caller saw is not the present one.
+    case versionMismatch(present: SmartOrder)
+    /// The idempotency key belongs to another request.
+    case keyReused
+    /// No price is known that a check needs.
+    case priceUnavailable
+    case unavailable(String)
+}
+
+/// Commands on smart orders.
+public struct CommandService: Sendable {
+    private let context: EngineContext
+    private let history: PriceHistory
+
+    public init(context: EngineContext, history: PriceHistory) {
+        self.context = context
+        self.history = history
+    }
+
+    /// Creates an order. The same idempotency key and body gives the same order again.
+    public func create(
+        _ draft: Draft,
+        market: MarketID,
+        account: AccountID,
+        actor: Actor,
+        idempotency: IdempotencyRecord?,
+    ) async throws(CommandError) -> SmartOrder {
+        do {
+            if let idempotency, let known = try await replay(idempotency) { return known }
+            guard let owner = try await context.accounts.account(account) else {
+                throw CommandError.refused([Refusal(.notFound, field: "accountId", "There is no such account.")])
+            }
+            guard let instrument = try await context.accounts.instrument(market) else {
+                throw CommandError.refused([
+                    Refusal(.instrumentUnknown, field: "market", "\(market) is not in the catalogue.")
+                ])
+            }
+            guard owner.venue == market.venue, owner.product == market.product else {
+                throw CommandError.refused([
+                    Refusal(
+                        .instrumentUnknown,
+                        field: "market",
+                        "Account \(owner.name) trades \(owner.venue):\(owner.product), not \(market).",
+                    )
+                ])
+            }
+            let source = draft.triggerSource ?? instrument.defaultTriggerSource
+            guard let moment = try await present(PriceSeries(market: market, source: source), instrument) else {
+                throw CommandError.priceUnavailable
+            }
+            let bounds = CreationBounds(
+                maxConditionals: owner.maximumConditionals,
+                activeConditionals: try await context.orders.activeLegs(account: account, market: market),
+            )
+            let failures = SmartOrder.check(draft, instrument: instrument, bounds: bounds, at: moment)
+            guard failures.isEmpty else { throw CommandError.refused(failures) }
+            var random = InjectedRandom(next: context.random)
+            let id = OrderID(UniqueID(unixMilliseconds: context.clock.now().milliseconds, random: &random))
+            let decision = try SmartOrder.create(
+                draft,
+                id: id,
+                account: account,
+                instrument: instrument,
+                bounds: bounds,
+                at: moment,
+            )
+            var transition = Transition(created: decision)
+            let outcome = try await commit(&transition, actor: actor, idempotency: idempotency)
+            switch outcome {
+            case .committed: return transition.order
+            case .keyUsed(let order, let hash):
+                guard hash == idempotency?.requestHash, let known = try await context.orders.load([order]).first else {
+                    throw CommandError.keyReused
+                }
+                return known
+            case .lost, .blocked: throw CommandError.unavailable("The store did not take the order; try again.")
+            case .refused(let constraint):
+                throw CommandError.unavailable("The database refused the order: \(constraint).")
+            }
+        } catch {
+            throw Self.commandError(error)
+        }
+    }
+
+    /// Carries out a command on an order; answers with the order as it stands afterwards.
+    /// - Parameter version: what the caller saw (`If-Match`); nil: whatever is there.
+    public func execute(
+        _ command: Command,
+        on id: OrderID,
+        version: Int64?,
+        actor: Actor,
+    ) async throws(CommandError) -> SmartOrder {
+        do {
+            for _ in 0..<5 {
+                guard let row = try await context.orders.load([id]).first else {
+                    throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
+                }
+                if let version, version != row.version { throw CommandError.versionMismatch(present: row) }
+                var transition = Transition(row)
+                let moment = try await catchUp(&transition)
+                guard try transition.apply(.command(command), at: moment) else { return row }
+                switch try await commit(&transition, actor: actor, idempotency: nil) {
+                case .committed: return transition.order
+                case .lost: continue
+                case .blocked, .keyUsed:
+                    throw CommandError.unavailable("The store did not take the command; try again.")
+                case .refused(let constraint):
+                    throw CommandError.unavailable("The database refused the command: \(constraint).")
+                }
+            }
+            throw CommandError.unavailable("The order changes faster than the command; try again.")
+        } catch {
+            throw Self.commandError(error)
+        }
+    }
+
+    /// Brings an order up to the newest tick before a command: crossings that nobody has decided on yet go first, so
+    /// that no command overtakes a trigger (ORDERS.md R21.4).
+    private func catchUp(_ transition: inout Transition) async throws -> Moment {
+        let row = transition.order
+        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
+        guard let latest = try await context.ticks.latest(series) else {
+            return Moment(now: context.clock.now(), price: nil, position: row.extremePosition)
+        }
+        let decimals = row.instrument.priceDecimals
+        let armed = ArmedOrder(row)
+        if row.extremePosition < latest.position,
+            try await history.load(series, after: row.extremePosition, through: latest.position),
+            let points = history.points(series, after: row.extremePosition, through: latest.position),
+            let tickUnits = row.instrument.tickSize.value.units(decimals: decimals)
+        {
+            var set = WatchSet(rules: armed.watches.compactMap { $0.rule(decimals: decimals) }, tickUnits: tickUnits)
+            for point in points where set.cross(point.price) != nil {
+                if let found = history.context(series, after: row.extremePosition, at: point.position) {
+                    transition.absorb(found, decimals: decimals)
+                }
+                let moment = Moment(
+                    now: Timestamp(microseconds: point.position.venueTime),
+                    price: Price(units: point.price, decimals: decimals),
+                    position: point.position,
+                )
+                try transition.apply(.tick, at: moment)
+                return moment
+            }
+            if let last = points.last,
+                let found = history.context(series, after: row.extremePosition, at: last.position)
+            {
+                transition.absorb(found, decimals: decimals)
+                transition.absorb(last, decimals: decimals)
+            }
+        }
+        return Moment(
+            now: max(context.clock.now(), Timestamp(microseconds: latest.position.venueTime)),
+            price: Price(units: latest.price, decimals: decimals),
+            position: latest.position,
+        )
+    }
+
+    private func present(_ series: PriceSeries, _ instrument: Instrument) async throws -> Moment? {
+        guard let latest = try await context.ticks.latest(series) else { return nil }
+        return Moment(
+            now: max(context.clock.now(), Timestamp(microseconds: latest.position.venueTime)),
+            price: Price(units: latest.price, decimals: instrument.priceDecimals),
+            position: latest.position,
+        )
+    }
+
+    /// Stores the decision with a job for each venue order that waits, offers the jobs, and tells.
+    private func commit(
+        _ transition: inout Transition,
+        actor: Actor,
+        idempotency: IdempotencyRecord?,
+    ) async throws(StoreError) -> CommitOutcome {
+        let order = transition.order
+        var keys: [VenueOrderKey] = []
+        for effect in transition.takeEffects() {
+            switch effect {
+            case .place(let key), .cancel(let key): if !keys.contains(key) { keys.append(key) }
+            }
+        }
+        let jobs = keys.map { Job.check(order, $0, number: Int(order.version)) }
+        let commit = transition.commit(
+            id: Int64(bitPattern: context.random()),
+            cause: .command,
+            actor: actor,
+            jobs: jobs,
+            idempotency: idempotency,
+        )
+        var outcomes: [CommitOutcome] = []
+        for attempt in 0..<5 {
+            do throws(StoreError) {
+                outcomes = try await context.orders.commit([commit])
+                break
+            } catch {
+                // The same commit again concludes what became of it (RELIABILITY.md 3.1.5).
+                guard error.code == .outcomeUnknown, attempt < 4 else { throw error }
+            }
+        }
+        guard let outcome = outcomes.first else { throw StoreError(.unavailable, "no outcome") }
+        if case .committed = outcome {
+            if !jobs.isEmpty {
+                do throws(QueueError) {
+                    _ = try await context.queue.offer(jobs, verify: false)
+                } catch {
+                    // They are in the outbox: the relay or a polling worker has them.
+                    context.observer.count("queue_errors_total", 1)
+                }
+            }
+            await context.tell([order.id])
+        }
+        return outcome
+    }
+
+    private func replay(_ record: IdempotencyRecord) async throws -> SmartOrder? {
+        guard let known = try await context.orders.outcome(owner: record.owner, key: record.key) else { return nil }
+        guard known.requestHash == record.requestHash else { throw CommandError.keyReused }
+        return try await context.orders.load([known.order]).first
+    }
+
+    private static func commandError(_ error: any Error) -> CommandError {
+        switch error {
+        case let error as CommandError: error
+        case let error as Refusal: .refused([error])
+        case let error as StoreError: .unavailable(error.detail)
+        case let error as TickLogError: .unavailable(error.detail)
+        default: .unavailable("\(error)")  // tidy-ok: errors of other modules
+        }
+    }
+}
+
+/// The injected generator, as the standard library wants it.
+private struct InjectedRandom: RandomNumberGenerator {
+    let make: @Sendable () -> UInt64
+    init(next: @escaping @Sendable () -> UInt64) { make = next }
+    mutating func next() -> UInt64 { make() }
+}

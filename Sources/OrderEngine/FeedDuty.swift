@@ -1,0 +1,144 @@
+// The feed role: ticks from a source out to the stream, and their ordered local extremes to PostgreSQL every 500 ms, so
+// that water marks survive everything (DESIGN.md 4, RELIABILITY.md 4).
+internal import OwnerThread
+public import SmartOrders
+
+/// Where ticks come from: a replayed file, a random walk, a venue's socket.
+public protocol TickSource: Sendable {
+    /// Hands out ticks in order; returns when there are no more. `emit` waits while the feed is busy.
+    func run(_ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws
+}
+
+/// A tick on its way from a source, with the size that traded.
+public struct SourcedTick: Hashable, Sendable {
+    public let series: PriceSeries
+    public let tick: RawTick
+    /// Traded size; nil: not known, the paper venue then fills without limit.
+    public let quantity: Quantity?
+    public init(series: PriceSeries, tick: RawTick, quantity: Quantity?) {
+        self.series = series
+        self.tick = tick
+        self.quantity = quantity
+    }
+}
+
+/// Keeps the extremes of a series until they are stored.
+struct ExtremeCollector {
+    private var points: [ExtremeBucket.Point] = []
+    private var rising: Bool?
+    /// The newest tick, which repeats the last price when it is no point itself.
+    private var newest: ExtremeBucket.Point?
+
+    /// Takes one tick: first, last and every turn of direction stay, in order.
+    mutating func add(_ tick: RawTick) {
+        let point = ExtremeBucket.Point(position: tick.position, price: tick.price)
+        newest = point
+        guard let last = points.last else {
+            points = [point]
+            return
+        }
+        if tick.price == last.price { return }
+        let isRising = tick.price > last.price
+        if points.count > 1, rising == isRising {
+            points[points.count - 1] = point
+        } else {
+            points.append(point)
+        }
+        rising = isRising
+    }
+
+    mutating func take() -> [ExtremeBucket.Point] {
+        defer {
+            points = []
+            rising = nil
+            newest = nil
+        }
+        if let newest, let last = points.last, newest.position > last.position { points.append(newest) }
+        return points
+    }
+}
+
+/// Publishes the ticks of one source.
+public final class FeedDuty: Sendable {
+    private let context: EngineContext
+    private let source: any TickSource
+    /// Told of every tick before it is published: the paper venue's prices.
+    private let market: (@Sendable ([SourcedTick]) async throws -> Void)?
+    private let collectors = Locked<[PriceSeries: ExtremeCollector]>([:])
+
+    public init(
+        context: EngineContext,
+        source: any TickSource,
+        market: (@Sendable ([SourcedTick]) async throws -> Void)? = nil,
+    ) {
+        self.context = context
+        self.source = source
+        self.market = market
+    }
+
+    /// Runs until the source ends or the task is cancelled; what was published is stored by then.
+    public func run() async throws {
+        try await withThrowingTaskGroup { group in
+            group.addTask {
+                while !Task.isCancelled {
+                    try await self.context.clock.sleep(milliseconds: 400)
+                    await self.store()
+                }
+            }
+            group.addTask { try await self.source.run { try await self.publish($0) } }
+            // The storing task never ends by itself; the source's end ends the duty.
+            try await group.next()
+            group.cancelAll()
+        }
+        await store()
+    }
+
+    private func publish(_ batch: [SourcedTick]) async throws {
+        try await market?(batch)
+        var bySeries: [PriceSeries: [RawTick]] = [:]
+        for sourced in batch { bySeries[sourced.series, default: []].append(sourced.tick) }
+        collectors.withLock { collectors in
+            for sourced in batch { collectors[sourced.series, default: ExtremeCollector()].add(sourced.tick) }
+        }
+        for series in bySeries.keys.sorted() {
+            let ticks = bySeries[series] ?? []
+            while !Task.isCancelled {
+                do throws(TickLogError) {
+                    try await context.ticks.append(ticks, to: series)
+                    break
+                } catch {
+                    // The stream is away: the stored extremes carry the prices meanwhile.
+                    context.observer.count("ticklog_errors_total", 1)
+                    await store()
+                    try await context.clock.sleep(milliseconds: 250)
+                }
+            }
+        }
+        context.observer.count("ticks_published_total", batch.count)
+    }
+
+    private func store() async {
+        let buckets = collectors.withLock { collectors -> [ExtremeBucket] in
+            var buckets: [ExtremeBucket] = []
+            for series in collectors.keys.sorted() {
+                let points = collectors[series]?.take() ?? []
+                if !points.isEmpty {
+                    buckets.append(ExtremeBucket(market: series.market, source: series.source, points: points))
+                }
+            }
+            return buckets
+        }
+        guard !buckets.isEmpty else { return }
+        var delay: Int64 = 50
+        while true {
+            do throws(StoreError) {
+                try await context.cluster.appendExtremes(buckets)
+                return
+            } catch {
+                context.observer.note(.warning, "Price extremes could not be stored", [("error", error.detail)])
+            }
+            do { try await context.clock.sleep(milliseconds: delay) } catch { return }
+            delay = min(delay * 2, 2_000)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// The scheduler role: one of several replicas leads; the leader gives shards to workers, relays the outbox and sweeps
+// what is due (RELIABILITY.md 0, 3.3). Every step may be done twice, by two leaders too: ids and epochs make it harmless.
+internal import SmartOrders
+
+/// The scheduler role.
+public struct Scheduler: Sendable {
+    private let context: EngineContext
+
+    public init(context: EngineContext) {
+        self.context = context
+    }
+
+    /// Runs until cancelled, then gives up leadership.
+    public func run() async throws {
+        var lastSweep: Int64 = 0
+        while !Task.isCancelled {
+            do {
+                if let epoch = try await context.cluster.lead(as: context.worker) {
+                    try await assignShards(epoch)
+                    try await relay()
+                    let now = context.clock.monotonicNanoseconds()
+                    if now - lastSweep >= 1_000_000_000 {
+                        lastSweep = now
+                        try await sweep()
+                    }
+                }
+            } catch let error as StoreError {
+                context.observer.note(.warning, "Scheduler could not work", [("error", error.detail)])
+                context.observer.count("store_errors_total", 1)
+            } catch let error as QueueError {
+                // Workers poll the outbox meanwhile.
+                context.observer.count("queue_errors_total", 1)
+                context.observer.note(.debug, "Queue is away", [("error", error.detail)])
+            }
+            do { try await context.clock.sleep(milliseconds: 250) } catch { break }
+        }
+    }
+
+    /// Gives up leadership; call after `run` has ended.
+    public func leave() async {
+        do throws(StoreError) {
+            try await context.cluster.resign(context.worker)
+        } catch {
+            context.observer.note(.warning, "Could not resign; the lease will lapse", [("error", error.detail)])
+        }
+    }
+
+    private func assignShards(_ epoch: Int64) async throws {
+        let (live, lapsed) = try await context.cluster.workers()
+        let able = live.filter { !$0.isQuiet }.map(\.id)
+        guard !able.isEmpty else { return }
+        let holders = try await context.cluster.holders()
+        let moves = Self.moves(holders: holders, able: able)
+        if !moves.isEmpty {
+            guard try await context.cluster.assign(moves, leaderEpoch: epoch) else { return }
+            context.observer.note(
+                .info,
+                "Shards assigned",
+                [
+                    ("moved", "\(moves.count)"), ("workers", "\(able.count)"),
+                    ("lapsed", lapsed.map(\.text).joined(separator: " ")),
+                ],
+            )
+        }
+        if !lapsed.isEmpty { try await context.queue.reclaim(dead: lapsed) }
+    }
+
+    /// Which shards change hands so that each is held by its rendezvous winner: few moves when a worker joins or
+    /// leaves, none otherwise. O(shards x workers).
+    static func moves(holders: [WorkerID?], able: [WorkerID]) -> [(shard: Int, to: WorkerID)] {
+        var moves: [(shard: Int, to: WorkerID)] = []
+        let seeds = able.map { ($0, Self.hash($0.text)) }
+        for shard in holders.indices {
+            var best: (id: WorkerID, weight: UInt64)?
+            for (id, seed) in seeds {
+                let weight = Self.mix(seed ^ UInt64(shard) &* 0x9e37_79b9_7f4a_7c15)
+                if best.map({ (weight, id) > ($0.weight, $0.id) }) ?? true { best = (id, weight) }
+            }
+            if let best, holders[shard] != best.id { moves.append((shard, best.id)) }
+        }
+        return moves
+    }
+
+    private static func hash(_ text: String) -> UInt64 {
+        text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
+    }
+
+    private static func mix(_ value: UInt64) -> UInt64 {
+        var z = value
+        z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+        return z ^ z >> 31
+    }
+
+    private func relay() async throws {
+        let jobs = try await context.orders.unofferedJobs(limit: 256)
+        guard !jobs.isEmpty else { return }
+        let codes = try await context.queue.offer(jobs, verify: true)
+        var offered: [JobID] = []
+        for (job, code) in zip(jobs, codes) {
+            switch code {
+            case .queued, .live, .healed, .replaced, .completed, .dead: offered.append(job.id)
+            case .full: break
+            }
+        }
+        try await context.orders.markOffered(offered)
+        context.observer.count("outbox_relayed_total", offered.count)
+    }
+
+    private func sweep() async throws {
+        let jobs = try await context.orders.dueWork(limit: 512)
+        var start = 0
+        while start < jobs.count {
+            let page = Array(jobs[start..<min(start + 256, jobs.count)])
+            start += page.count
+            _ = try await context.queue.offer(page, verify: true)
+        }
+        if !jobs.isEmpty { context.observer.count("sweep_jobs_total", jobs.count) }
+    }
+}
