@@ -94,9 +94,20 @@ public final class LocalPostgres: Sendable {
         try await end(with: SIGINT)
     }
 
-    /// `kill -9` of the postmaster: every backend ends at once, the next start recovers from the log.
+    /// `kill -9` of the server with all its backends, as a power cut would: the next start recovers from the log.
     public func kill() async throws(LocalServerError) {
+        guard let child = process.withLock({ $0 }), child.isRunning else { return }
+        // A stopped postmaster neither starts new backends nor reaps dead ones, so the pids stay theirs.
+        child.signal(SIGSTOP)
+        for backend in backends { sendKill(backend) }
         try await end(with: SIGKILL)
+    }
+
+    /// The server's own child processes.
+    private var backends: [Int32] {
+        guard let pid else { return [] }
+        let list = LocalFiles.text("/proc/\(pid)/task/\(pid)/children") ?? ""
+        return list.split(separator: " ").compactMap { Int32($0.filter(\.isNumber)) }
     }
 
     /// Stops and starts.
@@ -165,4 +176,8 @@ public final class LocalPostgres: Sendable {
         }
         return (entry.pointee.pw_uid, entry.pointee.pw_gid)
     }
+}
+
+private func sendKill(_ pid: Int32) {
+    _ = kill(pid, SIGKILL)
 }

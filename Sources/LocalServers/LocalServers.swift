@@ -74,7 +74,8 @@ package enum LocalFiles {
         defer { close(descriptor) }
         let size = Int(lseek(descriptor, 0, SEEK_END))
         lseek(descriptor, off_t(max(0, size - limit)), SEEK_SET)
-        var bytes = [UInt8](repeating: 0, count: min(max(size, 0), limit))
+        // The kernel's own files have no size.
+        var bytes = [UInt8](repeating: 0, count: size > 0 ? min(size, limit) : limit)
         var filled = 0
         while filled < bytes.count {
             let count = bytes.withUnsafeMutableBytes {

@@ -53,6 +53,8 @@ struct Cell {
         return overflows ? nil : sum
     }
 
+    private static let powers: [Int128] = [1, 10, 100, 1_000, 10_000]
+
     /// numeric as `mantissa` / 10^`scale` with the column's scale. NaN, the infinities and what exceeds 38 digits: nil.
     var decimal: (mantissa: Int128, scale: Int)? {
         guard isOne(of: 1700), bytes.count >= 8 else { return nil }
@@ -62,20 +64,21 @@ struct Cell {
         let scale = Int(integer(Int16.self, at: 6))
         guard count >= 0, bytes.count == 8 + 2 * count, scale >= 0, sign == 0 || sign == 0x4000 else { return nil }
         var mantissa: Int128 = 0
-        // Groups of four digits from the highest; the last one that the scale reaches may be cut.
+        // Groups of four digits, from the highest.
         let groupsBelowPoint = (scale + 3) / 4
         guard weight >= -groupsBelowPoint - 1 || count == 0, weight < 12 else { return nil }
         var position = max(weight, 0)
         while position >= -groupsBelowPoint {
             let index = weight - position
             let digit = index >= 0 && index < count ? Int128(integer(Int16.self, at: 8 + 2 * index)) : 0
-            let (product, overflows) = mantissa.multipliedReportingOverflow(by: 10_000)
-            let (sum, overflowsToo) = product.addingReportingOverflow(digit)
+            // The scale may end inside the last group.
+            let cut = position == -groupsBelowPoint ? groupsBelowPoint * 4 - scale : 0
+            let (product, overflows) = mantissa.multipliedReportingOverflow(by: Cell.powers[4 - cut])
+            let (sum, overflowsToo) = product.addingReportingOverflow(digit / Cell.powers[cut])
             guard !overflows, !overflowsToo else { return nil }
             mantissa = sum
             position -= 1
         }
-        for _ in scale..<(groupsBelowPoint * 4) { mantissa /= 10 }
         return (sign == 0 ? mantissa : -mantissa, scale)
     }
 
