@@ -158,3 +158,26 @@ struct CallbackHeaps: Sendable {
         return next
     }
 }
+
+// MARK: Invariants
+
+extension CallbackHeaps {
+    /// What is wrong with the heap under `root`, for tests; visits its nodes. O(n).
+    func brokenInvariant(under root: UInt32, visit: (Int) -> Void) -> String? {
+        guard isRoot(Int(root)) else { return "root \(root) has a parent" }
+        var open = [root]
+        while let slot = open.popLast() {
+            let node = nodes[Int(slot)]
+            visit(Int(slot))
+            for child in [node.left, node.right] where child != Self.none {
+                guard nodes[Int(child)].parent == slot else { return "parent of \(child)" }
+                guard nodes[Int(child)].callback >= node.callback else { return "heap order at \(child)" }
+                open.append(child)
+            }
+            let left = node.left == Self.none ? 0 : ranks[Int(node.left)]
+            let right = node.right == Self.none ? 0 : ranks[Int(node.right)]
+            guard left >= right, ranks[Int(slot)] == right + 1 else { return "rank of \(slot)" }
+        }
+        return nil
+    }
+}

@@ -29,6 +29,10 @@ struct FixedWatches: Sendable {
         _ = slots.release(slot)
     }
 
+    func brokenInvariant() -> String? {
+        levels.count == slots.count ? levels.brokenInvariant() : "levels and slots"
+    }
+
     func threshold(of slot: Int) -> Int64 { levels.key(of: slot) }
 
     /// Takes out every watch that `price` reaches, nearest first, of equal levels the first armed first.

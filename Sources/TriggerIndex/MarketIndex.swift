@@ -221,6 +221,15 @@ public struct MarketIndex: Sendable {
         rateBelowHigh.groupCount + rateAboveLow.groupCount + amountBelowHigh.groupCount + amountAboveLow.groupCount
     }
 
+    /// What is wrong with the structures, for tests; nil: nothing. O(n).
+    package func brokenInvariant() -> String? {
+        var refreshed = self
+        refreshed.refreshBounds()
+        guard refreshed.quietAbove == quietAbove, refreshed.quietBelow == quietBelow else { return "quiet bounds" }
+        return falling.brokenInvariant() ?? rising.brokenInvariant() ?? rateBelowHigh.brokenInvariant()
+            ?? rateAboveLow.brokenInvariant() ?? amountBelowHigh.brokenInvariant() ?? amountAboveLow.brokenInvariant()
+    }
+
     // MARK: Checks
 
     private static func kind(of watch: WatchRule) -> WatchClass {

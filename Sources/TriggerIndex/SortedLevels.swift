@@ -284,6 +284,34 @@ struct SortedLevels: Sendable {
     }
 }
 
+// MARK: Invariants
+
+extension SortedLevels {
+    /// What is wrong with the structure, for tests. O(n).
+    func brokenInvariant() -> String? {
+        var seen = 0
+        var previous = Int64.min
+        for (position, block) in order.enumerated() {
+            let start = Int(block) * Self.blockCapacity
+            let size = Int(counts[Int(block)])
+            guard size > 0, size <= Self.blockCapacity else { return "block \(block) holds \(size)" }
+            for index in start..<start + size {
+                guard keys[index] >= previous else { return "keys descend in block \(block)" }
+                guard blockOf[Int(numbers[index])] == block else {
+                    return "\(numbers[index]) is not where it should be"
+                }
+                previous = keys[index]
+            }
+            guard greatest[position] == previous else { return "greatest key of block \(block)" }
+            seen += size
+        }
+        guard seen == count else { return "\(seen) entries, counted \(count)" }
+        guard greatestKey == (count == 0 ? .min : previous) else { return "greatest key" }
+        guard greatest.count == order.count, order.count + freeBlocks.count == counts.count else { return "blocks" }
+        return nil
+    }
+}
+
 extension Array {
     /// Moves `index..<end` up by one.
     @inline(__always)

@@ -288,3 +288,50 @@ struct TrailingWatches: Sendable {
         }
     }
 }
+
+// MARK: Invariants
+
+extension TrailingWatches {
+    /// What is wrong with the structure, for tests. O(n).
+    func brokenInvariant() -> String? {
+        if let broken = byExtreme.brokenInvariant() ?? byThreshold.brokenInvariant() { return broken }
+        guard byExtreme.count == byThreshold.count else { return "groups by extreme and by threshold" }
+        guard open.isEmpty, hanging.isEmpty else { return "scratch is left" }
+        guard (leader == Self.none) == (slots.count == 0) else { return "no leader" }
+        let freed = Set(freeGroups.map(Int.init))
+        var references = [UInt32](repeating: 0, count: groups.count)
+        var extremes: Set<Int64> = []
+        var members = 0
+        for group in groups.indices where !freed.contains(group) {
+            let record = groups[group]
+            if record.forward != Self.none {
+                references[Int(record.forward)] += 1
+                guard groups[Int(record.forward)].rank > record.rank else { return "rank of group \(group)" }
+                continue
+            }
+            guard record.root != CallbackHeaps.none else { return "group \(group) is empty" }
+            guard extremes.insert(record.extreme).inserted else { return "two groups at \(record.extreme)" }
+            var isAstray = false
+            let broken = heaps.brokenInvariant(under: record.root) { slot in
+                references[heaps.group(of: slot)] += 1
+                members += 1
+                if currentGroup(from: heaps.group(of: slot)) != group { isAstray = true }
+            }
+            if let broken { return broken }
+            if isAstray { return "a member of group \(group) does not find it" }
+            let level = threshold(record.extreme, record.root)
+            if group == leader {
+                guard record.extreme == lowestExtreme, level == leaderThreshold else { return "leader" }
+            } else {
+                guard record.extreme > lowestExtreme else { return "group \(group) is below the leader" }
+                guard byExtreme.key(of: group) == -record.extreme else { return "extreme of group \(group)" }
+                guard byThreshold.key(of: group) == level else { return "threshold of group \(group)" }
+            }
+        }
+        guard members == slots.count, extremes.count == groupCount else { return "members or groups" }
+        for group in groups.indices where !freed.contains(group) && references[group] != groups[group].references {
+            return "references of group \(group)"
+        }
+        return nil
+    }
+}

@@ -105,6 +105,7 @@ func `agrees with a scan of every watch, whatever is armed, disarmed and crossed
         }
         #expect(index.count == naive.watches.count, "\(life.testDescription), operation \(operation)")
         guard operation % 25 == 0 else { continue }
+        #expect(index.brokenInvariant() == nil, "\(life.testDescription), operation \(operation)")
         for (tag, handle) in handles {
             let watch = try #require(naive.watches[tag])
             #expect(index.extreme(of: handle) == watch.extreme, "\(life.testDescription), operation \(operation)")
@@ -121,5 +122,44 @@ func `agrees with a scan of every watch, whatever is armed, disarmed and crossed
         }
     }
     for handle in handles.values { index.disarm(handle) }
+    #expect(index.brokenInvariant() == nil)
     #expect(index.isEmpty)
+}
+
+@Test(arguments: 0..<4 as Range<UInt64>)
+func `stays whole with many watches, one by one and at once`(seed: UInt64) {
+    var random = SeededRandom(seed: seed)
+    var index = MarketIndex(tickUnits: 10)
+    var handles: [WatchHandle] = []
+    var crossings: [Crossing] = []
+    var price: Int64 = 1_000_000
+    func rule() -> WatchRule {
+        let level = price + .random(in: -50_000...50_000, using: &random)
+        let rate = UInt32.random(in: 1...400, using: &random) * 250
+        return switch Int.random(in: 0..<6, using: &random) {
+        case 0: .falling(threshold: level / 1_000 * 1_000)
+        case 1: .rising(threshold: level)
+        case 2: .followsHigh(.rate(millionths: rate), extreme: price)
+        case 3: .followsLow(.rate(millionths: rate), extreme: price)
+        case 4: .followsHigh(.amount(Int64(rate)), extreme: level)
+        default: .followsLow(.amount(Int64(rate)), extreme: price)
+        }
+    }
+    for round in 0..<12 {
+        if round % 3 == 0 { handles += index.arm(contentsOf: (0..<4_000).map { (rule(), $0) }) }
+        for tag in 0..<2_000 as Range<UInt64> {
+            handles.append(index.arm(rule(), tag: tag))
+            price += .random(in: -400...400, using: &random)
+            index.advance(to: price, &crossings)
+        }
+        handles.shuffle(using: &random)
+        for handle in handles.suffix(handles.count / 3) { index.disarm(handle) }
+        handles.removeLast(handles.count / 3)
+        #expect(index.brokenInvariant() == nil, "seed \(seed), round \(round)")
+        // A gap, down and up.
+        price += round % 2 == 0 ? -60_000 : 60_000
+        index.advance(to: price, &crossings)
+        #expect(index.brokenInvariant() == nil, "seed \(seed), round \(round)")
+        #expect(index.count == handles.count { index.isArmed($0) }, "seed \(seed), round \(round)")
+    }
 }
