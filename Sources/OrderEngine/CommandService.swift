@@ -1,6 +1,7 @@
 // What a trader asks: validate, decide, commit, tell. The venue's work follows as jobs of a worker: the process that
 // takes commands holds no venue keys.
 public import SmartOrders
+internal import TriggerIndex
 
 /// Why a command was not carried out.
 public enum CommandError: Error, Sendable {
@@ -137,7 +138,7 @@ public struct CommandService: Sendable {
             let points = history.points(series, after: row.extremePosition, through: latest.position),
             let tickUnits = row.instrument.tickSize.value.units(decimals: decimals)
         {
-            var set = WatchSet(rules: armed.watches.compactMap { $0.rule(decimals: decimals) }, tickUnits: tickUnits)
+            var set = WatchSet(rules: armed.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) }, tickUnits: tickUnits)
             for point in points where set.cross(point.price) != nil {
                 if let found = history.context(series, after: row.extremePosition, at: point.position) {
                     transition.absorb(found, decimals: decimals)

@@ -253,7 +253,7 @@ struct EvaluatorState {
     }
 
     private func rules(of armed: ArmedOrder, _ one: Series) throws -> [WatchRule] {
-        let rules = armed.watches.compactMap { $0.rule(decimals: one.decimals) }
+        let rules = armed.watches.compactMap { WatchRule($0.condition, priceDecimals: one.decimals) }
         guard rules.count == armed.watches.count, rules.count <= 256 else {
             throw StoreError(.corruptRow, "order \(armed.id) has a watch off the price grid of \(armed.market)")
         }

@@ -3,30 +3,6 @@
 internal import SmartOrders
 public import TriggerIndex
 
-extension Watch {
-    /// The rule for the index. Prices off the grid of `decimals` cannot occur: plans are on the tick size.
-    func rule(decimals: Int) -> WatchRule? {
-        func units(_ price: Price) -> Int64? { price.value.units(decimals: decimals) }
-        func callback(_ callback: SmartOrders.Callback) -> TriggerIndex.Callback? {
-            switch callback {
-            case .rate(let rate):
-                rate.value.units(decimals: 6).flatMap(UInt32.init(exactly:)).map { .rate(millionths: $0) }
-            case .amount(let amount): units(amount).map(TriggerIndex.Callback.amount)
-            }
-        }
-        switch condition {
-        case .atOrAbove(let threshold): return units(threshold).map(WatchRule.rising(threshold:))
-        case .atOrBelow(let threshold): return units(threshold).map(WatchRule.falling(threshold:))
-        case .trailsHigh(let distance, let extreme):
-            guard let distance = callback(distance), let extreme = units(extreme) else { return nil }
-            return .followsHigh(distance, extreme: extreme)
-        case .trailsLow(let distance, let extreme):
-            guard let distance = callback(distance), let extreme = units(extreme) else { return nil }
-            return .followsLow(distance, extreme: extreme)
-        }
-    }
-}
-
 /// One order's watches, walked over prices by themselves.
 public struct WatchSet: Sendable {
     public private(set) var rules: [WatchRule]
