@@ -169,7 +169,9 @@ let package = Package(
         ),
         .testTarget(
             name: "TriggerQueueTests",
-            dependencies: ["SmartOrders", "OrderEngine", "TriggerQueue", "RedisClient", "JSONText", "TestKit"],
+            dependencies: [
+                "SmartOrders", "OrderEngine", "TriggerQueue", "RedisClient", "JSONText", "OwnerThread", "LocalServers", "TestKit",
+            ],
             swiftSettings: common,
         ),
         .testTarget(

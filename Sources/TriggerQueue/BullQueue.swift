@@ -1,0 +1,377 @@
+// The queue on Redis, in a subset of the BullMQ v6 layout (QUEUE.md). Every transition is one script call.
+//
+// Invariants
+// - A job is in exactly one state key; `take` gives it a lease in the same script, `finish` comes last and is idempotent.
+// - Nothing here decides money: a job that is lost, repeated or late costs latency.
+// - Heartbeats have a thread and a connection of their own: a busy process keeps its leases.
+// - A call ends within about a second, whatever Redis does; a lost reply is asked again once.
+// Limits: 256 jobs per offer, finish and release call, 128 per take; more is split. Cost: one pipeline per verb, one
+// script call per queue (offer, finish, release) or partition (take, reclaim).
+public import OrderEngine
+internal import OwnerThread
+internal import RedisClient
+internal import SmartOrders
+
+public final class BullQueue: JobQueue {
+    public let options: BullQueueOptions
+    let clock: any EngineClock
+    let keys: [PartitionKeys]
+    let scripts: QueueScripts
+    /// Everything but heartbeats and waiting.
+    let commands: RedisConnection
+    let wakeUps: WakeUps
+    let leases: LeaseKeeper
+    let state: Locked<State>
+
+    struct State {
+        var generation: Int64
+        var partitions: [TakeState]
+        var counters = QueueCounters()
+        /// Every partition is asked at least this often, marker or not.
+        var lastFullTake: Int64?
+        /// Where the next full round starts, so that no partition is always first.
+        var turn = 0
+    }
+
+    /// Connects in the background; nothing is taken or renewed before the first verb.
+    public init(_ options: BullQueueOptions, clock: any EngineClock) {
+        precondition(QueuePartitions.allowedCounts.contains(options.partitions), "1, 2, 4, 8 or 16 partitions")
+        self.options = options
+        self.clock = clock
+        let keys = (0..<options.partitions).map { PartitionKeys(partition: $0) }
+        let scripts = QueueScripts(events: options.events)
+        self.keys = keys
+        self.scripts = scripts
+        func connect(_ scripts: [RedisScript], _ adapt: (inout RedisOptions) -> Void = { _ in }) -> RedisConnection {
+            var connection = RedisOptions(
+                address: options.address,
+                name: "so:\(options.role):\(options.worker.text)",
+            )
+            connection.scripts = scripts
+            adapt(&connection)
+            return RedisConnection(connection)
+        }
+        commands = connect(scripts.all)
+        let partitions = Array(repeating: TakeState(), count: options.partitions)
+        state = Locked(State(generation: options.generation, partitions: partitions))
+        wakeUps = WakeUps(connect([]) { $0.depth = 1 }, keys: keys)
+        leases = LeaseKeeper(
+            options,
+            keys: keys,
+            script: scripts.heartbeat,
+            clock: clock,
+            connect([scripts.heartbeat]),
+        )
+    }
+
+    deinit { close() }
+
+    /// Ends all connections and the lease thread. Leases lapse unless `release` came before.
+    public func close() {
+        leases.close()
+        wakeUps.close()
+        commands.close()
+    }
+
+    /// What was counted since the queue was made.
+    public var counters: QueueCounters { state.withLock { $0.counters } }
+
+    /// Whether the connection for commands stands, for `/readyz`.
+    public var isConnected: Bool { commands.status.isReady }
+
+    /// After a rebuild: the number that the database holds.
+    public func setGeneration(_ generation: Int64) {
+        state.withLock { $0.generation = generation }
+        leases.setGeneration(generation)
+    }
+
+    /// ARGV[1] of every script.
+    var gate: String { "\(options.deployment):\(state.withLock { $0.generation })" }
+
+    // MARK: Offer
+
+    public func offer(_ jobs: [Job], verify: Bool) async throws(QueueError) -> [OfferCode] {
+        try await offer(jobs, delayMs: 0, verify: verify)
+    }
+
+    /// Offers jobs that become takeable after `delayMs` of the server's clock.
+    public func offer(_ jobs: [Job], delayMs: Int64, verify: Bool) async throws(QueueError) -> [OfferCode] {
+        if jobs.isEmpty { return [] }
+        let groups = grouped(jobs.count) { index in
+            QueueAddress(
+                partition: QueuePartitions.partition(of: jobs[index].id.order, count: keys.count),
+                jobClass: jobs[index].jobClass,
+            )
+        }
+        let gate = gate
+        var batch = RedisBatch()
+        batch.reserve(commands: groups.count, arguments: 8 * groups.count + 5 * jobs.count, bytes: 600 * jobs.count)
+        for group in groups {
+            begin(scripts.offer, on: group.queue, gate, &batch)
+            batch.append(verify ? "verify" : "new")
+            batch.append(group.queue.jobClass == .stops ? 0 : options.maxWaiting)
+            let optionsText = JobText.options(group.queue.jobClass)
+            for index in group.members {
+                let job = jobs[index]
+                batch.append(job.id.description)
+                batch.append(job.name.rawValue)
+                batch.append(bytes: JobText.payload(job))
+                batch.append(optionsText)
+                batch.append(max(0, delayMs))
+            }
+        }
+        var codes = [OfferCode](repeating: .queued, count: jobs.count)
+        do throws(QueueError) {
+            let replies = try await run(batch) { groups[$0].queue.partition }
+            for (group, reply) in zip(groups, replies) {
+                let values = try codesOf(reply, count: group.members.count)
+                for (index, value) in zip(group.members, values) {
+                    guard let code = OfferCode(rawValue: value) else { throw misunderstood("offer") }
+                    codes[index] = code
+                }
+            }
+        } catch {
+            state.withLock { $0.counters.offersRefused += jobs.count }
+            throw error
+        }
+        // This process may well be the one that takes them.
+        let now = delayMs > 0 ? clock.monotonicNanoseconds() : 0
+        state.withLock { state in
+            for (group, code) in zip(groups, groups.map { group in group.members.contains { codes[$0].isFresh } })
+            where code {
+                if delayMs > 0 {
+                    state.partitions[group.queue.partition].note(due: now + delayMs * 1_000_000)
+                } else {
+                    state.partitions[group.queue.partition].isHot = true
+                }
+            }
+        }
+        return codes
+    }
+
+    // MARK: Finish and release
+
+    public func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] {
+        // A job without a body is dead before it is handed out: nothing is left to acknowledge.
+        let live = outcomes.indices.filter { !outcomes[$0].job.token.isEmpty }
+        var codes = [FinishCode](repeating: .repeated, count: outcomes.count)
+        if live.isEmpty { return codes }
+        let groups = grouped(live.count) { outcomes[live[$0]].job.queue }
+        let gate = gate
+        var batch = RedisBatch()
+        batch.reserve(commands: groups.count, arguments: 8 * groups.count + 6 * live.count, bytes: 256 * live.count)
+        for group in groups {
+            begin(scripts.finish, on: group.queue, gate, &batch)
+            batch.append(options.keepCompletedMs)
+            batch.append(options.keepCompletedMax)
+            for member in group.members {
+                let (job, outcome) = outcomes[live[member]]
+                batch.append(job.rawID)
+                batch.append(job.token)
+                switch outcome {
+                case .done, .obsolete: batch.append("c")
+                case .retry: batch.append("r")
+                case .dead: batch.append("d")
+                }
+                batch.append(job.attemptsMade)
+                batch.append(JobText.value(outcome))
+                if case .retry(let delayMs, _) = outcome { batch.append(max(0, delayMs)) } else { batch.append(0) }
+            }
+        }
+        let replies = try await run(batch) { groups[$0].queue.partition }
+        var late = 0
+        var lost = 0
+        for (group, reply) in zip(groups, replies) {
+            let values = try codesOf(reply, count: group.members.count)
+            for (member, value) in zip(group.members, values) {
+                guard let code = FinishCode(rawValue: value) else { throw misunderstood("finish") }
+                codes[live[member]] = code
+                switch code {
+                case .done, .repeated: break
+                case .late: late += 1
+                case .unknown, .takenOver, .notActive, .foreignToken: lost += 1
+                }
+            }
+        }
+        leases.drop(live.map { outcomes[$0].job })
+        state.withLock { state in
+            state.counters.finishesLate += late
+            state.counters.lost += lost
+        }
+        return codes
+    }
+
+    public func release(_ jobs: [TakenJob]) async throws(QueueError) {
+        let live = jobs.filter { !$0.token.isEmpty }
+        if live.isEmpty { return }
+        let groups = grouped(live.count) { live[$0].queue }
+        let gate = gate
+        var batch = RedisBatch()
+        for group in groups {
+            begin(scripts.release, on: group.queue, gate, &batch)
+            for member in group.members {
+                batch.append(live[member].rawID)
+                batch.append(live[member].token)
+            }
+        }
+        // No heartbeat may renew what goes back.
+        leases.drop(live)
+        _ = try await run(batch) { groups[$0].queue.partition }
+    }
+
+    // MARK: Reclaim
+
+    public func reclaim(dead: [WorkerID]) async throws(QueueError) {
+        let now = clock.monotonicNanoseconds()
+        for start in stride(from: 0, to: max(1, dead.count), by: 64) {
+            let named = dead[start..<min(start + 64, dead.count)]
+            var batch = RedisBatch()
+            for partition in keys.indices { appendReclaim(partition, dead: named.map(\.text), &batch) }
+            let replies = try await run(batch, repairs: false) { $0 }
+            for (partition, reply) in replies.enumerated() { note(reclaimed: reply, partition: partition, now: now) }
+        }
+    }
+
+    private func appendReclaim(_ partition: Int, dead: [String], _ batch: inout RedisBatch) {
+        begin(scripts.reclaim, onAllOf: partition, gate, &batch)
+        batch.append(options.keepCompletedMs)
+        batch.append(options.keepCompletedMax)
+        for worker in dead { batch.append(worker) }
+    }
+
+    private func note(reclaimed reply: RedisValue, partition: Int, now: Int64) {
+        // Nil: somebody else did it a moment ago.
+        guard let parts = reply.array, parts.count == 7 else { return }
+        let due = dueTime(server: parts[0].integer, due: parts[1].integer, now: now)
+        state.withLock { state in
+            state.counters.stalledRecovered += (parts[3].array?.count ?? 0) / 4
+            state.counters.markersRepaired += Int(parts[5].integer ?? 0)
+            state.counters.intrudersRemoved += Int(parts[6].integer ?? 0)
+            if let due { state.partitions[partition].note(due: due) }
+        }
+    }
+
+    // MARK: Calls
+
+    /// Starts a call on one queue: script, keys, gate.
+    func begin(_ script: RedisScript, on queue: QueueAddress, _ gate: String, _ batch: inout RedisBatch) {
+        batch.begin(script, keyCount: 2)
+        batch.append(keys[queue.partition].open)
+        batch.append(keys[queue.partition].base(queue.jobClass))
+        batch.append(gate)
+    }
+
+    /// Starts a call on the three queues of a partition.
+    func begin(_ script: RedisScript, onAllOf partition: Int, _ gate: String, _ batch: inout RedisBatch) {
+        batch.begin(script, keyCount: 5)
+        batch.append(keys[partition].open)
+        for base in keys[partition].bases { batch.append(base) }
+        batch.append(keys[partition].private)
+        batch.append(gate)
+    }
+
+    /// Sends `batch` and returns one reply per call, none of them an error. Repeats once what got no answer (every verb
+    /// may be repeated), and after a repair what met a key of the wrong type.
+    func run(
+        _ batch: RedisBatch,
+        repairs: Bool = true,
+        partitionOf: (Int) -> Int,
+    ) async throws(QueueError) -> [RedisValue] {
+        var replies = try await sendRepeating(batch)
+        if repairs, replies.contains(where: { $0.error?.hasCode("WRONGTYPE") ?? false }) {
+            var repair = RedisBatch()
+            let damaged = Set(replies.indices.filter { replies[$0].error != nil }.map(partitionOf)).sorted()
+            // A name makes it run at once, also when another reclaim just did; no worker is called so.
+            for partition in damaged { appendReclaim(partition, dead: ["-"], &repair) }
+            let now = clock.monotonicNanoseconds()
+            for (partition, reply) in zip(damaged, try await sendRepeating(repair)) {
+                note(reclaimed: reply, partition: partition, now: now)
+            }
+            replies = try await sendRepeating(batch)
+        }
+        for reply in replies {
+            if let error = reply.error { throw QueueError(error.asRedisError) }
+        }
+        return replies
+    }
+
+    private func sendRepeating(_ batch: RedisBatch) async throws(QueueError) -> [RedisValue] {
+        do throws(RedisError) {
+            return try await commands.send(batch)
+        } catch {
+            guard error.kind == .outcomeUnknown else { throw QueueError(error) }
+        }
+        do throws(RedisError) {
+            return try await commands.send(batch)
+        } catch {
+            throw QueueError(error)
+        }
+    }
+
+    /// When, on our monotonic clock, something is due by the server's.
+    func dueTime(server: Int64?, due: Int64?, now: Int64) -> Int64? {
+        guard let server, let due, due > 0 else { return nil }
+        return now + max(0, due - server) * 1_000_000
+    }
+
+    private func codesOf(_ reply: RedisValue, count: Int) throws(QueueError) -> [Int] {
+        guard let values = reply.array, values.count == count + 1 else { throw misunderstood("reply") }
+        return values.dropFirst().map { Int($0.integer ?? .min) }
+    }
+}
+
+/// Members of one script call.
+struct QueueGroup {
+    let queue: QueueAddress
+    var members: [Int]
+}
+
+/// Indices 0..<count by queue, in order, at most 256 per group.
+private func grouped(_ count: Int, by queueOf: (Int) -> QueueAddress) -> [QueueGroup] {
+    var groups: [QueueGroup] = []
+    var open: [QueueAddress: Int] = [:]
+    for index in 0..<count {
+        let queue = queueOf(index)
+        if let group = open[queue], groups[group].members.count < 256 {
+            groups[group].members.append(index)
+        } else {
+            open[queue] = groups.count
+            groups.append(QueueGroup(queue: queue, members: [index]))
+        }
+    }
+    return groups
+}
+
+func misunderstood(_ what: String) -> QueueError {
+    QueueError(.unavailable, "Redis answered \(what) in an unknown form")
+}
+
+extension OfferCode {
+    /// Whether the offer put a job into the queue.
+    var isFresh: Bool {
+        switch self {
+        case .queued, .healed, .replaced: true
+        case .live, .completed, .dead, .full: false
+        }
+    }
+}
+
+extension TakenJob {
+    var queue: QueueAddress { QueueAddress(partition: partition, jobClass: jobClass) }
+}
+
+extension QueueError {
+    init(_ error: RedisError) {
+        switch error.kind {
+        case .notSent, .closed: self.init(.unavailable, error.description)
+        case .outcomeUnknown: self.init(.outcomeUnknown, error.description)
+        case .server(let code, _):
+            switch code {
+            case "OOM": self.init(.full, error.description)
+            case "CLOSED", "FOREIGN", "GENERATION": self.init(.closed, error.description)
+            case "BADARG": self.init(.badArgument, error.description)
+            default: self.init(.unavailable, error.description)
+            }
+        }
+    }
+}

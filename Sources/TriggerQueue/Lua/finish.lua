@@ -1,0 +1,128 @@
+-- Ends jobs of one queue.
+-- KEYS     open, base
+-- ARGV     generation, keepMs, keepMax, then per job: id, token, outcome (`c` completed, `r` retry, `d` dead), atm as
+--          taken, value (JSON or reason), delay (ms)
+-- Returns  now, then per job: 0 done, 1 repeated, 2 late, -1 unknown, -2 taken over, -3 not active, -6 other token
+-- Cost     O(a) per job, a = jobs in `active` that are older; O(log n) for the sets
+local base, keepMs, keepMax = KEYS[2], tonumber(ARGV[2]), tonumber(ARGV[3])
+local count = (#ARGV - 3) / 6
+if not base or not keepMs or not keepMax or count < 1 or count > 256 or count ~= math.floor(count) then
+    return badArgument('finish: 1 to 256 jobs of 6 arguments')
+end
+local keys = {}
+for i = 4, #ARGV, 6 do
+    local outcome = ARGV[i + 2]
+    if (outcome ~= 'c' and outcome ~= 'r' and outcome ~= 'd') or not tonumber(ARGV[i + 3]) or not tonumber(ARGV[i + 5])
+    then
+        return badArgument('finish: outcome')
+    end
+    keys[#keys + 1] = base .. ARGV[i] .. ':lock'
+end
+
+checkTypes(base)
+local meta = call('HMGET', base .. 'meta', 'paused', 'concurrency', 'opts.maxLenEvents')
+local locks = call('MGET', unpack(keys))
+call('DEL', base)
+
+-- A body that vanished must not be replaced by one of three fields: the job stays in `active` until reclaim.
+local bodies = {}
+for i = 4, #ARGV, 6 do bodies[#bodies + 1] = base .. ARGV[i] end
+local anyMissing = call('EXISTS', unpack(bodies)) < #bodies
+
+local codes, ids, held = { now }, {}, {}
+local completed, failed, head = {}, {}, {}
+local delayed, job = false, 0
+for i = 4, #ARGV, 6 do
+    job = job + 1
+    local id, token, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    local key = base .. id
+    local code = standing(base, id, token, locks[job])
+    if anyMissing and call('EXISTS', key) == 0 then code = -1 end
+    if code == 0 or code == 2 then
+        if call('LREM', base .. 'active', -1, id) == 0 then
+            code = -3
+        else
+            ids[#ids + 1] = id
+            if locks[job] then held[#held + 1] = keys[job] end
+            local atm, value = ARGV[i + 3] + 1, ARGV[i + 4]
+            if outcome == 'c' then
+                call('HSET', key, 'finishedOn', now, 'returnvalue', value, 'atm', atm)
+                if atm > 1 then call('HDEL', key, 'failedReason', 'stacktrace') end
+                completed[#completed + 1] = now
+                completed[#completed + 1] = id
+                call('XADD', base .. 'events', '*', 'event', 'completed', 'jobId', id, 'returnvalue', value,
+                    'prev', 'active')
+            else
+                local trace = cjson.encode({ value })
+                if outcome == 'd' then
+                    call('HSET', key, 'finishedOn', now, 'failedReason', value, 'stacktrace', trace, 'atm', atm)
+                    failed[#failed + 1] = now
+                    failed[#failed + 1] = id
+                    call('XADD', base .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason', value,
+                        'prev', 'active')
+                else
+                    local delay = math.max(0, math.floor(tonumber(ARGV[i + 5])))
+                    call('HSET', key, 'failedReason', value, 'stacktrace', trace, 'atm', atm, 'delay', delay)
+                    if delay > 0 then
+                        delayed = true
+                        local due = now + delay
+                        call('ZADD', base .. 'delayed', delayedScore(base, due), id)
+                        call('SADD', private .. 'retry:' .. classOf(base), id)
+                        call('XADD', base .. 'events', '*', 'event', 'delayed', 'jobId', id, 'delay', due)
+                    else
+                        head[#head + 1] = id
+                        if FULL then
+                            call('XADD', base .. 'events', '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
+                        end
+                    end
+                end
+            end
+        end
+    end
+    codes[#codes + 1] = code
+end
+
+local function countMetric(name, number)
+    local key = base .. 'metrics:' .. name
+    local before = call('HINCRBY', key, 'count', number) - number
+    local previous = call('HMGET', key, 'prevTS', 'prevCount')
+    if not previous[1] then
+        call('HSET', key, 'prevTS', now, 'prevCount', 0)
+        return
+    end
+    local minutes = math.min(math.floor(now / 60000) - math.floor(previous[1] / 60000), 1440)
+    if minutes < 1 then return end
+    local points = { before - previous[2] }
+    for i = 2, minutes do points[i] = 0 end
+    call('LPUSH', key .. ':data', unpack(points))
+    call('LTRIM', key .. ':data', 0, 1439)
+    call('HSET', key, 'prevTS', now, 'prevCount', before)
+end
+
+if #ids > 0 then
+    if #held > 0 then call('DEL', unpack(held)) end
+    call('SREM', base .. 'stalled', unpack(ids))
+    if #completed > 0 then
+        call('ZADD', base .. 'completed', unpack(completed))
+        countMetric('completed', #completed / 2)
+        removeCompleted(base, keepMs, keepMax, #completed)
+    end
+    if #failed > 0 then
+        call('ZADD', base .. 'failed', unpack(failed))
+        countMetric('failed', #failed / 2)
+    end
+    if #head > 0 then
+        local back = {}
+        for i = #head, 1, -1 do back[#back + 1] = head[i] end
+        call('RPUSH', base .. 'wait', unpack(back))
+    end
+    if delayed then wakeLater(base) end
+    local waiting = call('LLEN', base .. 'wait') + call('ZCARD', base .. 'prioritized')
+    if waiting == 0 then
+        if call('LLEN', base .. 'active') == 0 then call('XADD', base .. 'events', '*', 'event', 'drained') end
+    elseif #head > 0 or meta[2] then
+        wake(base, meta[1], meta[2])
+    end
+    trimEvents(base, meta[3])
+end
+return codes

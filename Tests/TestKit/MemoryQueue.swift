@@ -1,0 +1,359 @@
+// The job queue in memory, for the simulator and for tests: the contract of QUEUE.md without Redis.
+//
+// Invariants: a job is in exactly one of waiting, active, delayed, completed, dead; time is the injected clock's; nothing
+// iterates a dictionary, so the same calls give the same answers. A live worker renews its leases by itself; one that is
+// cut off (`cutOff`) keeps them for `leaseMs` more. Cost: linear in the jobs of a class; meant for thousands.
+package import OrderEngine
+internal import OwnerThread
+package import SmartOrders
+
+/// The place that the queues of all workers of a test share.
+package final class MemoryQueueServer: Sendable {
+    fileprivate enum Place { case waiting, active, delayed, completed, dead }
+
+    fileprivate struct Entry {
+        var job: Job
+        var place = Place.waiting
+        var due: Int64 = 0
+        var holder: WorkerID?
+        var token = ""
+        var attemptsMade = 0
+        var deliveries = 0
+        var crashes = 0
+        var finishedAt: Int64 = 0
+        var reason = ""
+    }
+
+    fileprivate struct State {
+        var entries: [JobID: Entry] = [:]
+        /// The head is the end of the array, as in a list that is pushed from the left.
+        var waiting: [JobClass: [JobID]] = [:]
+        /// In the order of their take.
+        var active: [JobID] = []
+        /// By due time, then by order of arrival.
+        var delayed: [(due: Int64, id: JobID)] = []
+        var completed: [JobID] = []
+        /// Workers that renew nothing any more, with the end of their last lease.
+        var cutOff: [WorkerID: Int64] = [:]
+        var takes: [WorkerID: Int] = [:]
+        var isAway = false
+        var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        var nextWaiter: UInt64 = 0
+    }
+
+    fileprivate let state = Locked(State())
+    fileprivate let clock: any EngineClock
+    package let leaseMs: Int64
+    fileprivate let partitions: Int
+    fileprivate let keepCompletedMs: Int64
+
+    package init(
+        clock: any EngineClock,
+        leaseMs: Int64 = 3_000,
+        partitions: Int = 8,
+        keepCompletedMs: Int64 = 900_000,
+    ) {
+        self.clock = clock
+        self.leaseMs = leaseMs
+        self.partitions = partitions
+        self.keepCompletedMs = keepCompletedMs
+    }
+
+    fileprivate var nowMs: Int64 { clock.monotonicNanoseconds() / 1_000_000 }
+
+    /// The worker renews no leases from now on (killed, stopped, cut off); `restore` undoes it.
+    package func cutOff(_ worker: WorkerID) {
+        let until = nowMs + leaseMs
+        state.withLock { $0.cutOff[worker] = until }
+    }
+
+    package func restore(_ worker: WorkerID) { state.withLock { _ = $0.cutOff.removeValue(forKey: worker) } }
+
+    /// Every verb fails while the queue is away.
+    package func setAway(_ isAway: Bool) { state.withLock { $0.isAway = isAway } }
+
+    /// Forgets everything, as a flushed Redis does.
+    package func loseAll() {
+        state.withLock { state in
+            state.entries = [:]
+            state.waiting = [:]
+            state.active = []
+            state.delayed = []
+            state.completed = []
+        }
+    }
+
+    /// Jobs that are dead, with their reasons, in no order.
+    package var dead: [(id: JobID, reason: String)] {
+        state.withLock { state in
+            state.entries.values.filter { $0.place == .dead }.map { ($0.job.id, $0.reason) }
+        }
+    }
+
+    /// Jobs neither completed nor dead.
+    package var openCount: Int {
+        state.withLock { state in
+            state.active.count + state.delayed.count + state.waiting.values.reduce(0) { $0 + $1.count }
+        }
+    }
+}
+
+/// One worker's view of a `MemoryQueueServer`.
+package final class MemoryQueue: JobQueue {
+    private typealias State = MemoryQueueServer.State
+    private typealias Entry = MemoryQueueServer.Entry
+
+    private let server: MemoryQueueServer
+    private let worker: WorkerID
+
+    package init(_ server: MemoryQueueServer, worker: WorkerID) {
+        self.server = server
+        self.worker = worker
+    }
+
+    private func locked<Result>(
+        _ body: (inout State, Int64) throws(QueueError) -> Result
+    ) throws(QueueError) -> Result {
+        let now = server.nowMs
+        return try server.state.withLock { state throws(QueueError) in
+            if state.isAway { throw QueueError(.unavailable, "the queue is away") }
+            promote(&state, now)
+            return try body(&state, now)
+        }
+    }
+
+    package func offer(_ jobs: [Job], verify: Bool) async throws(QueueError) -> [OfferCode] {
+        let (codes, waiters) = try locked { state, now throws(QueueError) in
+            var codes: [OfferCode] = []
+            for job in jobs {
+                switch state.entries[job.id]?.place {
+                case .waiting, .active, .delayed: codes.append(.live)
+                case .completed: codes.append(.completed)
+                case .dead:
+                    let reason = state.entries[job.id]?.reason ?? ""
+                    if reason.hasPrefix("UNDECODABLE") || reason.hasPrefix("BODY_MISSING") {
+                        state.entries[job.id]?.job = job
+                        state.entries[job.id]?.place = .waiting
+                        state.waiting[job.jobClass, default: []].insert(job.id, at: 0)
+                        codes.append(.replaced)
+                    } else {
+                        codes.append(.dead)
+                    }
+                case nil:
+                    state.entries[job.id] = Entry(job: job)
+                    state.waiting[job.jobClass, default: []].insert(job.id, at: 0)
+                    codes.append(.queued)
+                }
+            }
+            return (codes, takeWaiters(&state))
+        }
+        for waiter in waiters { waiter.resume() }
+        return codes
+    }
+
+    package func take(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] {
+        try locked { state, now throws(QueueError) in
+            var taken: [TakenJob] = []
+            let token = "\(worker.text):\((state.takes[worker] ?? 0) + 1)"
+            let holdsSuspect = state.active.contains { id in
+                guard let entry = state.entries[id] else { return false }
+                return entry.holder == worker && entry.crashes >= 2
+            }
+            let wanted: [(JobClass, Int)] = [
+                (.stops, request.stops), (.targets, request.targets), (.housekeeping, request.housekeeping),
+            ]
+            classes: for (jobClass, count) in wanted {
+                while taken.filter({ $0.jobClass == jobClass }).count < count, let id = state.waiting[jobClass]?.last {
+                    guard var entry = state.entries[id] else { break }
+                    // A suspect is delivered alone, and one at a time.
+                    if entry.crashes >= 2 {
+                        if holdsSuspect { continue classes }
+                        if !taken.isEmpty { break classes }
+                    }
+                    state.waiting[jobClass]?.removeLast()
+                    entry.place = .active
+                    entry.holder = worker
+                    entry.token = token
+                    entry.deliveries += 1
+                    state.entries[id] = entry
+                    state.active.append(id)
+                    taken.append(
+                        TakenJob(
+                            rawID: id.description,
+                            job: entry.job,
+                            jobClass: jobClass,
+                            partition: id.order.shard % server.partitions,
+                            token: token,
+                            attemptsMade: entry.attemptsMade,
+                            deliveries: entry.deliveries,
+                            crashes: entry.crashes,
+                        )
+                    )
+                    if entry.crashes >= 2 { break classes }
+                }
+            }
+            if !taken.isEmpty { state.takes[worker, default: 0] += 1 }
+            return taken
+        }
+    }
+
+    package func waitForWork() async {
+        let now = server.nowMs
+        let (ticket, due): (UInt64?, Int64) = server.state.withLock { state in
+            promote(&state, now)
+            if state.waiting.values.contains(where: { !$0.isEmpty }) { return (nil, 0) }
+            state.nextWaiter += 1
+            return (state.nextWaiter, min(1_000, max(1, (state.delayed.first?.due ?? .max) - now)))
+        }
+        guard let ticket else { return }
+        let clock = server.clock
+        await withTaskGroup { group in
+            group.addTask { await self.waitForOffer(ticket) }
+            group.addTask { do { try await clock.sleep(milliseconds: due) } catch {} }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private func waitForOffer(_ ticket: UInt64) async {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isReady = server.state.withLock { state in
+                    if Task.isCancelled || state.waiting.values.contains(where: { !$0.isEmpty }) { return true }
+                    state.waiters[ticket] = continuation
+                    return false
+                }
+                if isReady { continuation.resume() }
+            }
+        } onCancel: {
+            server.state.withLock { $0.waiters.removeValue(forKey: ticket) }?.resume()
+        }
+    }
+
+    package func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] {
+        try locked { state, now throws(QueueError) in
+            var retriedNow: [Entry] = []
+            let codes = outcomes.map { job, outcome in
+                if job.token.isEmpty { return FinishCode.repeated }
+                guard let id = JobID(job.rawID), var entry = state.entries[id] else { return .unknown }
+                let standing = standing(of: job, entry, now, state)
+                guard standing == .done || standing == .late else { return standing }
+                state.active.removeAll { $0 == id }
+                entry.attemptsMade += 1
+                entry.holder = nil
+                switch outcome {
+                case .done, .obsolete:
+                    entry.place = .completed
+                    entry.finishedAt = now
+                    state.completed.append(id)
+                case .retry(let delayMs, let reason):
+                    entry.reason = reason
+                    if delayMs > 0 {
+                        delay(id, &entry, until: now + delayMs, &state)
+                    } else {
+                        entry.place = .waiting
+                        retriedNow.append(entry)
+                    }
+                case .dead(let reason):
+                    entry.place = .dead
+                    entry.reason = reason
+                }
+                state.entries[id] = entry
+                return standing
+            }
+            for entry in retriedNow.reversed() { state.waiting[entry.job.jobClass, default: []].append(entry.job.id) }
+            return codes
+        }
+    }
+
+    package func release(_ jobs: [TakenJob]) async throws(QueueError) {
+        try locked { state, now throws(QueueError) in
+            for job in jobs.reversed() {
+                guard let id = JobID(job.rawID), let entry = state.entries[id] else { continue }
+                let standing = standing(of: job, entry, now, state)
+                guard standing == .done || standing == .late else { continue }
+                toHead(id, &state)
+            }
+        }
+    }
+
+    package func reclaim(dead: [WorkerID]) async throws(QueueError) {
+        try locked { state, now throws(QueueError) in
+            var back: [JobID] = []
+            for id in state.active {
+                guard let entry = state.entries[id], let holder = entry.holder else { continue }
+                if dead.contains(holder) || isLapsed(holder, now, state) { back.append(id) }
+            }
+            for id in back.reversed() {
+                guard var entry = state.entries[id] else { continue }
+                entry.crashes += 1
+                state.entries[id] = entry
+                if entry.crashes > 10, entry.job.jobClass != .stops {
+                    state.active.removeAll { $0 == id }
+                    state.entries[id]?.place = .dead
+                    state.entries[id]?.token = ""
+                    state.entries[id]?.reason = "CRASHED_WORKERS: \(entry.crashes) workers died with this job"
+                } else if entry.crashes >= 3 {
+                    state.active.removeAll { $0 == id }
+                    entry.token = ""
+                    delay(id, &entry, until: now + 60_000, &state)
+                    state.entries[id] = entry
+                } else {
+                    toHead(id, &state)
+                }
+            }
+            while let first = state.completed.first, let entry = state.entries[first],
+                entry.finishedAt <= now - server.keepCompletedMs
+            {
+                state.completed.removeFirst()
+                state.entries[first] = nil
+            }
+        }
+    }
+
+    // MARK: Steps
+
+    private func standing(of job: TakenJob, _ entry: Entry, _ now: Int64, _ state: State) -> FinishCode {
+        switch entry.place {
+        case .active:
+            if entry.token != job.token { return .foreignToken }
+            return entry.holder.map { isLapsed($0, now, state) } ?? true ? .late : .done
+        case .waiting, .delayed, .completed, .dead: return entry.token == job.token ? .repeated : .takenOver
+        }
+    }
+
+    private func isLapsed(_ worker: WorkerID, _ now: Int64, _ state: State) -> Bool {
+        state.cutOff[worker].map { $0 <= now } ?? false
+    }
+
+    private func toHead(_ id: JobID, _ state: inout State) {
+        state.active.removeAll { $0 == id }
+        state.entries[id]?.place = .waiting
+        state.entries[id]?.holder = nil
+        // As the body forgets who had it: the holder's late word is refused.
+        state.entries[id]?.token = ""
+        if let jobClass = state.entries[id]?.job.jobClass { state.waiting[jobClass, default: []].append(id) }
+    }
+
+    private func delay(_ id: JobID, _ entry: inout Entry, until due: Int64, _ state: inout State) {
+        entry.place = .delayed
+        entry.due = due
+        let index = state.delayed.firstIndex { $0.due > due } ?? state.delayed.count
+        state.delayed.insert((due, id), at: index)
+    }
+
+    private func promote(_ state: inout State, _ now: Int64) {
+        while let first = state.delayed.first, first.due <= now {
+            state.delayed.removeFirst()
+            state.entries[first.id]?.place = .waiting
+            if let jobClass = state.entries[first.id]?.job.jobClass {
+                state.waiting[jobClass, default: []].insert(first.id, at: 0)
+            }
+        }
+    }
+
+    private func takeWaiters(_ state: inout State) -> [CheckedContinuation<Void, Never>] {
+        defer { state.waiters = [:] }
+        return state.waiters.keys.sorted().compactMap { state.waiters[$0] }
+    }
+}
