@@ -23,6 +23,8 @@ public enum Fact: Hashable, Sendable {
     case stopLatched(kind: StopKind, price: Price)
     case stopRetried(attempt: Int)
     case partialStopFired(Int)
+    case partialStopDone(Int)
+    case partialStopCancelled(Int)
     case writtenOff(Quantity)
     case dust(Quantity)
     case fill(VenueOrderKey, Fill)

@@ -161,9 +161,15 @@ public enum Pricing {
         percents: [ExactDecimal],
         prices: [Price],
         step: Quantity,
-        minQuantity: Quantity,
-        minNotional: Money,
+        minQuantity: Quantity = .zero,
+        minNotional: Money = .zero,
     ) -> [Quantity] {
-        []
+        Planner.plan(
+            quantity,
+            over: zip(percents, prices).map { PlanShare(percent: $0, price: $1) },
+            step: step,
+            minQuantity: minQuantity,
+            minNotional: minNotional,
+        )
     }
 }

@@ -29,7 +29,9 @@ public struct Level: Hashable, Sendable {
         planned: Quantity,
         filled: Quantity = .zero,
         state: LevelState = .pending,
-        trailingExtreme: Price? = nil, closeRequested: Bool = false, replaceRequested: Bool = false
+        trailingExtreme: Price? = nil,
+        closeRequested: Bool = false,
+        replaceRequested: Bool = false,
     ) {
         self.number = number
         self.plan = plan
@@ -201,6 +203,10 @@ public struct SmartOrder: Hashable, Sendable {
     public var heldCost: Money = .zero
     /// Average entry as of the last entry-side fill; exits leave it unchanged (R24). Nil before the first.
     public var averageEntry: AverageEntry?
+    /// Fees of entry-side fills that were taken in quote currency, and the cost they were taken on: the rate that
+    /// break-even in mode `fees` reckons with (R6.2).
+    public var entryFees: Money = .zero
+    public var entryCost: Money = .zero
     /// Gross profit so far: exit proceeds less the cost of what left, sign turned for a short.
     public var realized: Money = .zero
     /// Fees so far, in quote currency.
@@ -211,6 +217,8 @@ public struct SmartOrder: Hashable, Sendable {
     public var entryRises: Bool = true
     /// The entry was decided on: sent, or to be sent.
     public var entryTriggered: Bool = false
+    /// The entry (or its rest) has still to be sent, when `entryRetry` allows.
+    public var entryDue: Bool = false
     /// Running extreme of a trailing entry once it is active.
     public var entryExtreme: Price?
     public var entryGoal: EntryGoal = .none
@@ -261,8 +269,14 @@ public struct SmartOrder: Hashable, Sendable {
     public var needsAttention: Bool = false
 
     public init(
-        id: OrderID, account: AccountID, instrument: Instrument, version: Int64 = 1, createdAt: Timestamp,
-        updatedAt: Timestamp, draft: Draft, triggerSource: TriggerSource
+        id: OrderID,
+        account: AccountID,
+        instrument: Instrument,
+        version: Int64 = 1,
+        createdAt: Timestamp,
+        updatedAt: Timestamp,
+        draft: Draft,
+        triggerSource: TriggerSource,
     ) {
         self.id = id
         self.account = account

@@ -1,0 +1,164 @@
+// What a trader asks of an existing order, and when it is allowed (ORDERS.md 5.1, 5.3).
+
+extension Deciding {
+    /// False: nothing to do, the present state is the answer.
+    mutating func obey(_ command: Command) throws(Refusal) -> Bool {
+        if order.isTerminal {
+            throw Refusal(
+                .orderTerminal,
+                "The order has ended (\(order.status.rawValue)). Create a new one to trade on.",
+            )
+        }
+        switch command {
+        case .cancel: return cancel()
+        case .cancelLeavingEntry: return cancelLeavingEntry()
+        case .cancelEntry: return try cancelEntry()
+        case .closeMarket: return try closeMarket()
+        case .closeLevel(let number): return try closeLevel(number)
+        case .openNow: return try openNow()
+        case .addFunds(let quantity, let limit): return try addFunds(quantity, limit: limit)
+        case .reduceFunds(let quantity): return try reduceFunds(quantity)
+        case .edit(let change): return try edit(change)
+        }
+    }
+
+    /// Refuses what is too late once a stop is latched or the order is closing or cancelling.
+    func refuseIfLeaving() throws(Refusal) {
+        guard !order.isUndisturbed else { return }
+        let phase = order.derivedPhase?.rawValue ?? order.status.rawValue
+        throw Refusal(.stopAlreadyTriggered, "Too late: the order is \(phase).")
+    }
+
+    private mutating func cancel() -> Bool {
+        guard !order.isCancelling else { return false }
+        cancelEverything(.userCancel)
+        return true
+    }
+
+    private mutating func cancelLeavingEntry() -> Bool {
+        guard !order.isCancelling else { return false }
+        if order.isAdopted { order.venueOrders.removeAll { $0.leg == .entry && $0.attempt == 1 } }
+        return cancel()
+    }
+
+    private mutating func cancelEntry() throws(Refusal) -> Bool {
+        guard order.isUndisturbed else { return false }
+        guard order.hasEntryRest else { throw entryAlreadyFilled() }
+        if case .end = order.entryGoal, order.status == .pending { return false }
+        dropEntryRest(.end(.userCancel))
+        endIfNothingCame(.userCancel)
+        return true
+    }
+
+    private func entryAlreadyFilled() -> Refusal {
+        Refusal(.entryAlreadyFilled, "Nothing of the entry is left to wait for.")
+    }
+
+    private mutating func closeMarket() throws(Refusal) -> Bool {
+        switch order.goal {
+        case .closing: return false
+        case .cancelling: try refuseIfLeaving()
+        case .none: break
+        }
+        guard order.status.isOpen else {
+            throw Refusal(.notReducible, "Nothing is held yet. Cancel the order instead.")
+        }
+        guard order.latch != nil else {
+            close(.manualClose)
+            return true
+        }
+        order.stopAtMarket = true
+        cancelResting { $0.leg == .stop }
+        order.exitRetry.at = nil
+        pushExit()
+        return true
+    }
+
+    private mutating func closeLevel(_ number: Int) throws(Refusal) -> Bool {
+        try refuseIfLeaving()
+        guard let index = order.levels.firstIndex(where: { $0.number == number }) else {
+            throw Refusal(.notFound, field: "level", "The order has no level \(number).")
+        }
+        guard order.status.isOpen else {
+            throw Refusal(.notReducible, "Nothing is held yet.")
+        }
+        let leg = Leg.takeProfit(number)
+        switch order.levels[index].state {
+        case .filled, .cancelled: throw levelNotPending(order.levels[index])
+        case .triggered:
+            let rests = order.venueOrders.contains {
+                $0.leg == leg && $0.type == .goodTillCancelled && !$0.cancelWanted
+            }
+            guard rests else { throw levelNotPending(order.levels[index]) }
+            order.levels[index].closeRequested = true
+            cancelResting { $0.leg == leg }
+        case .pending:
+            guard let price = moment.price else { throw Refusal(.notReducible, "No current price is known.") }
+            order.levels[index].closeRequested = true
+            guard fire(index, anchor: price, atMarket: true) else {
+                throw Refusal(.notReducible, "Nothing of this level is free to be closed now.")
+            }
+        }
+        return true
+    }
+
+    func levelNotPending(_ level: Level) -> Refusal {
+        Refusal(.levelNotPending, field: "level", "Level \(level.number) is \(level.state.rawValue).")
+    }
+
+    private mutating func openNow() throws(Refusal) -> Bool {
+        try refuseIfLeaving()
+        guard order.entryHasRest else { throw entryAlreadyFilled() }
+        order.entryTriggered = true
+        if order.hasLive(.entry) {
+            guard order.venueOrders.contains(where: { $0.leg == .entry && $0.type == .goodTillCancelled }) else {
+                return false
+            }
+            order.entryGoal = .openNow
+            cancelResting { $0.leg == .entry }
+        } else {
+            order.entryGoal = .none
+            order.entryRetry = .none
+            sendEntry(atMarket: true)
+        }
+        return true
+    }
+
+    private mutating func addFunds(_ quantity: Quantity, limit: Price?) throws(Refusal) -> Bool {
+        try refuseIfLeaving()
+        try checkQuantity(quantity)
+        if let limit, !order.instrument.isOnTick(limit) {
+            throw order.instrument.offTick(limit, field: "limitPrice")
+        }
+        sendAdd(AddWish(quantity: quantity, limit: limit))
+        return true
+    }
+
+    private mutating func reduceFunds(_ quantity: Quantity) throws(Refusal) -> Bool {
+        guard order.status.isOpen, order.isUndisturbed, order.free.isPositive else {
+            throw Refusal(.notReducible, "Nothing is held, or nothing of it is free.")
+        }
+        try checkQuantity(quantity)
+        guard quantity < order.remaining else {
+            throw Refusal(
+                .reduceTooLarge,
+                field: "qty",
+                "\(order.remaining) is left; close the order to leave entirely.",
+            )
+        }
+        guard let price = moment.price else { throw Refusal(.notReducible, "No current price is known.") }
+        let allowed = clamp(quantity).floored(to: order.instrument.stepSize)
+        guard order.isUndisturbed else { return true }
+        guard order.instrument.takes(allowed, at: price) else {
+            throw Refusal(.notReducible, "What is free is too little for the venue.")
+        }
+        placeImmediate(.reduce, allowed, anchor: price)
+        return true
+    }
+
+    private func checkQuantity(_ quantity: Quantity) throws(Refusal) {
+        guard order.instrument.isOnStep(quantity) else {
+            throw order.instrument.offStep(quantity)
+        }
+    }
+}

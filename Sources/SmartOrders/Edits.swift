@@ -1,0 +1,3 @@
+extension Deciding {
+    mutating func edit(_ change: OrderEdit) throws(Refusal) -> Bool { false }
+}

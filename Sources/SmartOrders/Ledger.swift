@@ -1,0 +1,105 @@
+// What was bought, sold, written off, and what it cost (ORDERS.md R5, R11, R24, 4.1).
+//
+// Invariant: heldCost is the cost of `remaining` and `dust`; the exit that takes the last of both takes all of it.
+
+extension SmartOrder {
+    /// What `heldCost` was paid for.
+    var held: Quantity { remaining + dust }
+
+    /// Cost of `quantity` of what is held, half-even at 12 decimals; all of it for all (R5).
+    func cost(of quantity: Quantity) -> Money {
+        guard quantity < held else { return heldCost }
+        return Money(
+            .quotient(
+                heldCost.value * quantity.value,
+                over: held.value,
+                step: ExactDecimal(mantissa: 1, scale: 12),
+                .halfEven,
+            )
+        )
+    }
+
+    /// Adds to what is held. `net` is what arrived after base-coin fees; only whole steps of it can be exited (R11).
+    mutating func receive(_ quantity: Quantity, net: Quantity, cost: Money) {
+        let arrived = received + dust + net
+        entered += quantity
+        received = arrived.floored(to: instrument.stepSize)
+        dust = arrived - received
+        heldCost += cost
+        if held.isPositive { averageEntry = AverageEntry(cost: heldCost, quantity: held) }
+    }
+}
+
+extension Deciding {
+    /// Books one execution on the side of its leg.
+    mutating func book(_ fill: Fill, of key: VenueOrderKey) {
+        facts.append(.fill(key, fill))
+        if case .quote = fill.feeAsset { order.fees += Money(fill.fee) }
+        if key.leg.isExit { bookExit(fill, leg: key.leg) } else { bookEntry(fill, leg: key.leg) }
+    }
+
+    private mutating func bookEntry(_ fill: Fill, leg: Leg) {
+        var net = fill.quantity
+        let cost = fill.price * fill.quantity
+        switch fill.feeAsset {
+        case .base: if side == .buy { net -= Quantity(fill.fee) }
+        case .quote: order.entryFees += Money(fill.fee)
+        case .other: break
+        }
+        order.entryCost += cost
+        let dustBefore = order.dust
+        order.receive(fill.quantity, net: net, cost: cost)
+        if leg == .entry { order.entryFilled += fill.quantity } else { facts.append(.fundsAdded(fill.quantity)) }
+        if order.dust != dustBefore { facts.append(.dust(order.dust)) }
+        guard !order.isTerminal else { return }
+        if order.status == .pending { activate(at: fill.price) }
+        entryChanged()
+    }
+
+    /// What is held grew, or its average moved: targets, levels and break-even follow.
+    mutating func entryChanged() {
+        moveTargets()
+        replan()
+        renewBreakEven()
+    }
+
+    /// T5: something is held from now on.
+    mutating func activate(at price: Price) {
+        facts.append(.activated)
+        setStatus(.active)
+        order.extreme = price
+        order.extremePosition = max(order.extremePosition, moment.position)
+        order.trailingActive = order.draft.trailing != nil && order.draft.trailing?.activationPrice == nil
+        if case .cancelling(.timeExit) = order.goal {
+            // The time has passed, and a fill won the race against the cancel: it leaves at market.
+            order.goal = .closing(.timeExit)
+            beginExit()
+        }
+    }
+
+    private mutating func bookExit(_ fill: Fill, leg: Leg) {
+        let cost = order.cost(of: fill.quantity)
+        let proceeds = fill.price * fill.quantity
+        order.realized += side == .buy ? proceeds - cost : cost - proceeds
+        order.heldCost -= cost
+        order.exited += fill.quantity
+        exitedBy = leg
+        guard !order.isTerminal else { return }
+        switch leg {
+        case .takeProfit(let number): levelTook(number, fill.quantity)
+        case .partialStop(let number): partialStopFilled(number, fill.quantity)
+        case .reduce:
+            facts.append(.fundsReduced(fill.quantity))
+            replan()
+        case .stop, .close, .backstop, .entry, .add, .conditional, .timer, .reconcile: break
+        }
+    }
+
+    /// Gives up quantity that is not there, or that nobody takes; its cost leaves with it.
+    mutating func writeOff(_ quantity: Quantity) {
+        guard quantity.isPositive else { return }
+        order.heldCost -= order.cost(of: quantity)
+        order.writtenOff += quantity
+        facts.append(.writtenOff(quantity))
+    }
+}

@@ -1,0 +1,54 @@
+// The position changed without the order: flat, flipped, larger or smaller (ORDERS.md R16).
+
+extension Deciding {
+    /// `net` is the account's signed position in this market (hedge mode: of this position side).
+    mutating func positionChanged(net: ExactDecimal, average: Price?) {
+        guard order.status.isOpen, order.instrument.kind.isDerivative else { return }
+        let there = Quantity(side.quantity(ofPosition: net))
+        if there.value.isNegative {
+            cancelEverything(.positionFlipped)
+            return
+        }
+        if there.isZero {
+            // Exits of our own that are under way may be what took it: their news says.
+            if !order.inFlightExits.isZero, order.inFlightExits >= order.remaining { return }
+            cancelEverything(.positionClosedExternally)
+            return
+        }
+        switch order.draft.sizeMode {
+        case .fixed: return
+        case .position: followPosition(there, average: average)
+        }
+    }
+
+    /// The order owns the whole position: quantity and average follow it (R16.3).
+    private mutating func followPosition(_ there: Quantity, average: Price?) {
+        guard order.isUndisturbed else { return }
+        let coming = order.venueOrders.reduce(into: Quantity.zero) { if !$1.leg.isExit { $0 += $1.claim } }
+        if there > order.remaining + coming {
+            let grown = there - order.remaining
+            let cost = average.map { $0 * there - order.heldCost }
+            order.receive(grown, net: grown, cost: cost ?? (moment.price ?? .zero) * grown)
+            order.entryCost = order.heldCost
+            entryChanged()
+        } else if there < order.remaining - order.claimed {
+            writeOff(order.remaining - order.claimed - there)
+            if let average {
+                order.heldCost = average * order.held
+                order.averageEntry = AverageEntry(cost: order.heldCost, quantity: order.held)
+            }
+            entryChanged()
+        }
+    }
+}
+
+extension SmartOrder {
+    /// Exit quantity that was sent and may have been executed without our knowing.
+    var inFlightExits: Quantity {
+        venueOrders.reduce(into: .zero) { sum, order in
+            guard order.leg.isExit else { return }
+            let mayBeGone = order.type != .goodTillCancelled || order.state == .unknown
+            if mayBeGone { sum += order.claim }
+        }
+    }
+}
