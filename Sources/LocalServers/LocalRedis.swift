@@ -38,6 +38,8 @@ public final class LocalRedis: Sendable {
     public let socketPath: String
     private let program: String
     private let arguments: [String]
+    /// Of the setting `requirepass`: without it the readiness check would be refused.
+    private let password: String?
     private let process = Locked<OwnedProcess?>(nil)
 
     /// Checks what can be checked before anything is started.
@@ -64,6 +66,7 @@ public final class LocalRedis: Sendable {
                 // The queue's recommendation; the name that 6.2 and later versions know.
                 ("hash-max-ziplist-value", "1024"),
             ] + settings.map { ($0.name, $0.value) }
+        password = settings.last { $0.name == "requirepass" }?.value
         arguments = all.flatMap { ["--\($0.0)", $0.1] }
     }
 
@@ -80,7 +83,9 @@ public final class LocalRedis: Sendable {
         let log = "\(directory)/redis.log"
         let child = try await OwnedProcess.start([program] + arguments, log: log)
         process.withLock { $0 = child }
-        for _ in 0..<6_000 {
+        let clock = ContinuousClock()
+        let limit = clock.now + .seconds(30)
+        while clock.now < limit {
             if isReady(child) { return }
             guard child.isRunning else { throw LocalServerError(.exited, LocalFiles.lastLines(log)) }
             do { try await Task.sleep(for: .milliseconds(5)) } catch { break }
@@ -123,8 +128,9 @@ public final class LocalRedis: Sendable {
     }
 
     private func isReady(_ child: OwnedProcess) -> Bool {
-        let answer = ask("PING\r\nINFO server\r\n", until: "process_id:\(child.pid)\r\n")
-        return answer.hasPrefix("+PONG\r\n") && answer.contains("process_id:\(child.pid)\r\n")
+        let login = password.map { "AUTH \"\($0)\"\r\n" } ?? ""
+        let answer = ask("\(login)PING\r\nINFO server\r\n", until: "process_id:\(child.pid)\r\n")
+        return answer.contains("+PONG\r\n") && answer.contains("process_id:\(child.pid)\r\n")
     }
 
     /// Sends `question` and returns what comes back until it holds `end`, or within 100 ms.

@@ -42,6 +42,8 @@ final class ConnectionLoop {
     private var lastActivity: UInt64 = 0
     /// The server said READONLY: nothing more is sent, and the link goes when the last reply is in.
     private var isRetiring = false
+    /// Results not handed out yet: first the room they took is given back, so that whoever is answered may ask again.
+    private var ended: [(request: RedisRequest, result: Result<RedisReplies, RedisError>)] = []
     private var released = (requests: 0, bytes: 0)
     private var shown = (isReady: false, connects: 0, lastFailure: "")
 
@@ -59,7 +61,9 @@ final class ConnectionLoop {
             let (posted, isClosed) = mailbox.drain()
             for request in posted { enqueue(request) }
             if isClosed {
-                while let request = waiting.popFirst() { end(request, with: .closed, "") }
+                while let request = waiting.popFirst() {
+                    end(request, with: request.repeated == nil ? .closed : .outcomeUnknown, "")
+                }
                 if inFlight.isEmpty { break }
             }
 
@@ -67,12 +71,13 @@ final class ConnectionLoop {
             keeper.advance(now: now, descriptorIsReady: watchedIsReady)
             pingIfIdle(now: now)
             transmit(now: now)
-            publish()
+            settle()
 
             // After a full mailbox it is looked at once more before sleeping: see `Mailbox.drain`.
             watchedIsReady = sleep(atMost: posted.isEmpty ? timeUntilNextTime(now: now) : 0)
         }
-        publish()
+        keeper.fail("closed", now: monotonicNow())
+        settle()
     }
 
     // MARK: Waiting for something
@@ -99,6 +104,7 @@ final class ConnectionLoop {
         // An answer that is already here beats a deadline that passed while this process did not run.
         let now = monotonicNow()
         if now >= earliestDeadline, !mayHaveMore { expire(now: now) }
+        settle()
         return isReady
     }
 
@@ -142,7 +148,7 @@ final class ConnectionLoop {
             }
             guard !isRetiring, inFlight.count < options.depth, let request = waiting.popFirst() else { break }
             if request.deadline <= now {
-                end(request, with: .notSent, "no connection in time: \(keeper.lastFailure)")
+                end(request, with: kindOfUnsent(request), "deadline passed: \(keeper.lastFailure)")
                 continue
             }
             inFlight.append(Flight(request: request, firstByte: link.appended, sentCommands: 0))
@@ -263,9 +269,7 @@ final class ConnectionLoop {
         while let request = waiting.popFirst() {
             if request.deadline <= now {
                 let reason = keeper.link == nil ? keeper.lastFailure : "the server takes no more"
-                // A repeat was sent once, in part: the rest of its batch has run.
-                let kind: RedisError.Kind = request.repeated == nil ? .notSent : .outcomeUnknown
-                end(request, with: kind, "deadline passed: \(reason)")
+                end(request, with: kindOfUnsent(request), "deadline passed: \(reason)")
             } else {
                 earliestDeadline = min(earliestDeadline, request.deadline)
                 kept.append(request)
@@ -273,6 +277,11 @@ final class ConnectionLoop {
         }
         waiting = kept
         inFlight.forEach { earliestDeadline = min(earliestDeadline, $0.request.deadline) }
+    }
+
+    /// A repeat was sent once: the rest of its batch has run.
+    private func kindOfUnsent(_ request: RedisRequest) -> RedisError.Kind {
+        request.repeated == nil ? .notSent : .outcomeUnknown
     }
 
     private func drop(_ reason: String, now: UInt64) {
@@ -299,10 +308,18 @@ final class ConnectionLoop {
     private func end(_ request: RedisRequest, _ result: Result<RedisReplies, RedisError>) {
         released.requests += 1
         released.bytes += request.admittedBytes
-        request.completion(result)
+        ended.append((request, result))
     }
 
-    /// Tells the callers' side what changed: one lock per round, and none in most.
+    /// Publishes the state, then hands out the results.
+    private func settle() {
+        publish()
+        if ended.isEmpty { return }
+        for (request, result) in ended { request.completion(result) }
+        ended.removeAll(keepingCapacity: ended.count <= 1_024)
+    }
+
+    /// Tells the callers' side what changed: at most one lock per round.
     private func publish() {
         let isReady = keeper.link != nil
         let changed =

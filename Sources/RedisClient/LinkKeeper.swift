@@ -32,8 +32,8 @@ final class LinkKeeper {
     /// Failures since the last link that lived.
     private var failures = 0
     private var attempts = 0
-    /// Why there is no link, for the log.
-    private(set) var lastFailure = "not connected yet"
+    /// Why the last attempt or link ended, for the log; empty if none did.
+    private(set) var lastFailure = ""
     /// Links that reached `ready`.
     private(set) var connects = 0
 

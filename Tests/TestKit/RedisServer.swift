@@ -31,9 +31,11 @@ package enum RedisServer {
         return try await body(server)
     }
 
-    /// Options for a connection to `server`.
+    /// Options for a connection to `server`, with patience for a busy machine.
     package static func options(_ server: LocalRedis, name: String = "so-test") throws -> RedisOptions {
-        RedisOptions(address: try RedisAddress(url: server.url), name: name)
+        var options = RedisOptions(address: try RedisAddress(url: server.url), name: name)
+        options.requestTimeout = .seconds(10)
+        return options
     }
 
     /// A port of the loopback interface that was free a moment ago.
