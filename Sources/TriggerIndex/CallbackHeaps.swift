@@ -24,9 +24,8 @@ struct CallbackHeaps: Sendable {
     var footprint: Int { nodes.capacity * MemoryLayout<Node>.stride + ranks.capacity }
 
     mutating func reserve(_ additional: Int) {
-        guard additional > 1, nodes.count + additional > nodes.capacity else { return }
-        nodes.reserveCapacity(nodes.count + additional)
-        ranks.reserveCapacity(ranks.count + additional)
+        nodes.makeRoom(additional)
+        ranks.makeRoom(additional)
     }
 
     /// Makes `slot` a heap of its own. Slots are admitted in order.
@@ -39,6 +38,8 @@ struct CallbackHeaps: Sendable {
             group: UInt32(group),
         )
         if slot == nodes.count {
+            nodes.makeRoom()
+            ranks.makeRoom()
             nodes.append(node)
             ranks.append(1)
         } else {

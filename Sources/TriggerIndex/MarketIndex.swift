@@ -6,6 +6,9 @@
 // extreme moves: a tick never moves a stop and fires it (ORDERS.md R3.3).
 // Order: the crossings of one tick come class by class; fixed ones nearest first, of equal thresholds the first armed
 // first; trailing ones in an order that is a function of the calls so far. The index reads no clock and no randomness.
+// Late ticks: the index knows only "from the next tick on". To put a late tick (RELIABILITY.md 4.6.2) to the watches that
+// were armed before its time alone, the caller disarms the younger ones, keeping their extremes, advances to the late
+// price, arms them again and advances to the current price.
 // Limits: prices, thresholds and extremes 1..<Int64.max, 2^29 watches per class; a violation traps.
 // Cost: a tick that crosses nothing and is no new extreme: two comparisons. Otherwise O(log n) per crossing and per
 // group of trailing watches that merges; watches that share an extreme are never visited one by one. Nothing is
@@ -210,7 +213,7 @@ public struct MarketIndex: Sendable {
     public var isEmpty: Bool { count == 0 }
 
     /// Bytes that the index holds, tags included: 28 to 34 per fixed watch, 37 per trailing watch and 70 per distinct
-    /// extreme, plus what its arrays hold in reserve (up to as much again while they grow one by one).
+    /// extreme, plus what its arrays hold in reserve (up to a quarter while watches are armed one by one).
     public var footprint: Int {
         falling.footprint + rising.footprint + rateBelowHigh.footprint + rateAboveLow.footprint
             + amountBelowHigh.footprint + amountAboveLow.footprint

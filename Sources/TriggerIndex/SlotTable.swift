@@ -17,15 +17,16 @@ struct SlotTable: Sendable {
     var footprint: Int { tags.capacity * 8 + generations.capacity * 4 }
 
     mutating func reserve(_ additional: Int) {
-        guard additional > 1, tags.count + additional > tags.capacity else { return }
-        tags.reserveCapacity(tags.count + additional)
-        generations.reserveCapacity(generations.count + additional)
+        tags.makeRoom(additional)
+        generations.makeRoom(additional)
     }
 
     mutating func take(tag: UInt64) -> (slot: Int, generation: UInt32) {
         count += 1
         guard firstFree > 0 else {
             precondition(tags.count < Self.limit, "too many watches in one index")
+            tags.makeRoom()
+            generations.makeRoom()
             tags.append(tag)
             generations.append(1)
             return (tags.count - 1, 1)

@@ -40,7 +40,7 @@ struct SortedLevels: Sendable {
     /// Makes room for numbers below `limit`.
     mutating func admit(numbersBelow limit: Int) {
         guard blockOf.count < limit else { return }
-        if limit > blockOf.count + 1 { blockOf.reserveCapacity(limit) }
+        blockOf.makeRoom(limit - blockOf.count)
         while blockOf.count < limit { blockOf.append(0) }
     }
 
@@ -232,6 +232,8 @@ struct SortedLevels: Sendable {
         }
         let block = counts.count
         counts.append(0)
+        keys.makeRoom(Self.blockCapacity)
+        numbers.makeRoom(Self.blockCapacity)
         for _ in 0..<Self.blockCapacity {
             keys.append(0)
             numbers.append(0)
