@@ -1,0 +1,131 @@
+// One stand-alone conditional order (S4) through its timeline.
+
+internal import JSONText
+internal import OrderJSON
+internal import SmartOrders
+
+struct ConditionalRun {
+    private var order: ConditionalOrder
+    private var market: ScenarioMarket
+    private var effects: [Effect]
+    private var price: Price
+    private var position: TickPosition
+    private var states: [ConditionalStatus]
+    private var firedAt: Int?
+
+    /// `request` of a conditional order: the draft and the price at creation.
+    static func request(
+        _ json: JSONField, allowing others: Set<String> = []
+    ) throws(JSONError) -> (draft: ConditionalDraft, mark: Price) {
+        try json.refuseUnknownKeys(
+            except: others.union(["type", "side", "qty", "mark", "trigger", "limit", "reduceOnly"]))
+        let draft = ConditionalDraft(
+            kind: try json.required("type", expected: "STOP_LOSS or TAKE_PROFIT").choice(),
+            side: try json.required("side", expected: "BUY or SELL").choice(),
+            quantity: try json.measure("qty"),
+            trigger: try json.measure("trigger"),
+            limit: try json.optionalMeasure("limit"),
+            reduceOnly: try json.optional("reduceOnly")?.bool() ?? false,
+        )
+        return (draft, try json.measure("mark"))
+    }
+
+    static func run(_ scenario: Scenario) throws(JSONError) -> JSONObject {
+        let block = try InstrumentBlock(json: scenario.body.required("instrument", expected: "an instrument"))
+        let request = try request(scenario.body.required("request", expected: "a request"))
+        let timeline = try ScenarioEvent.timeline(scenario.body)
+        let fees = try ScenarioFees(json: nil)
+        let start = TickPosition(venueTime: ScenarioEvent.origin.microseconds, sequence: 0)
+        do {
+            let decision = try ConditionalOrder.create(
+                request.draft,
+                id: OrderID(UniqueID(high: 0x7000, low: 1 << 63)),
+                account: AccountID(UniqueID(high: 0x7000, low: 1 << 63 | 1)),
+                instrument: block.instrument,
+                at: Moment(now: ScenarioEvent.origin, price: request.mark, position: start),
+            )
+            var run = ConditionalRun(
+                order: decision.next,
+                market: ScenarioMarket(
+                    mark: request.mark, fees: fees, faults: [], net: nil, now: ScenarioEvent.origin),
+                effects: decision.effects,
+                price: request.mark,
+                position: start,
+                states: [decision.next.status],
+            )
+            try run.play(timeline)
+            return run.outcome
+        } catch let refusal {
+            return ["condition": .string("REFUSED \(refusal.code.httpStatus) \(refusal.code.rawValue)")]
+        }
+    }
+
+    private mutating func play(_ timeline: [ScenarioEvent]) throws(Refusal) {
+        for (index, event) in timeline.enumerated() {
+            market.now = event.time
+            switch event.what {
+            case .price(let mark, let fill, let liquidity, let queryFails):
+                price = mark
+                position = TickPosition(venueTime: event.time.microseconds, sequence: Int64(index) + 1)
+                if !queryFails { try tell(market.resolve()) }
+                try tell(market.price(fill: fill, liquidity: liquidity))
+                try decide(.tick)
+            case .timer: try decide(.timer)
+            case .venue(let isUp): market.isUp = isUp
+            case .position(let net, let average): try decide(.position(net: net, average: average))
+            case .command(.plain(let command)): try decide(.command(command))
+            case .command(.modify), .entryFill, .entryEnd, .restart, .duplicateTrigger: break
+            }
+            try work()
+            if firedAt == nil, order.triggeredAt != nil { firedAt = index }
+        }
+    }
+
+    private mutating func tell(_ reports: [ScenarioMarket.Report]) throws(Refusal) {
+        for report in reports { try decide(.venue(report.key, report.news)) }
+    }
+
+    private mutating func decide(_ event: OrderEvent) throws(Refusal) {
+        guard !order.status.isTerminal else { return }
+        let moment = Moment(now: market.now, price: price, position: position)
+        guard let decision = try order.decide(event, at: moment) else { return }
+        order = decision.next
+        if states.last != order.status { states.append(order.status) }
+        effects += decision.effects
+    }
+
+    private mutating func work() throws(Refusal) {
+        var steps = 0
+        while !effects.isEmpty, steps < 1000 {
+            steps += 1
+            switch effects.removeFirst() {
+            case .place(let key):
+                guard let venueOrder = order.venueOrders.first(where: { $0.key == key }) else { continue }
+                try tell(market.place(venueOrder))
+            case .cancel(let key):
+                if let reports = market.cancel(key) { try tell(reports) } else { try decide(.cancelFailed(key)) }
+            }
+        }
+    }
+
+    private var outcome: JSONObject {
+        [
+            "condition": .string(order.condition.rawValue),
+            "firedAt": firedAt.map { .integer($0) } ?? .null,
+            "stateSequence": .array(states.map { .string($0.rawValue) }),
+            "orders": .array(
+                market.attempts.map { attempt in
+                    var object: JSONObject = [
+                        "side": .string(attempt.order.side.rawValue),
+                        "type": .string(attempt.order.type.rawValue),
+                        "qty": .string(attempt.order.quantity.description),
+                    ]
+                    object["limitPrice"] = attempt.order.limit.map { .string($0.description) }
+                    object["fill"] = attempt.fills.first.map { .string($0.price.description) }
+                    object["outcome"] = .string(attempt.outcome.rawValue)
+                    return .object(object)
+                }
+            ),
+        ]
+    }
+}

@@ -1,0 +1,275 @@
+// A golden scenario as it is written (scenarios/README.md 1). Unknown keys are an error: a runner that does not know a
+// key would test something else.
+
+internal import JSONText
+internal import OrderJSON
+internal import PaperMatching
+internal import SmartOrders
+
+/// One worked case.
+struct Scenario {
+    enum Kind: String { case smart, conditional, validation, calc }
+
+    let id: String
+    let kind: Kind
+    let body: JSONField
+    let expect: JSONField
+
+    init(json: JSONField) throws(JSONError) {
+        id = try json.string("id")
+        kind = try json.required("kind", expected: "a kind of scenario").choice()
+        body = json
+        expect = try json.required("expect", expected: "what must come out")
+        var known: Set<String> = ["id", "title", "tags", "requirements", "rules", "mirrorOf", "kind", "instrument", "expect"]
+        var results: Set<String> = []
+        switch kind {
+        case .smart:
+            known.formUnion(["position", "fees", "request", "timeline", "faults"])
+            results = [
+                "stateSequence", "closeReason", "orders", "grossPnl", "fees", "netPnl", "stops", "tpFinal", "tpQty",
+                "tpTransitions", "progress", "avgEntry", "openQty", "dust", "restingAtEnd", "notes",
+            ]
+        case .conditional:
+            known.formUnion(["request", "timeline"])
+            results = ["condition", "firedAt", "stateSequence", "orders"]
+        case .validation, .calc:
+            known.insert("cases")
+            results = ["results"]
+        }
+        try json.refuseUnknownKeys(except: known)
+        try expect.refuseUnknownKeys(except: results)
+        if let orders = try expect.optional("orders") {
+            for order in try orders.elements() {
+                try order.refuseUnknownKeys(except: [
+                    "purpose", "side", "type", "qty", "limitPrice", "outcome", "fills", "fill",
+                ])
+            }
+        }
+    }
+
+    /// The scenarios of a golden file, or the one that the document is.
+    static func all(in document: JSONField) throws(JSONError) -> [Scenario] {
+        guard try document.has("scenarios") else { return [try Scenario(json: document)] }
+        try document.refuseUnknownKeys(except: ["doc", "rules", "scenarios"])
+        let version = try document.required("doc", expected: "the file's description").required("schemaVersion")
+        guard try version.int64() == 1 else { throw version.error(.wrongType, expected: "schemaVersion 1") }
+        var scenarios: [Scenario] = []
+        for element in try document.elements("scenarios") { scenarios.append(try Scenario(json: element)) }
+        return scenarios
+    }
+}
+
+/// What happens to the order under test, in order.
+struct ScenarioEvent {
+    enum What {
+        case price(mark: Price, fill: Price, liquidity: Quantity?, queryFails: Bool)
+        case timer
+        case entryFill(Quantity, Price)
+        case entryEnd(VenueNews.VenueEnd)
+        case position(net: ExactDecimal, average: Price?)
+        case venue(isUp: Bool)
+        case restart
+        case duplicateTrigger(Leg)
+        case command(ScenarioCommand)
+    }
+
+    let what: What
+    let time: Timestamp
+
+    /// The start of a scenario's clock.
+    static let origin = Timestamp(milliseconds: 1_700_000_000_000)
+
+    static func timeline(_ json: JSONField) throws(JSONError) -> [ScenarioEvent] {
+        guard let field = try json.optional("timeline") else { return [] }
+        var events: [ScenarioEvent] = []
+        var elapsed: Int64 = 0
+        for element in try field.elements() {
+            if let at = try element.optional("t") {
+                let milliseconds = try at.count()
+                guard milliseconds >= elapsed else { throw at.error(.wrongType, expected: "a time that does not fall") }
+                elapsed = milliseconds
+            }
+            events.append(
+                ScenarioEvent(what: try what(element), time: origin.advanced(milliseconds: elapsed)))
+        }
+        return events
+    }
+
+    private enum Kind: String { case price, timer, entryFill, entryEnd, position, venue, restart, duplicateTrigger, command }
+    private enum End: String { case expired, cancelled }
+
+    private static func what(_ json: JSONField) throws(JSONError) -> What {
+        func allow(_ keys: Set<String>) throws(JSONError) {
+            try json.refuseUnknownKeys(except: keys.union(["type", "t"]))
+        }
+        let kind: Kind = try json.required("type", expected: "a type of event").choice()
+        switch kind {
+        case .price:
+            try allow(["mark", "fill", "liquidity", "queryFails"])
+            let mark: Price = try json.measure("mark")
+            return .price(
+                mark: mark,
+                fill: try json.optionalMeasure("fill") ?? mark,
+                liquidity: try json.optionalMeasure("liquidity"),
+                queryFails: try json.optional("queryFails")?.bool() ?? false,
+            )
+        case .timer:
+            try allow([])
+            return .timer
+        case .entryFill:
+            try allow(["qty", "price"])
+            return .entryFill(try json.measure("qty"), try json.measure("price"))
+        case .entryEnd:
+            try allow(["state"])
+            switch try json.required("state", expected: "expired or cancelled").choice(End.self) {
+            case .expired: return .entryEnd(.expired)
+            case .cancelled: return .entryEnd(.cancelled)
+            }
+        case .position:
+            try allow(["net", "avg"])
+            return .position(
+                net: try json.required("net", expected: "a decimal as a string").decimal(),
+                average: try json.optionalMeasure("avg"),
+            )
+        case .venue:
+            try allow(["up"])
+            return .venue(isUp: try json.bool("up"))
+        case .restart:
+            try allow([])
+            return .restart
+        case .duplicateTrigger:
+            try allow(["leg"])
+            return .duplicateTrigger(
+                try json.required("leg", expected: "a leg").parsed(.badID, expected: "a leg") { Leg($0) })
+        case .command:
+            return .command(try ScenarioCommand(json: json))
+        }
+    }
+}
+
+/// A command of a timeline.
+enum ScenarioCommand {
+    case plain(Command)
+    case modify(stopLoss: Price?, callbackRate: Rate?, breakEven: Bool?)
+
+    private enum Op: String { case cancel, cancelEntry, closeMarket, openNow, modify, addFunds, reduceFunds }
+
+    init(json: JSONField) throws(JSONError) {
+        func allow(_ keys: Set<String>) throws(JSONError) {
+            try json.refuseUnknownKeys(except: keys.union(["type", "t", "op"]))
+        }
+        let op: Op = try json.required("op", expected: "a command").choice()
+        switch op {
+        case .cancel, .cancelEntry, .closeMarket, .openNow: try allow([])
+        case .modify: try allow(["stopLoss", "callbackRate", "breakEven"])
+        case .addFunds, .reduceFunds: try allow(["qty"])
+        }
+        switch op {
+        case .cancel: self = .plain(.cancel)
+        case .cancelEntry: self = .plain(.cancelEntry)
+        case .closeMarket: self = .plain(.closeMarket)
+        case .openNow: self = .plain(.openNow)
+        case .addFunds: self = .plain(.addFunds(try json.measure("qty"), limitPrice: nil))
+        case .reduceFunds: self = .plain(.reduceFunds(try json.measure("qty")))
+        case .modify:
+            self = .modify(
+                stopLoss: try json.optionalMeasure("stopLoss"),
+                callbackRate: try json.optionalMeasure("callbackRate"),
+                breakEven: try json.optional("breakEven")?.bool(),
+            )
+        }
+    }
+
+    /// The command for an order whose plan is `draft`.
+    func command(for draft: Draft) -> Command {
+        switch self {
+        case .plain(let command): return command
+        case .modify(let stopLoss, let callbackRate, let breakEven):
+            var edit = OrderEdit()
+            if let stopLoss {
+                var plan = draft.stopLoss ?? StopLossPlan(price: stopLoss)
+                plan.price = stopLoss
+                edit.stopLoss = .some(plan)
+            }
+            if let callbackRate {
+                var plan = draft.trailing ?? TrailingPlan(callback: .rate(callbackRate))
+                plan.callback = .rate(callbackRate)
+                edit.trailing = .some(plan)
+            }
+            if let breakEven {
+                var plan = draft.breakEven ?? BreakEvenPlan(enabled: breakEven)
+                plan.enabled = breakEven
+                edit.breakEven = .some(plan)
+            }
+            return .edit(edit)
+        }
+    }
+}
+
+/// What the n-th order of a purpose meets instead of being matched.
+struct ScenarioFault {
+    enum Result: String {
+        case reject
+        case insufficient
+        case rateLimited = "rate_limited"
+        case unknownFilled = "unknown_filled"
+        case unknownNotPlaced = "unknown_not_placed"
+        case filledBeforeCancel = "filled_before_cancel"
+    }
+
+    /// `sl`, `cancel:tp1`.
+    let purpose: String
+    let attempt: Int
+    let result: Result
+    let quantity: Quantity
+    let price: Price?
+
+    init(json: JSONField) throws(JSONError) {
+        try json.refuseUnknownKeys(except: ["purpose", "attempt", "result", "qty", "price"])
+        purpose = try json.string("purpose")
+        attempt = try json.int("attempt")
+        result = try json.required("result", expected: "a result").choice()
+        quantity = try json.optionalMeasure("qty") ?? .zero
+        price = try json.optionalMeasure("price")
+        let isRace = result == .filledBeforeCancel
+        guard isRace == purpose.hasPrefix("cancel:") else {
+            throw json.error(.wrongType, expected: "filled_before_cancel with a purpose cancel:<purpose>")
+        }
+        let leg = isRace ? String(purpose.dropFirst("cancel:".count)) : purpose
+        guard Leg(leg) != nil else { throw try json.required("purpose").error(.badID, expected: "a purpose") }
+    }
+}
+
+/// Fees of a scenario; zero when it names none.
+struct ScenarioFees {
+    enum EntryAsset: String { case quote, base }
+
+    let schedule: FeeSchedule
+    let entryAsset: EntryAsset
+
+    init(json: JSONField?) throws(JSONError) {
+        guard let json else {
+            schedule = .free
+            entryAsset = .quote
+            return
+        }
+        try json.refuseUnknownKeys(except: ["maker", "taker", "entryFeeAsset"])
+        schedule = FeeSchedule(maker: try json.measure("maker"), taker: try json.measure("taker"))
+        entryAsset = try json.optional("entryFeeAsset")?.choice() ?? .quote
+    }
+}
+
+/// `request` of a smart order: a draft, the price at creation and a time exit on the scenario's clock.
+struct ScenarioRequest {
+    let draft: Draft
+    let initialMark: Price
+
+    init(json: JSONField, allowing others: Set<String> = []) throws(JSONError) {
+        var draft = try Draft(json: json, allowing: others.union(["initialMark", "exitAtMs"]))
+        initialMark = try json.measure("initialMark")
+        if let exitAt = try json.optional("exitAtMs") {
+            draft.exitAt = ScenarioEvent.origin.advanced(milliseconds: try exitAt.count())
+        }
+        self.draft = draft
+    }
+}

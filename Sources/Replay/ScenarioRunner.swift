@@ -1,0 +1,60 @@
+// Golden scenarios (scenarios/README.md): the rules of ORDERS.md in numbers, run through the real core and the paper
+// venue's matching rules, without a server, a queue or a clock.
+
+public import JSONText
+
+/// What became of one scenario.
+public struct ScenarioResult: Sendable {
+    public let id: String
+    /// The first difference; nil: passed.
+    public let difference: (path: String, want: JSONValue, got: JSONValue)?
+
+    public var passed: Bool { difference == nil }
+
+    /// `<id> pass` or `<id> FAIL <path>: want <value>, got <value>`.
+    public var line: String {
+        guard let difference else { return "\(id) pass" }
+        return "\(id) FAIL \(difference.path): want \(Self.plain(difference.want)), got \(Self.plain(difference.got))"
+    }
+
+    private static func plain(_ value: JSONValue) -> String { value.text ?? value.description }
+
+    /// One object: `id`, `pass`, `path`, `want`, `got`.
+    public var json: JSONValue {
+        [
+            "id": .string(id),
+            "pass": .bool(passed),
+            "path": difference.map { .string($0.path) } ?? .null,
+            "want": difference?.want ?? .null,
+            "got": difference?.got ?? .null,
+        ]
+    }
+}
+
+public enum ScenarioRunner {
+    /// Runs every scenario of a golden file (or the one scenario that the file is), in its order.
+    ///
+    /// - Parameter only: runs the scenario with this id alone.
+    /// - Throws: the file is no JSON, of another shape, or has an unknown key.
+    public static func run(
+        file bytes: [UInt8], only: String? = nil, modes: ScenarioModes = ScenarioModes()
+    ) throws(JSONError) -> [ScenarioResult] {
+        var results: [ScenarioResult] = []
+        for scenario in try Scenario.all(in: JSONField(JSONValue(parsing: bytes))) where only == nil || scenario.id == only {
+            results.append(try run(scenario, modes: modes))
+        }
+        return results
+    }
+
+    private static func run(_ scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> ScenarioResult {
+        let outcome: JSONObject
+        switch scenario.kind {
+        case .smart: outcome = try SmartRun.run(scenario, modes: modes)
+        case .conditional: outcome = try ConditionalRun.run(scenario)
+        case .validation: outcome = try CaseRuns.validation(scenario)
+        case .calc: outcome = try CaseRuns.calc(scenario)
+        }
+        let difference = Difference.first(expect: try scenario.expect.object(), outcome: outcome)
+        return ScenarioResult(id: scenario.id, difference: difference.map { ($0.path, $0.want, $0.got) })
+    }
+}

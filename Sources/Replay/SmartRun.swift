@@ -1,0 +1,321 @@
+// One smart order through its timeline: the real `create` and `decide`, the scenario's market in place of a venue.
+//
+// Order of work at an event: unresolved submits are resolved, resting orders match, the order is evaluated, and then
+// what was decided is done, in the order in which it was decided. So a leg makes one attempt per event.
+
+internal import JSONText
+internal import OrderJSON
+internal import SmartOrders
+
+/// Harder conditions under which every scenario has to come out the same.
+public struct ScenarioModes: Sendable {
+    /// Every worker dies after every decision: the order is read back from its stored form, and what has to be done is
+    /// found in it.
+    public var restartEveryStep: Bool
+    /// After every event the trigger job of every leg that ever fired is delivered again.
+    public var duplicateEveryStep: Bool
+    /// Prices reach the order only through its watches, as in production; quiet ticks are absorbed.
+    public var throughWatches: Bool
+
+    public init(restartEveryStep: Bool = false, duplicateEveryStep: Bool = false, throughWatches: Bool = false) {
+        self.restartEveryStep = restartEveryStep
+        self.duplicateEveryStep = duplicateEveryStep
+        self.throughWatches = throughWatches
+    }
+}
+
+struct SmartRun {
+    private let modes: ScenarioModes
+    private var order: SmartOrder
+    private var market: ScenarioMarket
+    private var effects: [Effect] = []
+    private var price: Price
+    private var position: TickPosition
+    private var event = -1
+
+    private var states: [OrderStatus] = [.pending]
+    private var transitions: [JSONValue] = []
+    private var stops: [JSONValue] = []
+    private var lastStop: EffectiveStop?
+    private var notes: [JSONValue] = []
+    /// Contradictions that no expectation names: a restart that is no identity, a fact that was refused.
+    private var defects: [String] = []
+
+    /// Runs a scenario and gives everything that an expectation may name.
+    static func run(_ scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> JSONObject {
+        let body = scenario.body
+        let fees = try ScenarioFees(json: body.optional("fees"))
+        let block = try InstrumentBlock(
+            json: body.required("instrument", expected: "an instrument"),
+            fees: (fees.schedule.maker, fees.schedule.taker),
+        )
+        let request = try ScenarioRequest(json: body.required("request", expected: "a request"))
+        let timeline = try ScenarioEvent.timeline(body)
+        let faults = try Draft.list(body, "faults", ScenarioFault.init(json:))
+        let net = try body.optional("position")?.decimal()
+        var bounds = CreationBounds()
+        if let maximum = block.maxConditionals { bounds.maxConditionals = maximum }
+        if let active = block.activeConditionals { bounds.activeConditionals = active }
+        let start = TickPosition(venueTime: ScenarioEvent.origin.microseconds, sequence: 0)
+        do {
+            let decision = try SmartOrder.create(
+                request.draft,
+                id: OrderID(UniqueID(high: 0x7000, low: 1 << 63)),
+                account: AccountID(UniqueID(high: 0x7000, low: 1 << 63 | 1)),
+                instrument: block.instrument,
+                bounds: bounds,
+                at: Moment(now: ScenarioEvent.origin, price: request.initialMark, position: start, held: net),
+            )
+            let market = ScenarioMarket(
+                mark: request.initialMark, fees: fees, faults: faults, net: net, now: ScenarioEvent.origin)
+            var run = SmartRun(
+                modes: modes, decision: decision, market: market, price: request.initialMark, position: start)
+            run.play(timeline)
+            return run.outcome(restingAsObjects: try restingAsObjects(scenario.expect))
+        } catch let refusal {
+            return ["stateSequence": .array([.string("REFUSED \(refusal.code.httpStatus) \(refusal.code.rawValue)")])]
+        }
+    }
+
+    private static func restingAsObjects(_ expect: JSONField) throws(JSONError) -> Bool {
+        guard let first = try expect.optional("restingAtEnd")?.elements().first else { return false }
+        return first.value.text == nil
+    }
+
+    private init(
+        modes: ScenarioModes, decision: Decision, market: ScenarioMarket, price: Price, position: TickPosition
+    ) {
+        self.modes = modes
+        self.market = market
+        self.price = price
+        self.position = position
+        order = decision.next
+        note(decision.facts, before: nil)
+        effects = decision.effects
+        restartIfAsked()
+        work()
+        noteStop()
+    }
+
+    private var moment: Moment {
+        Moment(now: market.now, price: price, position: position, held: market.net)
+    }
+
+    // MARK: Events
+
+    private mutating func play(_ timeline: [ScenarioEvent]) {
+        for (index, event) in timeline.enumerated() {
+            self.event = index
+            market.now = event.time
+            if order.status.isTerminal {
+                if case .command(let command) = event.what { self.command(command) }
+                continue
+            }
+            apply(event.what)
+            work()
+            if modes.duplicateEveryStep { redeliverEverything() }
+            noteStop()
+        }
+    }
+
+    private mutating func apply(_ what: ScenarioEvent.What) {
+        switch what {
+        case .price(let mark, let fill, let liquidity, let queryFails):
+            price = mark
+            position = TickPosition(venueTime: market.now.microseconds, sequence: Int64(event) + 1)
+            if !queryFails { tell(market.resolve()) }
+            tell(market.price(fill: fill, liquidity: liquidity))
+            elapseRetries()
+            evaluateTick()
+        case .timer:
+            tell(market.resolve())
+            elapseRetries()
+            decide(.timer)
+        case .entryFill(let quantity, let price): tell(market.fillEntry(quantity, price))
+        case .entryEnd(let end): tell(market.endEntry(end))
+        case .position(let net, let average):
+            market.net = net
+            decide(.position(net: net, average: average))
+        case .venue(let isUp): market.isUp = isUp
+        case .restart: restart()
+        case .duplicateTrigger(let leg): redeliver(leg)
+        case .command(let command): self.command(command)
+        }
+    }
+
+    private mutating func evaluateTick() {
+        guard modes.throughWatches, !order.status.isTerminal else {
+            decide(.tick)
+            return
+        }
+        if order.wantsEveryTick || order.watches.contains(where: { $0.isCrossed(by: price, on: order.instrument.tickSize) }) {
+            decide(.tick)
+        } else {
+            let isDue = order.nextTimer.map { $0 <= market.now } ?? false
+            if isDue { decide(.timer) } else { order.absorb(extreme: price, upTo: position) }
+        }
+    }
+
+    /// "Every retry is due at each of them: a runner's back-off counts as elapsed."
+    private mutating func elapseRetries() {
+        func elapse(_ retry: inout Retry, _ now: Timestamp) {
+            if let at = retry.at, at > now { retry.at = now }
+        }
+        elapse(&order.exitRetry, market.now)
+        elapse(&order.targetRetry, market.now)
+        elapse(&order.entryRetry, market.now)
+        elapse(&order.cancelRetry, market.now)
+    }
+
+    private mutating func command(_ command: ScenarioCommand) {
+        do {
+            try commit(.command(command.command(for: order.draft)))
+        } catch {
+            notes.append([.integer(event), .string("\(error.code.httpStatus) \(error.code.rawValue)")])
+        }
+    }
+
+    /// The job of the leg's last attempt comes once more.
+    private mutating func redeliver(_ leg: Leg) {
+        guard let attempt = order.attempts[leg], order.awaits(leg, attempt: attempt) else { return }
+        decide(.tick)
+        work()
+    }
+
+    private mutating func redeliverEverything() {
+        for leg in order.attempts.keys.sorted(by: { $0.description < $1.description }) { redeliver(leg) }
+    }
+
+    // MARK: Decide, commit, act, record
+
+    private mutating func tell(_ reports: [ScenarioMarket.Report]) {
+        for report in reports { decide(.venue(report.key, report.news)) }
+    }
+
+    /// For events that are never refused.
+    private mutating func decide(_ event: OrderEvent) {
+        do {
+            try commit(event)
+        } catch {
+            defects.append("\(event) refused with \(error.code.rawValue)")
+        }
+    }
+
+    private mutating func commit(_ event: OrderEvent) throws(Refusal) {
+        guard let decision = try order.decide(event, at: moment) else { return }
+        if decision.next.version != order.version + 1 { defects.append("version \(decision.next.version) after \(order.version)") }
+        let before = order
+        order = decision.next
+        note(decision.facts, before: before)
+        effects += decision.effects
+        restartIfAsked()
+    }
+
+    /// Does what was decided, and what follows from the answers, until nothing is left.
+    private mutating func work() {
+        var steps = 0
+        while !effects.isEmpty {
+            steps += 1
+            guard steps < 1000 else {
+                defects.append("the order never comes to rest")
+                effects = []
+                return
+            }
+            switch effects.removeFirst() {
+            case .place(let key):
+                guard let venueOrder = order.venueOrders.first(where: { $0.key == key }) else { continue }
+                tell(market.place(venueOrder))
+            case .cancel(let key):
+                if let reports = market.cancel(key) { tell(reports) } else { decide(.cancelFailed(key)) }
+            }
+        }
+    }
+
+    private mutating func restartIfAsked() {
+        if modes.restartEveryStep { restart() }
+    }
+
+    private mutating func restart() {
+        do {
+            let stored = try SmartOrder(encodedState: order.encodedState())
+            if stored != order { defects.append("the stored order differs from the order") }
+            order = stored
+        } catch {
+            defects.append("the stored order cannot be read: \(error)")
+        }
+    }
+
+    // MARK: What an expectation may name
+
+    private mutating func note(_ facts: [Fact], before: SmartOrder?) {
+        for fact in facts {
+            switch fact {
+            case .statusChanged(_, let status, _): note(status)
+            case .levelTriggered(let level): note(level, .triggered)
+            case .levelFilled(let level): note(level, .filled)
+            case .levelRearmed(let level): note(level, .pending)
+            case .levelCancelled(let level): note(level, .cancelled)
+            case .created, .activated, .modified, .levelMerged, .replanned, .breakEvenArmed, .breakEvenNotArmed,
+                .lockReached, .trailingActivated, .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried,
+                .partialStopFired, .writtenOff, .dust, .fill, .venueOrder, .fundsAdded, .fundsReduced, .phaseChanged,
+                .healthChanged:
+                break
+            }
+        }
+        note(order.status)
+    }
+
+    private mutating func note(_ status: OrderStatus) {
+        if states.last != status { states.append(status) }
+    }
+
+    private mutating func note(_ level: Int, _ state: LevelState) {
+        transitions.append([.integer(event), .string("TP\(level)"), .string(state.rawValue)])
+    }
+
+    private mutating func noteStop() {
+        guard !order.status.isTerminal, order.remaining.isPositive, let stop = order.effectiveStop, stop != lastStop
+        else { return }
+        lastStop = stop
+        stops.append([.integer(event), .string(stop.price.description), .string(stop.kind.rawValue)])
+    }
+
+    private func outcome(restingAsObjects: Bool) -> JSONObject {
+        let orders = market.attempts.map { attempt($0) }
+        var result: JSONObject = [
+            "stateSequence": .array(states.map { .string($0.rawValue) }),
+            "closeReason": order.closeReason.map { .string($0.rawValue) } ?? .null,
+            "orders": .array(orders),
+            "grossPnl": .string(order.realized.description),
+            "fees": .string(order.fees.description),
+            "netPnl": .string((order.realized - order.fees).description),
+            "stops": .array(stops),
+            "tpFinal": .array(order.levels.map { .string($0.state.rawValue) }),
+            "tpQty": .array(order.levels.map { .string($0.planned.description) }),
+            "tpTransitions": .array(transitions),
+            "progress": .string("\(order.progress.filled)/\(order.progress.total)"),
+            "avgEntry": order.averageEntry.map { .string($0.rounded.description) } ?? .null,
+            "openQty": .string(order.remaining.description),
+            "dust": .string(order.dust.description),
+            "restingAtEnd": .array(
+                market.resting.map { restingAsObjects ? attempt($0) : .string($0.order.leg.description) }),
+            "notes": .array(notes),
+        ]
+        if !defects.isEmpty { result["defects"] = .array(defects.map { .string($0) }) }
+        return result
+    }
+
+    private func attempt(_ attempt: ScenarioMarket.Attempt) -> JSONValue {
+        var object: JSONObject = [
+            "purpose": .string(attempt.order.leg.description),
+            "side": .string(attempt.order.side.rawValue),
+            "type": .string(attempt.order.type.rawValue),
+            "qty": .string(attempt.order.quantity.description),
+        ]
+        object["limitPrice"] = attempt.order.limit.map { .string($0.description) }
+        object["outcome"] = .string(attempt.outcome.rawValue)
+        object["fills"] = .array(
+            attempt.fills.map { [.string($0.quantity.description), .string($0.price.description)] })
+        return .object(object)
+    }
+}
