@@ -95,16 +95,29 @@ enum CaseRuns {
             try allow(["extreme", "rate"])
             let callback = Callback.rate(try json.measure("rate"))
             return text(
-                Pricing.trailingStop(side: side, extreme: try json.measure("extreme"), callback: callback, tickSize: tick))
+                Pricing.trailingStop(
+                    side: side,
+                    extreme: try json.measure("extreme"),
+                    callback: callback,
+                    tickSize: tick,
+                )
+            )
         case .trailAmount:
             try allow(["extreme", "amount"])
             let callback = Callback.amount(try json.measure("amount"))
             return text(
-                Pricing.trailingStop(side: side, extreme: try json.measure("extreme"), callback: callback, tickSize: tick))
+                Pricing.trailingStop(
+                    side: side,
+                    extreme: try json.measure("extreme"),
+                    callback: callback,
+                    tickSize: tick,
+                )
+            )
         case .iocLimit:
             try allow(["trigger"])
             return text(
-                Pricing.immediateLimit(side: side.opposite, anchor: try json.measure("trigger"), tickSize: tick))
+                Pricing.immediateLimit(side: side.opposite, anchor: try json.measure("trigger"), tickSize: tick)
+            )
         case .breakEvenFees:
             try allow(["entry", "feeIn", "feeOut"])
             let one = Quantity(.one)
@@ -169,7 +182,9 @@ enum CaseRuns {
                 input: input,
                 tickSize: tick,
             )
-            return ["price": text(synced.price), "pct": .string(synced.percent.description), "usd": text(synced.amount)]
+            return [
+                "price": text(synced.price), "pct": .string(synced.percent.description), "usd": text(synced.amount),
+            ]
         }
     }
 }

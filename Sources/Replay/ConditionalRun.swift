@@ -15,10 +15,12 @@ struct ConditionalRun {
 
     /// `request` of a conditional order: the draft and the price at creation.
     static func request(
-        _ json: JSONField, allowing others: Set<String> = []
+        _ json: JSONField,
+        allowing others: Set<String> = [],
     ) throws(JSONError) -> (draft: ConditionalDraft, mark: Price) {
         try json.refuseUnknownKeys(
-            except: others.union(["type", "side", "qty", "mark", "trigger", "limit", "reduceOnly"]))
+            except: others.union(["type", "side", "qty", "mark", "trigger", "limit", "reduceOnly"])
+        )
         let draft = ConditionalDraft(
             kind: try json.required("type", expected: "STOP_LOSS or TAKE_PROFIT").choice(),
             side: try json.required("side", expected: "BUY or SELL").choice(),
@@ -47,7 +49,12 @@ struct ConditionalRun {
             var run = ConditionalRun(
                 order: decision.next,
                 market: ScenarioMarket(
-                    mark: request.mark, fees: fees, faults: [], net: nil, now: ScenarioEvent.origin),
+                    mark: request.mark,
+                    fees: fees,
+                    faults: [],
+                    net: nil,
+                    now: ScenarioEvent.origin,
+                ),
                 effects: decision.effects,
                 price: request.mark,
                 position: start,

@@ -12,7 +12,8 @@ struct Difference {
     /// In the order of the table of expectations: what comes first is told first.
     private static let order = [
         "condition", "firedAt", "stateSequence", "closeReason", "orders", "grossPnl", "fees", "netPnl", "stops",
-        "tpFinal", "tpQty", "tpTransitions", "progress", "avgEntry", "openQty", "dust", "restingAtEnd", "notes", "results",
+        "tpFinal", "tpQty", "tpTransitions", "progress", "avgEntry", "openQty", "dust", "restingAtEnd", "notes",
+        "results",
     ]
 
     /// Compares exactly what `expect` names, and the contradictions that a run found by itself.

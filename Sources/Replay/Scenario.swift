@@ -20,7 +20,9 @@ struct Scenario {
         kind = try json.required("kind", expected: "a kind of scenario").choice()
         body = json
         expect = try json.required("expect", expected: "what must come out")
-        var known: Set<String> = ["id", "title", "tags", "requirements", "rules", "mirrorOf", "kind", "instrument", "expect"]
+        var known: Set<String> = [
+            "id", "title", "tags", "requirements", "rules", "mirrorOf", "kind", "instrument", "expect",
+        ]
         var results: Set<String> = []
         switch kind {
         case .smart:
@@ -86,16 +88,21 @@ struct ScenarioEvent {
         for element in try field.elements() {
             if let at = try element.optional("t") {
                 let milliseconds = try at.count()
-                guard milliseconds >= elapsed else { throw at.error(.wrongType, expected: "a time that does not fall") }
+                guard milliseconds >= elapsed else {
+                    throw at.error(.wrongType, expected: "a time that does not fall")
+                }
                 elapsed = milliseconds
             }
             events.append(
-                ScenarioEvent(what: try what(element), time: origin.advanced(milliseconds: elapsed)))
+                ScenarioEvent(what: try what(element), time: origin.advanced(milliseconds: elapsed))
+            )
         }
         return events
     }
 
-    private enum Kind: String { case price, timer, entryFill, entryEnd, position, venue, restart, duplicateTrigger, command }
+    private enum Kind: String {
+        case price, timer, entryFill, entryEnd, position, venue, restart, duplicateTrigger, command
+    }
     private enum End: String { case expired, cancelled }
 
     private static func what(_ json: JSONField) throws(JSONError) -> What {
@@ -140,7 +147,8 @@ struct ScenarioEvent {
         case .duplicateTrigger:
             try allow(["leg"])
             return .duplicateTrigger(
-                try json.required("leg", expected: "a leg").parsed(.badID, expected: "a leg") { Leg($0) })
+                try json.required("leg", expected: "a leg").parsed(.badID, expected: "a leg") { Leg($0) }
+            )
         case .command:
             return .command(try ScenarioCommand(json: json))
         }
@@ -237,6 +245,13 @@ struct ScenarioFault {
         }
         let leg = isRace ? String(purpose.dropFirst("cancel:".count)) : purpose
         guard Leg(leg) != nil else { throw try json.required("purpose").error(.badID, expected: "a purpose") }
+    }
+
+    static func list(_ json: JSONField) throws(JSONError) -> [ScenarioFault] {
+        guard let field = try json.optional("faults") else { return [] }
+        var faults: [ScenarioFault] = []
+        for element in try field.elements() { faults.append(try ScenarioFault(json: element)) }
+        return faults
     }
 }
 

@@ -77,7 +77,12 @@ struct ScenarioMarket {
         let fault = fault(order.leg.description)
         guard isUp else { return end(index, .notSent, .notSent) }
         let ticket = BookOrder(
-            key: index, side: order.side, type: order.type, limit: order.limit, quantity: order.quantity)
+            key: index,
+            side: order.side,
+            type: order.type,
+            limit: order.limit,
+            quantity: order.quantity,
+        )
         switch fault?.result {
         case .reject: return end(index, .rejected, .refused(.rejected, venueCode: "REJECTED"))
         case .insufficient:
@@ -171,7 +176,9 @@ struct ScenarioMarket {
 
     /// The venue fills part of the resting entry.
     mutating func fillEntry(_ quantity: Quantity, _ price: Price) -> [Report] {
-        guard let index = restingEntry, let match = book.fill(index, quantity: quantity, price: price) else { return [] }
+        guard let index = restingEntry, let match = book.fill(index, quantity: quantity, price: price) else {
+            return []
+        }
         return maker(match)
     }
 
@@ -196,7 +203,9 @@ struct ScenarioMarket {
         return reports
     }
 
-    private func report(_ index: Int, _ news: VenueNews) -> Report { Report(key: attempts[index].order.key, news: news) }
+    private func report(_ index: Int, _ news: VenueNews) -> Report {
+        Report(key: attempts[index].order.key, news: news)
+    }
 
     private mutating func end(_ index: Int, _ outcome: Outcome, _ news: VenueNews) -> [Report] {
         attempts[index].outcome = outcome
@@ -233,7 +242,7 @@ struct ScenarioMarket {
                     isMaker: match.isMaker,
                     time: now,
                 )
-            )
+            ),
         )
     }
 }

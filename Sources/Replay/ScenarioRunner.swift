@@ -37,10 +37,13 @@ public enum ScenarioRunner {
     /// - Parameter only: runs the scenario with this id alone.
     /// - Throws: the file is no JSON, of another shape, or has an unknown key.
     public static func run(
-        file bytes: [UInt8], only: String? = nil, modes: ScenarioModes = ScenarioModes()
+        file bytes: [UInt8],
+        only: String? = nil,
+        modes: ScenarioModes = ScenarioModes(),
     ) throws(JSONError) -> [ScenarioResult] {
         var results: [ScenarioResult] = []
-        for scenario in try Scenario.all(in: JSONField(JSONValue(parsing: bytes))) where only == nil || scenario.id == only {
+        for scenario in try Scenario.all(in: JSONField(JSONValue(parsing: bytes)))
+        where only == nil || scenario.id == only {
             results.append(try run(scenario, modes: modes))
         }
         return results

@@ -5,6 +5,7 @@
 
 internal import JSONText
 internal import OrderJSON
+internal import PaperMatching
 internal import SmartOrders
 
 /// Harder conditions under which every scenario has to come out the same.
@@ -51,8 +52,9 @@ struct SmartRun {
         )
         let request = try ScenarioRequest(json: body.required("request", expected: "a request"))
         let timeline = try ScenarioEvent.timeline(body)
-        let faults = try Draft.list(body, "faults", ScenarioFault.init(json:))
+        let faults = try ScenarioFault.list(body)
         let net = try body.optional("position")?.decimal()
+        let asObjects = try restingAsObjects(scenario.expect)
         var bounds = CreationBounds()
         if let maximum = block.maxConditionals { bounds.maxConditionals = maximum }
         if let active = block.activeConditionals { bounds.activeConditionals = active }
@@ -67,11 +69,21 @@ struct SmartRun {
                 at: Moment(now: ScenarioEvent.origin, price: request.initialMark, position: start, held: net),
             )
             let market = ScenarioMarket(
-                mark: request.initialMark, fees: fees, faults: faults, net: net, now: ScenarioEvent.origin)
+                mark: request.initialMark,
+                fees: fees,
+                faults: faults,
+                net: net,
+                now: ScenarioEvent.origin,
+            )
             var run = SmartRun(
-                modes: modes, decision: decision, market: market, price: request.initialMark, position: start)
+                modes: modes,
+                decision: decision,
+                market: market,
+                price: request.initialMark,
+                position: start,
+            )
             run.play(timeline)
-            return run.outcome(restingAsObjects: try restingAsObjects(scenario.expect))
+            return run.outcome(restingAsObjects: asObjects)
         } catch let refusal {
             return ["stateSequence": .array([.string("REFUSED \(refusal.code.httpStatus) \(refusal.code.rawValue)")])]
         }
@@ -83,7 +95,11 @@ struct SmartRun {
     }
 
     private init(
-        modes: ScenarioModes, decision: Decision, market: ScenarioMarket, price: Price, position: TickPosition
+        modes: ScenarioModes,
+        decision: Decision,
+        market: ScenarioMarket,
+        price: Price,
+        position: TickPosition,
     ) {
         self.modes = modes
         self.market = market
@@ -148,7 +164,9 @@ struct SmartRun {
             decide(.tick)
             return
         }
-        if order.wantsEveryTick || order.watches.contains(where: { $0.isCrossed(by: price, on: order.instrument.tickSize) }) {
+        if order.wantsEveryTick
+            || order.watches.contains(where: { $0.isCrossed(by: price, on: order.instrument.tickSize) })
+        {
             decide(.tick)
         } else {
             let isDue = order.nextTimer.map { $0 <= market.now } ?? false
@@ -203,7 +221,9 @@ struct SmartRun {
 
     private mutating func commit(_ event: OrderEvent) throws(Refusal) {
         guard let decision = try order.decide(event, at: moment) else { return }
-        if decision.next.version != order.version + 1 { defects.append("version \(decision.next.version) after \(order.version)") }
+        if decision.next.version != order.version + 1 {
+            defects.append("version \(decision.next.version) after \(order.version)")
+        }
         let before = order
         order = decision.next
         note(decision.facts, before: before)
@@ -298,7 +318,8 @@ struct SmartRun {
             "openQty": .string(order.remaining.description),
             "dust": .string(order.dust.description),
             "restingAtEnd": .array(
-                market.resting.map { restingAsObjects ? attempt($0) : .string($0.order.leg.description) }),
+                market.resting.map { restingAsObjects ? attempt($0) : .string($0.order.leg.description) }
+            ),
             "notes": .array(notes),
         ]
         if !defects.isEmpty { result["defects"] = .array(defects.map { .string($0) }) }
@@ -315,7 +336,8 @@ struct SmartRun {
         object["limitPrice"] = attempt.order.limit.map { .string($0.description) }
         object["outcome"] = .string(attempt.outcome.rawValue)
         object["fills"] = .array(
-            attempt.fills.map { [.string($0.quantity.description), .string($0.price.description)] })
+            attempt.fills.map { [.string($0.quantity.description), .string($0.price.description)] }
+        )
         return .object(object)
     }
 }

@@ -2,5 +2,10 @@ import ArgumentParser
 
 @main
 struct SmartOrdersCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "smartorders")
+    static let configuration = CommandConfiguration(
+        commandName: "smartorders",
+        subcommands: [
+            ScenarioCommand.self
+        ],
+    )
 }
