@@ -91,8 +91,8 @@ let package = Package(
         .target(
             name: "PaperVenue",
             dependencies: [
-                "SmartOrders", "PaperMatching", "JSONText", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1,
-                nioWebSocket, httpTypes, crypto, logging,
+                "SmartOrders", "PaperMatching", "JSONText", "OwnerThread", nioCore, nioPosix, nioHTTP1, nioWebSocket,
+                crypto, logging,
             ],
             swiftSettings: common,
         ),
@@ -186,7 +186,10 @@ let package = Package(
         ),
         .testTarget(
             name: "PaperVenueTests",
-            dependencies: ["SmartOrders", "PaperVenue", "JSONText", "TestKit", asyncHTTPClient, nioCore, crypto],
+            dependencies: [
+                "SmartOrders", "PaperMatching", "PaperVenue", "JSONText", asyncHTTPClient, nioCore, nioPosix, nioHTTP1,
+                nioWebSocket, crypto, logging,
+            ],
             swiftSettings: common,
         ),
         .testTarget(
