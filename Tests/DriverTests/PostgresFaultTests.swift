@@ -194,6 +194,16 @@ private func awaitRecovery(_ pool: PostgresPool) async throws {
         #expect(error?.kind == .refused && error?.description.contains("\n") == false)
     }
 
+    @Test func `a connection URI does as well`() async throws {
+        let server = try await PostgresServer.shared()
+        let host = server.socketDirectory.split(separator: "/").joined(separator: "%2F")
+        let uri = "postgresql://postgres@%2F\(host):5432/postgres?application_name=mine"
+        let pool = try PostgresPool(configuration: PostgresConfiguration(conninfo: uri, connections: 1))
+        let row = try await pool.query(Statement(sql: "SELECT current_setting('application_name')"))[0]
+        #expect(try row.string(0) == "mine")
+        await pool.close()
+    }
+
     @Test func `a missing database is told by the server's words`() async throws {
         let server = try await PostgresServer.shared()
         let pool = try PostgresPool(configuration: PostgresConfiguration(conninfo: server.conninfo(database: "nope")))
