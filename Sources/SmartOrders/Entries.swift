@@ -146,7 +146,7 @@ extension Deciding {
             return
         case .replace:
             order.entryGoal = .none
-            if isWorthRepeating(ended, outcome) { sendEntry() } else { refuseEntry(outcome) }
+            if isWorthRepeating(ended, outcome) { restartEntry() } else { refuseEntry(outcome) }
             return
         case .end(let reason):
             endIfNothingCame(reason)
