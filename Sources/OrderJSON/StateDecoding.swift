@@ -7,7 +7,8 @@ extension SmartOrder {
     private static let stateKeys: Set<String> = [
         "id", "account", "instrument", "version", "createdAt", "updatedAt", "draft", "triggerSource", "status", "phase",
         "health", "closeReason", "closing", "cancelling", "entered", "entryFilled", "received", "dust", "exited",
-        "writtenOff", "heldCost", "averageCost", "averageQty", "realized", "fees", "entryRises", "entryTriggered",
+        "writtenOff", "heldCost", "averageCost", "averageQty", "realized", "fees", "entryRises", "entryTriggered", "entryDue", "entryFees",
+        "entryCost",
         "entryExtreme", "entryGoal", "entryEnd", "isAdopted", "addWishes", "extreme", "trailingExtreme", "extremeAt",
         "trailingActive", "breakEvenPrice", "followPrice", "lockPrice", "locksReached", "latch", "stopState",
         "delayedSince", "stopAtMarket", "levels", "partialStops", "venueOrders", "attempts", "exitRetry", "targetRetry",
@@ -56,6 +57,8 @@ extension SmartOrder {
         if try json.has("averageCost") {
             averageEntry = AverageEntry(cost: try json.sum("averageCost"), quantity: try json.sum("averageQty"))
         }
+        entryFees = try json.sum("entryFees")
+        entryCost = try json.sum("entryCost")
         realized = try json.sum("realized")
         fees = try json.sum("fees")
     }
@@ -63,6 +66,7 @@ extension SmartOrder {
     private mutating func readEntry(_ json: JSONField) throws(JSONError) {
         entryRises = try json.optional("entryRises")?.bool() ?? true
         entryTriggered = try json.flag("entryTriggered")
+        entryDue = try json.flag("entryDue")
         entryExtreme = try json.storedMeasure("entryExtreme")
         if let goal = try json.optional("entryGoal") {
             switch try goal.string() {

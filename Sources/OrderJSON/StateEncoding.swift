@@ -63,6 +63,8 @@ extension JSONWriter {
             member("averageCost", average.cost)
             member("averageQty", average.quantity)
         }
+        member("entryFees", unlessZero: order.entryFees)
+        member("entryCost", unlessZero: order.entryCost)
         member("realized", unlessZero: order.realized)
         member("fees", unlessZero: order.fees)
     }
@@ -70,6 +72,7 @@ extension JSONWriter {
     private mutating func entryState(_ order: SmartOrder) {
         if !order.entryRises { member("entryRises", false) }
         member("entryTriggered", ifTrue: order.entryTriggered)
+        member("entryDue", ifTrue: order.entryDue)
         member("entryExtreme", ifPresent: order.entryExtreme)
         switch order.entryGoal {
         case .none: break

@@ -161,7 +161,10 @@ struct SmartRun {
 
     private mutating func evaluateTick() {
         guard modes.throughWatches, !order.status.isTerminal else {
+            let version = order.version
             decide(.tick)
+            // A tick that made no version may still be the best price so far.
+            if order.version == version { order.absorb(extreme: price, upTo: position) }
             return
         }
         if order.wantsEveryTick
@@ -277,7 +280,7 @@ struct SmartRun {
             case .levelCancelled(let level): note(level, .cancelled)
             case .created, .activated, .modified, .levelMerged, .replanned, .breakEvenArmed, .breakEvenNotArmed,
                 .lockReached, .trailingActivated, .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried,
-                .partialStopFired, .writtenOff, .dust, .fill, .venueOrder, .fundsAdded, .fundsReduced, .phaseChanged,
+                .partialStopFired, .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fill, .venueOrder, .fundsAdded, .fundsReduced, .phaseChanged,
                 .healthChanged:
                 break
             }
