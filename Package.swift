@@ -176,7 +176,9 @@ let package = Package(
         ),
         .testTarget(
             name: "MarketDataTests",
-            dependencies: ["SmartOrders", "OrderEngine", "MarketData", "RedisClient", "TestKit"],
+            dependencies: [
+                "SmartOrders", "OrderEngine", "MarketData", "RedisClient", "TickFiles", "LocalServers", "TestKit",
+            ],
             swiftSettings: common,
         ),
         .testTarget(

@@ -79,6 +79,12 @@ public struct TickFileError: Error, Hashable, Sendable, CustomStringConvertible 
     public let line: Int64?
     public let reason: String
 
+    public init(file: String, line: Int64?, reason: String) {
+        self.file = file
+        self.line = line
+        self.reason = reason
+    }
+
     public var description: String {
         if let line { return "\(file):\(line): \(reason)" }
         return "\(file): \(reason)"

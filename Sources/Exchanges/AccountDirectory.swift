@@ -1,0 +1,52 @@
+// Which adapter serves an account: made on first use from the stored account and its key.
+public import OrderEngine
+internal import OwnerThread
+public import SmartOrders
+
+/// The venue connections of one process.
+public final class AccountDirectory: VenueDirectory {
+    private let accounts: any AccountStore
+    private let clock: any EngineClock
+    private let http: VenueHTTP
+    /// Where a venue and product is reached; absent: not connected.
+    private let endpoints: [BinanceEndpoint]
+    private let venues = Locked<[AccountID: BinanceVenue]>([:])
+
+    public init(accounts: any AccountStore, endpoints: [BinanceEndpoint], http: VenueHTTP, clock: any EngineClock) {
+        self.accounts = accounts
+        self.endpoints = endpoints
+        self.http = http
+        self.clock = clock
+    }
+
+    public func venue(for account: AccountID) async throws(VenueError) -> any Venue {
+        if let known = venues.withLock({ $0[account] }) { return known }
+        let stored: Account?
+        let credentials: Credentials?
+        do throws(StoreError) {
+            stored = try await accounts.account(account)
+            credentials = try await accounts.credentials(account)
+        } catch {
+            throw VenueError("account \(account) cannot be read: \(error.detail)")
+        }
+        guard let stored else { throw VenueError("there is no account \(account)") }
+        guard let credentials else { throw VenueError("account \(stored.name) has no venue key") }
+        guard let endpoint = endpoints.first(where: { $0.venue == stored.venue && $0.product.rawValue == stored.product })
+        else { throw VenueError("\(stored.venue):\(stored.product) is not connected in this deployment") }
+        let venue = BinanceVenue(endpoint: endpoint, credentials: credentials, http: http, clock: clock)
+        try await venue.prepare()
+        return venues.withLock { venues in
+            // Two callers may have made one each: the first stays.
+            if let known = venues[account] { return known }
+            venues[account] = venue
+            return venue
+        }
+    }
+
+    /// Measures every venue's clock again; call every 30 s.
+    public func measureClocks() async {
+        for venue in venues.withLock({ Array($0.values) }) {
+            do throws(VenueError) { try await venue.measureClock() } catch { continue }
+        }
+    }
+}

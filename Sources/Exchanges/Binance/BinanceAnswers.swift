@@ -1,0 +1,166 @@
+// Binance's answers, read (exchanges/FACTS.md 6.1, 6.3, 8, 9). Pure. What is not listed as refused is unknown.
+internal import JSONText
+internal import OrderEngine
+internal import SmartOrders
+
+/// An error body, by the class that decides what happens.
+public enum VenueErrorClass: String, Hashable, Sendable, CaseIterable {
+    case insufficientFunds = "INSUFFICIENT_FUNDS"
+    case duplicateClientID = "DUPLICATE_CLIENT_ID"
+    case orderNotFound = "ORDER_NOT_FOUND"
+    case orderDone = "ORDER_DONE"
+    case rateLimited = "RATE_LIMITED"
+    case clockSkew = "CLOCK_SKEW"
+    case auth = "AUTH"
+    case invalidRequest = "INVALID_REQUEST"
+    case invalidSize = "INVALID_SIZE"
+    case priceBand = "PRICE_BAND"
+    case postOnlyWouldCross = "POST_ONLY_WOULD_CROSS"
+    case wouldNotFill = "WOULD_NOT_FILL"
+    case reduceOnlyRejected = "REDUCE_ONLY_REJECTED"
+    case wouldTrigger = "WOULD_TRIGGER"
+    case tooManyOrders = "TOO_MANY_ORDERS"
+    case unavailable = "UNAVAILABLE"
+    case unknownOutcome = "UNKNOWN_OUTCOME"
+    case other = "OTHER"
+
+    /// The order's reaction; nil: the outcome is unknown.
+    var refusal: VenueNews.RefusalKind? {
+        switch self {
+        case .insufficientFunds: .insufficientBalance
+        case .rateLimited, .unavailable, .clockSkew: .rateLimited
+        case .auth: .credentials
+        case .priceBand: .priceOutOfBand
+        case .invalidRequest, .invalidSize, .postOnlyWouldCross, .wouldNotFill, .reduceOnlyRejected, .wouldTrigger,
+            .tooManyOrders:
+            .rejected
+        case .duplicateClientID, .orderNotFound, .orderDone, .unknownOutcome, .other: nil
+        }
+    }
+}
+
+public enum BinanceAnswers {
+    /// Reads `{"code": -2010, "msg": "..."}`.
+    static func error(status: Int, body: [UInt8], product: BinanceProduct) -> (VenueErrorClass, code: String, text: String) {
+        if status == 418 || status == 429 { return (.rateLimited, "HTTP \(status)", "rate limited") }
+        guard let value = try? JSONValue(parsing: body), case .object(let object) = value,  // tidy-ok: unreadable is unknown
+            case .number(let code)? = object["code"], case .string(let text)? = object["msg"]
+        else { return (.unknownOutcome, "HTTP \(status)", "no readable error") }
+        return (errorClass(code: Int(code) ?? 0, text: text, status: status, product: product), code, text)
+    }
+
+    static func errorClass(code: Int, text: String, status: Int, product: BinanceProduct) -> VenueErrorClass {
+        switch code {
+        case -2010:
+            if text.contains("insufficient balance") { return .insufficientFunds }
+            if text.contains("Duplicate order") { return .duplicateClientID }
+            if text.contains("immediately match") { return .postOnlyWouldCross }
+            if text.contains("trigger immediately") { return .wouldTrigger }
+            return .invalidRequest
+        case -2011, -2013, -2026: return .orderNotFound
+        case -1021: return .clockSkew
+        case -1022, -2014, -2015: return .auth
+        case -1003, -1015: return .rateLimited
+        case -1013:
+            if text.contains("PERCENT_PRICE") { return .priceBand }
+            if text.contains("MAX_NUM") { return .tooManyOrders }
+            return .invalidSize
+        case -1111, -4003, -4004, -4005, -4014, -4164: return .invalidSize
+        case -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1115, -1116, -1117, -1121, -4120: return .invalidRequest
+        case -1006, -1007: return .unknownOutcome
+        case -1008 where product == .linear: return .unavailable
+        case -2019 where product == .linear: return .insufficientFunds
+        case -4116, -20132: return product == .linear ? .duplicateClientID : .other
+        case -2022 where product == .linear: return .reduceOnlyRejected
+        case -4118 where product == .linear: return .reduceOnlyRejected
+        case -2021 where product == .linear: return .wouldTrigger
+        case -5022 where product == .linear: return .postOnlyWouldCross
+        case -4016, -4024, -4131: return product == .linear ? .priceBand : .other
+        default: return status >= 500 ? .unknownOutcome : .other  // tidy-ok: codes of the venue
+        }
+    }
+
+    /// Reads an order object. `fills` are those in it; futures have none and are completed from the trades.
+    static func order(_ body: [UInt8], product: BinanceProduct) throws -> VenueSnapshot {
+        try order(JSONField(JSONValue(parsing: body)), product: product)
+    }
+
+    static func order(_ field: JSONField, product: BinanceProduct) throws -> VenueSnapshot {
+        let status = try field.string("status")
+        guard let state = state(status) else { throw VenueError("unknown order status \(status)") }
+        guard let filled = Quantity(try field.string("executedQty")) else { throw VenueError("executedQty") }
+        var fills: [Fill] = []
+        let time = Timestamp(milliseconds: try (field.optional("transactTime") ?? field.optional("updateTime") ?? field.optional("time"))?.int64() ?? 0)
+        if let list = try field.optional("fills") {
+            for one in try list.elements() { fills.append(try fill(one, time: time)) }
+        }
+        // A cancel report names the cancel itself in `clientOrderId`.
+        let original = try field.optional("origClientOrderId")?.string() ?? ""
+        let clientOrderID = try original.isEmpty ? field.string("clientOrderId") : original
+        return VenueSnapshot(
+            venueOrderID: "\(try field.int64("orderId"))",
+            clientOrderID: clientOrderID,
+            state: state,
+            filled: filled,
+            fills: fills,
+        )
+    }
+
+    static func state(_ status: String) -> VenueSnapshot.State? {
+        switch status {
+        case "NEW", "PENDING_NEW", "PARTIALLY_FILLED", "PENDING_CANCEL": .open
+        case "FILLED": .filled
+        case "CANCELED": .cancelled
+        case "EXPIRED", "EXPIRED_IN_MATCH": .expired
+        case "REJECTED": .rejected
+        default: nil  // tidy-ok: states of the venue
+        }
+    }
+
+    /// One element of `fills` (spot) or of the trades list (both).
+    private static func fill(_ field: JSONField, time: Timestamp) throws -> Fill {
+        let id = try field.optional("tradeId")?.int64() ?? field.int64("id")
+        guard let quantity = Quantity(try field.string("qty")), let price = Price(try field.string("price")),
+            let fee = ExactDecimal(try field.string("commission"))
+        else { throw VenueError("a trade without quantity, price or commission") }
+        let asset = try field.string("commissionAsset")
+        return Fill(
+            venueFillID: "\(id)",
+            quantity: quantity,
+            price: price,
+            fee: fee,
+            feeAsset: .other(asset),
+            isMaker: try (field.optional("maker") ?? field.optional("isMaker"))?.bool() ?? false,
+            time: try field.optional("time").map { Timestamp(milliseconds: try $0.int64()) } ?? time,
+        )
+    }
+
+    static func trades(_ body: [UInt8]) throws -> [Fill] {
+        try JSONField(JSONValue(parsing: body)).elements().map { try fill($0, time: Timestamp(milliseconds: 0)) }
+    }
+
+    static func serverTime(_ body: [UInt8]) throws -> Timestamp {
+        Timestamp(milliseconds: try JSONField(JSONValue(parsing: body)).int64("serverTime"))
+    }
+
+    static func listenKey(_ body: [UInt8]) throws -> String {
+        try JSONField(JSONValue(parsing: body)).string("listenKey")
+    }
+
+    /// Signed position of a symbol on futures; coins of the base asset, free and locked, on spot.
+    static func held(_ body: [UInt8], symbol: String, base: String, product: BinanceProduct) throws -> ExactDecimal {
+        let field = JSONField(try JSONValue(parsing: body))
+        var sum = ExactDecimal.zero
+        switch product {
+        case .linear:
+            for position in try field.elements() where try position.string("symbol") == symbol {
+                sum += ExactDecimal(try position.string("positionAmt")) ?? .zero
+            }
+        case .spot:
+            for balance in try field.required("balances").elements() where try balance.string("asset") == base {
+                sum += (ExactDecimal(try balance.string("free")) ?? .zero) + (ExactDecimal(try balance.string("locked")) ?? .zero)
+            }
+        }
+        return sum
+    }
+}

@@ -1,0 +1,133 @@
+// Binance spot and USD-M futures: requests (exchanges/FACTS.md 6.1, 6.3). Pure.
+internal import Crypto
+public import OrderEngine
+public import SmartOrders
+
+/// Which of Binance's two APIs.
+public enum BinanceProduct: String, Hashable, Sendable {
+    case spot, linear
+
+    /// Path of an operation on orders.
+    var order: String { self == .spot ? "/api/v3/order" : "/fapi/v1/order" }
+    var trades: String { self == .spot ? "/api/v3/myTrades" : "/fapi/v1/userTrades" }
+    var time: String { self == .spot ? "/api/v3/time" : "/fapi/v1/time" }
+    var exchangeInfo: String { self == .spot ? "/api/v3/exchangeInfo" : "/fapi/v1/exchangeInfo" }
+    var listenKey: String { self == .spot ? "/api/v3/userDataStream" : "/fapi/v1/listenKey" }
+    var holdings: String { self == .spot ? "/api/v3/account" : "/fapi/v3/positionRisk" }
+}
+
+/// Builds signed requests. The same inputs give the same bytes.
+public struct BinanceRequests: Sendable {
+    public let product: BinanceProduct
+    /// `https://api.binance.com`, or where the paper venue listens.
+    public let base: String
+    public let credentials: Credentials
+
+    public init(product: BinanceProduct, base: String, credentials: Credentials) {
+        self.product = product
+        self.base = base
+        self.credentials = credentials
+    }
+
+    public func place(_ placement: Placement) -> SignedRequest {
+        var form = FormParameters()
+        form.add("symbol", placement.market.symbol)
+        form.add("side", placement.side.rawValue)
+        switch placement.type {
+        case .market: form.add("type", "MARKET")
+        case .immediateOrCancel:
+            form.add("type", "LIMIT")
+            form.add("timeInForce", "IOC")
+        case .goodTillCancelled:
+            form.add("type", "LIMIT")
+            form.add("timeInForce", "GTC")
+        }
+        form.add("quantity", "\(placement.quantity)")
+        if let limit = placement.limit { form.add("price", "\(limit)") }
+        if placement.reduceOnly, product == .linear { form.add("reduceOnly", "true") }
+        form.add("newClientOrderId", placement.clientOrderID)
+        form.add("newOrderRespType", product == .spot ? "FULL" : "RESULT")
+        if placement.isExit { form.add("selfTradePreventionMode", "EXPIRE_MAKER") }
+        return signed(.post, product.order, form, at: placement.t0, windowMs: placement.windowMs)
+    }
+
+    public func cancel(symbol: String, clientOrderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
+        signed(.delete, product.order, named(symbol, clientOrderID), at: time, windowMs: windowMs)
+    }
+
+    public func query(symbol: String, clientOrderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
+        signed(.get, product.order, named(symbol, clientOrderID), at: time, windowMs: windowMs)
+    }
+
+    public func trades(symbol: String, orderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
+        var form = FormParameters()
+        form.add("symbol", symbol)
+        form.add("orderId", orderID)
+        return signed(.get, product.trades, form, at: time, windowMs: windowMs)
+    }
+
+    /// Positions on futures, balances on spot.
+    public func holdings(at time: Timestamp, windowMs: Int64) -> SignedRequest {
+        signed(.get, product.holdings, FormParameters(), at: time, windowMs: windowMs)
+    }
+
+    public func time() -> SignedRequest {
+        SignedRequest(method: .get, base: base, path: product.time)
+    }
+
+    public func exchangeInfo() -> SignedRequest {
+        SignedRequest(method: .get, base: base, path: product.exchangeInfo)
+    }
+
+    /// Opens (POST) or keeps (PUT) the private stream.
+    public func listenKey(_ method: SignedRequest.Method, key: String? = nil) -> SignedRequest {
+        var form = FormParameters()
+        if let key, product == .spot { form.add("listenKey", key) }
+        return SignedRequest(
+            method: method,
+            base: base,
+            path: product.listenKey,
+            query: form.text,
+            headers: [("X-MBX-APIKEY", credentials.key)],
+        )
+    }
+
+    private func named(_ symbol: String, _ clientOrderID: String) -> FormParameters {
+        var form = FormParameters()
+        form.add("symbol", symbol)
+        form.add("origClientOrderId", clientOrderID)
+        return form
+    }
+
+    /// Adds window, timestamp and signature. POST and PUT carry parameters in the body, the others in the query.
+    private func signed(
+        _ method: SignedRequest.Method,
+        _ path: String,
+        _ parameters: FormParameters,
+        at time: Timestamp,
+        windowMs: Int64,
+    ) -> SignedRequest {
+        var form = parameters
+        form.add("recvWindow", "\(windowMs)")
+        form.add("timestamp", "\(time.milliseconds)")
+        let code = HMAC<SHA256>.authenticationCode(
+            for: Array(form.text.utf8),
+            using: SymmetricKey(data: Array(credentials.secret.utf8)),
+        )
+        form.add("signature", Self.hexadecimal(code))
+        let isBody = method == .post || method == .put
+        return SignedRequest(
+            method: method,
+            base: base,
+            path: path,
+            query: isBody ? "" : form.text,
+            headers: [("X-MBX-APIKEY", credentials.key)],
+            body: isBody ? form.text : "",
+        )
+    }
+
+    static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+}

@@ -1,0 +1,278 @@
+// One account at Binance, or at the paper venue, which speaks the same protocol: paper and live are one code path.
+//
+// Binance checks ids among open orders only and refuses requests after their window, so an unknown outcome is conclusive
+// after the fence of RELIABILITY.md 2.4 (class D): window 2 s + future tolerance 1 s + engine 10 s + query lag 2 s +
+// clock uncertainty 0.5 s.
+internal import JSONText
+public import OrderEngine
+internal import OwnerThread
+public import SmartOrders
+
+/// Where and how a venue is reached.
+public struct BinanceEndpoint: Hashable, Sendable {
+    /// Name in market ids: `binance`, `paper`.
+    public let venue: String
+    public let product: BinanceProduct
+    /// `https://fapi.binance.com`
+    public let rest: String
+    /// `wss://fstream.binance.com/private`; the listen key is appended.
+    public let stream: String
+    /// From the commit until absence is conclusive.
+    public let fenceMs: Int64
+
+    public init(venue: String, product: BinanceProduct, rest: String, stream: String, fenceMs: Int64 = 15_500) {
+        self.venue = venue
+        self.product = product
+        self.rest = rest
+        self.stream = stream
+        self.fenceMs = fenceMs
+    }
+}
+
+public final class BinanceVenue: Sendable {
+    private let endpoint: BinanceEndpoint
+    private let requests: BinanceRequests
+    private let http: VenueHTTP
+    private let clock: any EngineClock
+    /// Venue time less local time, microseconds.
+    private let offset = Locked<Int64>(0)
+    private let assets = Locked<[String: (base: String, quote: String)]>([:])
+    private static let timeoutMs: Int64 = 3_000
+
+    public init(endpoint: BinanceEndpoint, credentials: Credentials, http: VenueHTTP, clock: any EngineClock) {
+        self.endpoint = endpoint
+        self.http = http
+        self.clock = clock
+        requests = BinanceRequests(product: endpoint.product, base: endpoint.rest, credentials: credentials)
+    }
+
+    /// Measures the venue's clock and learns the coins of its symbols. Called before first use and again every 30 s.
+    public func prepare() async throws(VenueError) {
+        try await measureClock()
+        for instrument in try await instruments() {
+            assets.withLock { $0[instrument.market.symbol] = (instrument.baseAsset, instrument.quoteAsset) }
+        }
+    }
+
+    public func measureClock() async throws(VenueError) {
+        let sent = clock.now().microseconds
+        guard case .answered(200, let body, _) = await http.send(requests.time(), timeoutMs: 1_000) else {
+            throw VenueError("\(endpoint.venue) does not tell its time at \(endpoint.rest)")
+        }
+        let received = clock.now().microseconds
+        do {
+            let venue = try BinanceAnswers.serverTime(body).microseconds
+            // The venue's milliseconds are cut off: half of one is added.
+            offset.withLock { $0 = venue + 500 - (sent + received) / 2 }
+        } catch {
+            throw VenueError("unreadable time from \(endpoint.venue)")
+        }
+    }
+
+    private func classify(_ status: Int, _ body: [UInt8]) -> (VenueErrorClass, code: String, text: String) {
+        BinanceAnswers.error(status: status, body: body, product: endpoint.product)
+    }
+
+    /// Fees by their place in the market, and all executions of what was filled.
+    private func complete(_ snapshot: VenueSnapshot, symbol: String) async throws -> VenueSnapshot {
+        var fills = snapshot.fills
+        let told = fills.reduce(Quantity.zero) { $0 + $1.quantity }
+        if told != snapshot.filled {
+            let request = requests.trades(
+                symbol: symbol, orderID: snapshot.venueOrderID, at: venueTime(), windowMs: windowMs)
+            guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs) else {
+                throw VenueError("the executions of \(snapshot.clientOrderID) cannot be read")
+            }
+            fills = try BinanceAnswers.trades(body)
+            guard fills.reduce(Quantity.zero, { $0 + $1.quantity }) >= snapshot.filled else {
+                throw VenueError("executions of \(snapshot.clientOrderID) are missing")
+            }
+        }
+        let coins = assets.withLock { $0[symbol] }
+        return VenueSnapshot(
+            venueOrderID: snapshot.venueOrderID,
+            clientOrderID: snapshot.clientOrderID,
+            state: snapshot.state,
+            filled: snapshot.filled,
+            fills: fills.map { Self.placed($0, coins) },
+        )
+    }
+
+    private static func placed(_ fill: Fill, _ coins: (base: String, quote: String)?) -> Fill {
+        guard case .other(let asset) = fill.feeAsset else { return fill }
+        let feeAsset: Fill.FeeAsset =
+            asset == coins?.quote ? .quote : asset == coins?.base ? .base : .other(asset)
+        return Fill(
+            venueFillID: fill.venueFillID,
+            quantity: fill.quantity,
+            price: fill.price,
+            fee: fill.fee,
+            feeAsset: feeAsset,
+            isMaker: fill.isMaker,
+            time: fill.time,
+        )
+    }
+}
+
+extension BinanceVenue: Venue {
+    public var fenceMs: Int64 { endpoint.fenceMs }
+    public var windowMs: Int64 { 2_000 }
+
+    public func venueTime() -> Timestamp {
+        Timestamp(microseconds: clock.now().microseconds + offset.withLock { $0 })
+    }
+
+    public func place(_ placement: Placement) async -> PlacementAnswer {
+        switch await http.send(requests.place(placement), timeoutMs: Self.timeoutMs) {
+        case .notSent(let reason): return .notSent(reason)
+        case .unknown(let reason): return .unknown(reason)
+        case .answered(let status, let body, _):
+            guard status == 200 else {
+                let (kind, code, text) = classify(status, body)
+                if kind == .duplicateClientID { return .duplicate }
+                guard let refusal = kind.refusal else { return .unknown("\(code): \(text)") }
+                return .refused(refusal, code: code, detail: text)
+            }
+            do {
+                let snapshot = try BinanceAnswers.order(body, product: endpoint.product)
+                return .accepted(try await complete(snapshot, symbol: placement.market.symbol))
+            } catch {
+                return .unknown("the answer cannot be read whole: \(error)")
+            }
+        }
+    }
+
+    public func cancel(market: MarketID, clientOrderID: String) async -> CancelAnswer {
+        let request = requests.cancel(
+            symbol: market.symbol, clientOrderID: clientOrderID, at: venueTime(), windowMs: windowMs)
+        switch await http.send(request, timeoutMs: Self.timeoutMs) {
+        case .notSent(let reason), .unknown(let reason): return .failed(reason)
+        case .answered(let status, let body, _):
+            guard status == 200 else {
+                let (kind, code, text) = classify(status, body)
+                return kind == .orderNotFound || kind == .orderDone ? .notOpen : .failed("\(code): \(text)")
+            }
+            do {
+                let snapshot = try BinanceAnswers.order(body, product: endpoint.product)
+                return .cancelled(try await complete(snapshot, symbol: market.symbol))
+            } catch {
+                return .failed("the answer cannot be read whole: \(error)")
+            }
+        }
+    }
+
+    public func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
+        let request = requests.query(
+            symbol: market.symbol, clientOrderID: clientOrderID, at: venueTime(), windowMs: windowMs)
+        switch await http.send(request, timeoutMs: Self.timeoutMs) {
+        case .notSent(let reason), .unknown(let reason): return .failed(reason)
+        case .answered(let status, let body, _):
+            guard status == 200 else {
+                let (kind, code, text) = classify(status, body)
+                return kind == .orderNotFound ? .notFound : .failed("\(code): \(text)")
+            }
+            do {
+                let snapshot = try BinanceAnswers.order(body, product: endpoint.product)
+                return .found(try await complete(snapshot, symbol: market.symbol))
+            } catch {
+                return .failed("the answer cannot be read whole: \(error)")
+            }
+        }
+    }
+
+    public func held(market: MarketID) async -> ExactDecimal? {
+        let request = requests.holdings(at: venueTime(), windowMs: windowMs)
+        guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs) else { return nil }
+        let base = assets.withLock { $0[market.symbol]?.base ?? "" }
+        do {
+            return try BinanceAnswers.held(body, symbol: market.symbol, base: base, product: endpoint.product)
+        } catch {
+            return nil
+        }
+    }
+
+    public func instruments() async throws(VenueError) -> [Instrument] {
+        guard case .answered(200, let body, _) = await http.send(requests.exchangeInfo(), timeoutMs: 5_000) else {
+            throw VenueError("\(endpoint.venue) does not list its markets at \(endpoint.rest)")
+        }
+        do {
+            return try BinanceInstruments.read(body, venue: endpoint.venue, product: endpoint.product)
+        } catch {
+            throw VenueError("unreadable market list from \(endpoint.venue): \(error)")
+        }
+    }
+
+    public func events() -> AsyncStream<VenueStreamEvent> {
+        AsyncStream(bufferingPolicy: .bufferingNewest(4_096)) { continuation in
+            // The stream's life is the subscription's: ended by whoever stops listening.
+            let task = Task {  // tidy-ok: cancelled by onTermination
+                await self.follow(continuation)
+                continuation.finish()
+            }
+            continuation.onTermination = { _ in task.cancel() }
+        }
+    }
+
+    /// Listens, renews the key, connects again; every interruption is told.
+    private func follow(_ continuation: AsyncStream<VenueStreamEvent>.Continuation) async {
+        while !Task.isCancelled {
+            do {
+                guard case .answered(200, let body, _) = await http.send(requests.listenKey(.post), timeoutMs: 3_000) else {
+                    throw VenueError("no listen key")
+                }
+                let key = try BinanceAnswers.listenKey(body)
+                try await withThrowingTaskGroup { group in
+                    group.addTask {
+                        let separator = self.endpoint.stream.hasSuffix("/") ? "" : "/"
+                        try await WebSocketClient.receive(self.endpoint.stream + separator + key) { frame in
+                            if let event = try await self.event(frame) { continuation.yield(event) }
+                        }
+                    }
+                    group.addTask {
+                        while !Task.isCancelled {
+                            try await self.clock.sleep(milliseconds: 30 * 60 * 1_000)
+                            _ = await self.http.send(self.requests.listenKey(.put, key: key), timeoutMs: 3_000)
+                        }
+                    }
+                    try await group.next()
+                    group.cancelAll()
+                }
+            } catch {
+                // Told below; the reason is the connection's end, whatever it was.
+            }
+            continuation.yield(.interrupted)
+            do { try await clock.sleep(milliseconds: 500) } catch { return }
+        }
+    }
+
+    /// One frame of the private stream.
+    private func event(_ frame: [UInt8]) async throws -> VenueStreamEvent? {
+        let field = JSONField(try JSONValue(parsing: frame))
+        switch try field.string("e") {
+        case "executionReport": return try await orderEvent(field)
+        case "ORDER_TRADE_UPDATE": return try await orderEvent(field.required("o"))
+        default: return nil  // tidy-ok: other events of the venue
+        }
+    }
+
+    private func orderEvent(_ field: JSONField) async throws -> VenueStreamEvent? {
+        let symbol = try field.string("s")
+        // On a spot cancel `c` names the cancel and `C` the order.
+        let original = try field.optional("C")?.string() ?? ""
+        let id = try original.isEmpty ? field.string("c") : original
+        guard let state = BinanceAnswers.state(try field.string("X")), let filled = Quantity(try field.string("z")) else {
+            return nil
+        }
+        return .order(
+            clientOrderID: id,
+            market: MarketID(venue: endpoint.venue, product: endpoint.product.rawValue, symbol: symbol),
+            snapshot: VenueSnapshot(
+                venueOrderID: "\(try field.int64("i"))",
+                clientOrderID: id,
+                state: state,
+                filled: filled,
+                fills: [],
+            ),
+        )
+    }
+}

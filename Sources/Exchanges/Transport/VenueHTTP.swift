@@ -1,0 +1,72 @@
+// Sends one request once. No retry, no redirect: a second copy of a placement would take away the only proof that a
+// refusal is final (RELIABILITY.md 2.2 step 9).
+internal import AsyncHTTPClient
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
+
+/// What became of a request.
+enum HTTPOutcome: Sendable {
+    case answered(status: Int, body: [UInt8], retryAfter: Int64?)
+    /// No byte of it left this process.
+    case notSent(String)
+    /// It may have been received.
+    case unknown(String)
+}
+
+/// The HTTP client of all adapters. Answers are limited to 4 MiB.
+public final class VenueHTTP: Sendable {
+    private let client: HTTPClient
+    private static let bodyLimit = 4 << 20
+
+    public init() {
+        var configuration = HTTPClient.Configuration()
+        configuration.redirectConfiguration = .disallow
+        configuration.timeout = .init(connect: .seconds(1), read: .seconds(3))
+        configuration.connectionPool.idleTimeout = .seconds(30)
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
+        // A connection attempt that is repeated sends nothing twice, but it may outlive the request's window.
+        configuration.connectionPool.retryConnectionEstablishment = false
+        configuration.httpVersion = .http1Only
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }
+
+    public func shutdown() async throws { try await client.shutdown() }
+
+    func send(_ request: SignedRequest, timeoutMs: Int64) async -> HTTPOutcome {
+        var outgoing = HTTPClientRequest(url: request.url)
+        outgoing.method = HTTPMethod(rawValue: request.method.rawValue)
+        for (name, value) in request.headers { outgoing.headers.add(name: name, value: value) }
+        if !request.body.isEmpty {
+            outgoing.headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
+            outgoing.body = .bytes(ByteBuffer(string: request.body))
+        }
+        do {
+            let response = try await client.execute(outgoing, timeout: .milliseconds(timeoutMs))
+            do {
+                let body = try await response.body.collect(upTo: Self.bodyLimit)
+                return .answered(
+                    status: Int(response.status.code),
+                    body: Array(body.readableBytesView),
+                    retryAfter: response.headers.first(name: "Retry-After").flatMap { Int64($0) },
+                )
+            } catch {
+                return .unknown("the answer broke off: \(error)")
+            }
+        } catch let error as HTTPClientError where Self.isNotSent(error) {
+            return .notSent("\(error)")
+        } catch is NIOConnectionError {
+            return .notSent("connection refused or name not resolved")
+        } catch let error as IOError where error.errnoCode == ECONNREFUSED {
+            return .notSent("connection refused")
+        } catch {
+            return .unknown("\(error)")
+        }
+    }
+
+    /// Errors that occur before a request is written.
+    private static func isNotSent(_ error: HTTPClientError) -> Bool {
+        [.connectTimeout, .getConnectionFromPoolTimeout, .invalidURL, .emptyHost, .alreadyShutdown, .unsupportedScheme("")]
+            .contains(error)
+    }
+}

@@ -1,0 +1,51 @@
+// Every metric there is. What is not in this table cannot be counted: a misspelt name stops the process in a test, not
+// a dashboard at night. Names without the prefix `smartorders_`; units and labels as INTERFACES.md 4.7.
+
+/// One row of the catalogue.
+public struct MetricDefinition: Hashable, Sendable {
+    public enum Kind: String, Hashable, Sendable { case counter, gauge, histogram }
+    public let name: String
+    public let kind: Kind
+    public let help: String
+}
+
+public enum MetricsCatalogue {
+    public static let prefix = "smartorders_"
+
+    /// Upper bounds of latency histograms, in seconds.
+    public static let latencyBuckets: [Double] = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+    ]
+
+    public static let all: [MetricDefinition] = [
+        counter("ticks_published_total", "Ticks that the feed published."),
+        counter("ticklog_errors_total", "Requests to the tick streams that failed."),
+        counter("crossings_offered_total", "Trigger events that the evaluator offered to the queue."),
+        counter("offers_failed_total", "Trigger events that neither queue nor outbox took; they are offered again."),
+        counter("evaluator_errors_total", "Messages that the evaluator could not handle."),
+        counter("shards_lost_while_loading_total", "Shards that went to another worker while they were loaded."),
+        counter("heartbeat_errors_total", "Heartbeats of the worker lease that failed."),
+        counter("queue_errors_total", "Requests to the queue that failed."),
+        counter("store_errors_total", "Requests to PostgreSQL that failed."),
+        counter("venue_stream_errors_total", "Private venue streams that ended with an error."),
+        counter("jobs_handled_total", "Jobs that workers handled."),
+        counter("outbox_relayed_total", "Outbox rows that the leader offered to the queue."),
+        counter("sweep_jobs_total", "Jobs that the leader's sweep found due."),
+        counter("engine_notify_failed_total", "Change notices that could not be sent; evaluators poll as well."),
+        counter("http_requests_total", "HTTP requests answered."),
+        counter("log_events_total", "Log events of level warning and above."),
+        histogram("placement_duration_seconds", "From the decision to the venue's answer."),
+        histogram("job_batch_duration_seconds", "One batch of jobs, from take to acknowledgement."),
+        gauge("build_info", "1, with the version as label."),
+    ]
+
+    private static func counter(_ name: String, _ help: String) -> MetricDefinition {
+        MetricDefinition(name: name, kind: .counter, help: help)
+    }
+    private static func gauge(_ name: String, _ help: String) -> MetricDefinition {
+        MetricDefinition(name: name, kind: .gauge, help: help)
+    }
+    private static func histogram(_ name: String, _ help: String) -> MetricDefinition {
+        MetricDefinition(name: name, kind: .histogram, help: help)
+    }
+}
