@@ -281,7 +281,7 @@ struct SmartRun {
             case .created, .activated, .modified, .levelMerged, .replanned, .breakEvenArmed, .breakEvenNotArmed,
                 .lockReached, .trailingActivated, .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried,
                 .partialStopFired, .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fill, .venueOrder, .fundsAdded, .fundsReduced, .phaseChanged,
-                .healthChanged:
+                .healthChanged, .conditionalChanged:
                 break
             }
         }

@@ -73,58 +73,133 @@ public struct ConditionalOrder: Hashable, Sendable {
     public let id: OrderID
     public let account: AccountID
     public let instrument: Instrument
+    /// 1 for the first stored version.
     public var version: Int64
     public let createdAt: Timestamp
     public var updatedAt: Timestamp
+
     public var draft: ConditionalDraft
     public var triggerSource: TriggerSource
-    public var status: ConditionalStatus
+
+    public var status: ConditionalStatus = .pending
     public var reason: ConditionalReason?
-    public var health: OrderHealth
+    public var health: OrderHealth = .ok
+    /// When and where in the price history it fired; one-way.
     public var triggeredAt: Timestamp?
-    public var filled: Quantity
+    public var triggeredPosition: TickPosition?
+    public var filled: Quantity = .zero
     /// Quote value of the fills.
-    public var proceeds: Money
-    public var fees: Money
-    public var venueOrders: [VenueOrder]
-    public var attempts: Int
-    public var retryAt: Timestamp?
-    public var retryCount: Int
-    public var troubleSince: Timestamp?
-    public var cancelWanted: Bool
+    public var proceeds: Money = .zero
+    /// In quote currency.
+    public var fees: Money = .zero
+
+    /// Live ones; ended ones live in their own rows.
+    public var venueOrders: [VenueOrder] = []
+    /// Last attempt number.
+    public var attempts: Int = 0
+    public var retry: Retry = .none
+    public var cancelRetry: Retry = .none
+    public var lastAttemptRefused: Bool = false
+    public var venueUnreachable: Bool = false
+    public var needsAttention: Bool = false
+    /// It ends with this reason as soon as nothing of it is live.
     public var endReason: ConditionalReason?
+
+    public init(
+        id: OrderID,
+        account: AccountID,
+        instrument: Instrument,
+        version: Int64 = 1,
+        createdAt: Timestamp,
+        updatedAt: Timestamp,
+        draft: ConditionalDraft,
+        triggerSource: TriggerSource,
+    ) {
+        self.id = id
+        self.account = account
+        self.instrument = instrument
+        self.version = version
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+        self.draft = draft
+        self.triggerSource = triggerSource
+    }
 }
 
+/// What a conditional order decided; see `Decision`.
 public struct ConditionalDecision: Sendable {
     public let next: ConditionalOrder
     public let effects: [Effect]
     public let facts: [Fact]
+
+    public init(next: ConditionalOrder, effects: [Effect], facts: [Fact]) {
+        self.next = next
+        self.effects = effects
+        self.facts = facts
+    }
 }
 
 extension ConditionalOrder {
-    public static func check(
-        _ draft: ConditionalDraft,
-        instrument: Instrument,
-        bounds: CreationBounds = .init(),
-        at moment: Moment,
-    ) -> [Refusal] { [] }
+    public var remaining: Quantity { draft.quantity - filled }
 
-    public static func create(
-        _ draft: ConditionalDraft,
-        id: OrderID,
-        account: AccountID,
-        instrument: Instrument,
-        bounds: CreationBounds = .init(),
-        at moment: Moment,
-    ) throws(Refusal) -> ConditionalDecision {
-        throw Refusal(.noExit, "not built yet")
+    /// `<=` for a stop-loss that sells and a take-profit that buys, else `>=` (R19.2).
+    public var condition: Condition { draft.condition }
+
+    /// Whether a price satisfies the condition, inclusive.
+    public func isSatisfied(by price: Price) -> Bool {
+        switch condition {
+        case .atOrBelow: price <= draft.trigger
+        case .atOrAbove: price >= draft.trigger
+        }
     }
 
-    public func decide(_ event: OrderEvent, at moment: Moment) throws(Refusal) -> ConditionalDecision? { nil }
+    /// A reduce-only stop-loss protects a position: latched, retried until filled or the position is gone (R19.3).
+    public var isProtection: Bool { draft.kind == .stopLoss && draft.reduceOnly }
 
-    public var condition: Condition { .atOrBelow }
-    public var watches: [Watch] { [] }
-    public var wantsEveryTick: Bool { false }
-    public var nextTimer: Timestamp? { nil }
-    public func awaits(_ leg: Leg, attempt: Int) -> Bool { false }
+    public var watches: [Watch] {
+        guard status == .pending else { return [] }
+        let threshold: Watch.Condition
+        switch condition {
+        case .atOrBelow: threshold = .atOrBelow(draft.trigger)
+        case .atOrAbove: threshold = .atOrAbove(draft.trigger)
+        }
+        return [Watch(leg: .conditional, attempt: attempts + 1, condition: threshold)]
+    }
+
+    /// It fired, and what has to be placed is not at the venue.
+    var isDue: Bool { status == .triggered && venueOrders.isEmpty && endReason == nil }
+
+    public var wantsEveryTick: Bool { isDue && (retry.at == nil || retry.onNextTick) }
+
+    /// The earliest moment at which a `timer` event could change something; nil: never.
+    public var nextTimer: Timestamp? {
+        var due: [Timestamp?] = [cancelRetry.at]
+        switch status {
+        case .pending: due.append(draft.expiresAt)
+        case .triggered:
+            if isDue { due.append(retry.at) }
+            if isProtection, !needsAttention { due.append(triggeredAt?.advanced(milliseconds: 30_000)) }
+        case .filled, .cancelled: return nil
+        }
+        return due.compactMap { $0 }.min()
+    }
+
+    public mutating func retryNow() {
+        retry.at = nil
+        if cancelRetry.at != nil { cancelRetry.at = updatedAt }
+    }
+
+    /// Whether a job is about something that is still awaited.
+    public func awaits(_ leg: Leg, attempt: Int) -> Bool {
+        leg == .conditional && attempt == attempts + 1 && (status == .pending || isDue)
+    }
+}
+
+extension ConditionalDraft {
+    var condition: ConditionalOrder.Condition {
+        switch (kind, side) {
+        case (.stopLoss, .sell), (.takeProfit, .buy): .atOrBelow
+        case (.stopLoss, .buy), (.takeProfit, .sell): .atOrAbove
+        }
+    }
 }

@@ -103,17 +103,14 @@ struct Deciding {
         order.closeReason = reason
     }
 
-    /// Pause before the next try: 250 ms, doubled per failure, at most 5 s, +-20% by order and attempt (R15.2).
-    func pause(_ count: Int) -> Int64 {
-        let base = min(Int64(250) << Int64(max(0, min(count - 1, 10))), 5000)
-        let made = order.attempts.values.reduce(0, +)
-        let noise = (order.id.value.low ^ UInt64(made)) &* 0x9e37_79b9_7f4a_7c15 >> 40
-        return base * (80 + Int64(noise % 41)) / 100
-    }
-
     func failed(_ retry: Retry, onNextTick: Bool = false) -> Retry {
         let count = retry.count + 1
-        return Retry(count: count, at: now.advanced(milliseconds: pause(count)), onNextTick: onNextTick)
+        let noise = order.id.value.low ^ UInt64(order.attempts.values.reduce(0, +))
+        return Retry(
+            count: count,
+            at: now.advanced(milliseconds: Retry.pause(count, noise: noise)),
+            onNextTick: onNextTick,
+        )
     }
 
     /// Whether a paused duty may go on: it is time, or any tick will do and this is one.

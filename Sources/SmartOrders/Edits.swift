@@ -41,8 +41,13 @@ extension Deciding {
             checked.partialStops = order.partialStops.filter { $0.state == .pending }.map(\.plan)
         }
         var check = PlanCheck(
-            checked, instrument: order.instrument, bounds: CreationBounds(), now: now, reference: reference,
-            average: order.averageEntry)
+            checked,
+            instrument: order.instrument,
+            bounds: CreationBounds(),
+            now: now,
+            reference: reference,
+            average: order.averageEntry,
+        )
         check.checkTicks()
         if isPending || change.takeProfits != nil {
             check.checkLevels(already: sizesInUse, quantity: isPending ? draft.quantity : plannable)
@@ -209,7 +214,11 @@ extension Deciding {
         }
         guard let stop = order.trailingStopPrice else { return }
         guard isProtective(stop) else {
-            throw Refusal(.slWrongSide, field: "trailing", "The trailing stop would stand at \(stop), beyond the market.")
+            throw Refusal(
+                .slWrongSide,
+                field: "trailing",
+                "The trailing stop would stand at \(stop), beyond the market.",
+            )
         }
     }
 
@@ -220,8 +229,10 @@ extension Deciding {
         else { return }
         guard isProtective(price) else {
             throw Refusal(
-                .breakEvenWouldTrigger, field: "breakEven.enabled",
-                "The price is at or beyond break-even \(price): it would close the order at once.")
+                .breakEvenWouldTrigger,
+                field: "breakEven.enabled",
+                "The price is at or beyond break-even \(price): it would close the order at once.",
+            )
         }
         armBreakEven(onlyIfProtective: false)
     }
@@ -249,7 +260,11 @@ extension Deciding {
         }
         guard order.instrument.isOnStep(draft.quantity) else { throw order.instrument.offStep(draft.quantity) }
         guard draft.quantity > order.entryFilled else {
-            throw Refusal(.qtyNotOnStep, field: "qty", "\(order.entryFilled) is filled already; cancel the entry instead.")
+            throw Refusal(
+                .qtyNotOnStep,
+                field: "qty",
+                "\(order.entryFilled) is filled already; cancel the entry instead.",
+            )
         }
         if draft.entry.mode == .conditional, let price = moment.price, draft.entry.trigger == price, order.entryWaits {
             throw Refusal(.triggerWrongSide, field: "entry.trigger", "The trigger differs from the current price.")
@@ -312,7 +327,9 @@ extension OrderEdit {
             switch draft.entry.mode {
             case .attach, .market, .limit: draft.entry.price = entryPrice
             case .conditional:
-                if draft.entry.limitPrice == nil { draft.entry.trigger = entryPrice } else {
+                if draft.entry.limitPrice == nil {
+                    draft.entry.trigger = entryPrice
+                } else {
                     draft.entry.limitPrice = entryPrice
                 }
             case .trailing: draft.entry.activation = entryPrice

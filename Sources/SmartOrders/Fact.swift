@@ -32,6 +32,8 @@ public enum Fact: Hashable, Sendable {
     case fundsAdded(Quantity)
     case fundsReduced(Quantity)
     case statusChanged(from: OrderStatus, to: OrderStatus, reason: CloseReason?)
+    /// A conditional order.
+    case conditionalChanged(from: ConditionalStatus, to: ConditionalStatus, reason: ConditionalReason?)
     case phaseChanged(from: OrderPhase?, to: OrderPhase?)
     case healthChanged(from: OrderHealth, to: OrderHealth)
 }

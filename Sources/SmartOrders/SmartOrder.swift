@@ -133,6 +133,13 @@ public struct Retry: Hashable, Sendable {
         self.onNextTick = onNextTick
     }
     public static let none = Retry()
+
+    /// Milliseconds before the next try: 250, doubled per failure, at most 5,000, +-20% by `noise` (R15.2).
+    static func pause(_ count: Int, noise: UInt64) -> Int64 {
+        let base = min(Int64(250) << Int64(max(0, min(count - 1, 10))), 5000)
+        let percent = Int64((noise &* 0x9e37_79b9_7f4a_7c15) >> 40) % 41 + 80
+        return base * percent / 100
+    }
 }
 
 /// What an order was told to do with itself, beside what its legs do (4.1 "intent").
