@@ -192,11 +192,17 @@ extension RedisTickLog: TickLog {
         }
     }
 
-    public func reportProgress(_ progress: [EvaluationProgress], worker: WorkerID) async throws(TickLogError) {
+    public func reportProgress(
+        _ progress: [EvaluationProgress],
+        shards: Int,
+        worker: WorkerID,
+    ) async throws(TickLogError) {
         var batch = RedisBatch()
         batch.add(RedisCommand("SADD", Self.workersKey, worker.text))
+        batch.add(RedisCommand("SET", "so:shards:\(worker)", "\(shards)", "PX", "3000"))
         for one in progress {
-            let value = "\(one.position.venueTime) \(one.position.sequence) \(one.open) \(one.shards)"
+            let value =
+                "\(one.position.venueTime) \(one.position.sequence) \(one.open) \(one.orders) \(one.shards)"
             batch.add(RedisCommand("SET", "so:progress:\(one.series):\(worker)", value, "PX", "3000"))
         }
         do throws(RedisError) {
@@ -208,19 +214,30 @@ extension RedisTickLog: TickLog {
 
     public func progress(_ series: PriceSeries) async throws(TickLogError) -> [EvaluationProgress] {
         do throws(RedisError) {
-            let workers = try await connection.send(RedisCommand("SMEMBERS", Self.workersKey)).array ?? []
+            let workers = (try await connection.send(RedisCommand("SMEMBERS", Self.workersKey)).array ?? [])
+                .compactMap(\.text)
             guard !workers.isEmpty else { return [] }
             var command = RedisCommand("MGET")
-            for worker in workers { command.append("so:progress:\(series):\(worker.text ?? "")") }
+            for worker in workers {
+                command.append("so:progress:\(series):\(worker)")
+                command.append("so:shards:\(worker)")
+            }
             let replies = try await connection.send(command).array ?? []
-            return replies.compactMap { reply in
-                let parts = (reply.text ?? "").split(separator: " ").compactMap { Int64($0) }
-                guard parts.count == 4 else { return nil }
+            return workers.indices.compactMap { index in
+                guard replies.count > 2 * index + 1, let shards = replies[2 * index + 1].text.flatMap({ Int($0) }) else {
+                    return nil
+                }
+                let parts = (replies[2 * index].text ?? "").split(separator: " ").compactMap { Int64($0) }
+                guard parts.count == 5 else {
+                    let end = TickPosition(venueTime: .max, sequence: .max)
+                    return EvaluationProgress(series: series, position: end, open: 0, orders: 0, shards: shards)
+                }
                 return EvaluationProgress(
                     series: series,
                     position: TickPosition(venueTime: parts[0], sequence: parts[1]),
                     open: Int(parts[2]),
-                    shards: Int(parts[3]),
+                    orders: Int(parts[3]),
+                    shards: Int(parts[4]),
                 )
             }
         } catch {

@@ -24,6 +24,7 @@ public struct ReplaySource: TickSource {
         /// `venue:symbol` of the file -> series; others are skipped.
         public let series: [String: PriceSeries]
         public let decimals: [PriceSeries: Int]
+        /// - Parameter series: `venue:symbol` of a row to its series here.
         public init(path: String, series: [String: PriceSeries], decimals: [PriceSeries: Int]) {
             self.path = path
             self.series = series
@@ -105,12 +106,10 @@ public struct ReplaySource: TickSource {
     private func settle(_ last: SourcedTick) async throws {
         var waited: Int64 = 0
         while true {
-            do {
-                let reports = try await ticks.progress(last.series)
-                let done = reports.filter { $0.position >= last.tick.position && $0.open == 0 }
+            do throws(TickLogError) {
+                let done = try await ticks.progress(last.series)
+                    .filter { $0.position >= last.tick.position && $0.open == 0 }
                 if done.reduce(0, { $0 + $1.shards }) >= OrderID.shardCount { return }
-                // Nobody watches this series: nothing can come of the tick.
-                if reports.isEmpty, waited > 200 { return }
             } catch {
                 // Redis is away: whoever evaluates goes on from PostgreSQL; wait for it.
                 try await clock.sleep(milliseconds: 100)

@@ -31,6 +31,7 @@ struct EvaluatorState {
         /// Every armed order was evaluated up to here.
         var position: TickPosition
         var saved: TickPosition
+        var count = 0
         /// Orders whose rows stand behind `position`: armed when the index gets there, by position, last first.
         var ahead: [ArmedOrder] = []
     }
@@ -214,6 +215,7 @@ struct EvaluatorState {
         guard let entry = entries.removeValue(forKey: id) else { return }
         let name = PriceSeries(market: entry.armed.market, source: entry.armed.source)
         for handle in entry.handles { series[name]?.index.disarm(handle) }
+        series[name]?.count -= 1
         slots[entry.slot] = nil
         freeSlots.append(entry.slot)
         openOrders.remove(id)
@@ -231,6 +233,7 @@ struct EvaluatorState {
             slots.append(armed.id)
         }
         entries[armed.id] = Entry(armed: armed, slot: slot)
+        series[PriceSeries(market: armed.market, source: armed.source)]?.count += 1
         if let due = armed.dueAt { timers.set(armed.id, due) }
         if armed.isBusy { busyOrders.insert(armed.id) }
     }
@@ -541,12 +544,12 @@ struct EvaluatorState {
                 series: name,
                 position: series[name]?.position ?? .start,
                 open: open[name] ?? 0,
+                orders: series[name]?.count ?? 0,
                 shards: shards.count,
             )
         }
-        guard !reports.isEmpty else { return }
         do throws(TickLogError) {
-            try await context.ticks.reportProgress(reports, worker: context.worker)
+            try await context.ticks.reportProgress(reports, shards: shards.count, worker: context.worker)
         } catch {
             context.observer.count("ticklog_errors_total", 1)
         }

@@ -305,7 +305,7 @@ public struct OrderWorker: Sendable {
                         )
                     )
                     context.observer.measure(
-                        "placement_duration_ms",
+                        "placement_duration_seconds",
                         milliseconds: Double(context.clock.monotonicNanoseconds() - begun) / 1e6,
                     )
                     if case .duplicate = answer,

@@ -108,7 +108,7 @@ public struct WorkerDuty: Sendable {
             let begun = context.clock.monotonicNanoseconds()
             let outcomes = await worker.handle(jobs)
             context.observer.measure(
-                "job_batch_duration_ms",
+                "job_batch_duration_seconds",
                 milliseconds: Double(context.clock.monotonicNanoseconds() - begun) / 1e6,
             )
             context.observer.count("jobs_handled_total", jobs.count)

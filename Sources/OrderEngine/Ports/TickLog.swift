@@ -50,8 +50,9 @@ public protocol TickLog: Sendable {
     /// Orders named since the last call; waits up to `waitMs`. Lossy: `OrderStore.changes` is the truth.
     func changedOrders(waitMs: Int64) async throws(TickLogError) -> [OrderID]
 
-    /// How far a worker is with a series, for a stepped replay: evaluated position, open work, shards held.
-    func reportProgress(_ progress: [EvaluationProgress], worker: WorkerID) async throws(TickLogError)
+    /// How far a worker is with each series in which it watches orders, for a stepped replay. Forgotten after 3 s.
+    func reportProgress(_ progress: [EvaluationProgress], shards: Int, worker: WorkerID) async throws(TickLogError)
+    /// What every live worker last said of a series; a worker that watches nothing in it is at its end.
     func progress(_ series: PriceSeries) async throws(TickLogError) -> [EvaluationProgress]
 }
 
@@ -70,11 +71,15 @@ public struct EvaluationProgress: Hashable, Sendable {
     public let position: TickPosition
     /// Crossings and orders with unanswered venue requests.
     public let open: Int
+    /// Orders that it watches in the series.
+    public let orders: Int
+    /// Shards that the worker holds, of all series.
     public let shards: Int
-    public init(series: PriceSeries, position: TickPosition, open: Int, shards: Int) {
+    public init(series: PriceSeries, position: TickPosition, open: Int, orders: Int, shards: Int) {
         self.series = series
         self.position = position
         self.open = open
+        self.orders = orders
         self.shards = shards
     }
 }
