@@ -320,7 +320,6 @@ final class PipelinedConnection {
     }
 
     private func send(_ request: Request, _ link: Link) throws(PostgresError) {
-        var didPrepare = false
         for step in request.steps where !step.statement.name.isEmpty {
             let statement = step.statement
             if let known = prepared[statement.name] {
@@ -330,9 +329,9 @@ final class PipelinedConnection {
             guard PQsendPrepare(link.handle, statement.name, statement.sql, 0, nil) == 1 else { throw broken(link) }
             prepared[statement.name] = statement.sql
             marks.append(.prepare(name: statement.name))
-            didPrepare = true
+            // Each on its own: a neighbour may rely on one already while another one fails.
+            try sync(link, .segmentEnd)
         }
-        if didPrepare { try sync(link, .segmentEnd) }
         if request.isTransaction { try send(command: "BEGIN", .begin, link) }
         for (index, step) in request.steps.enumerated() {
             guard send(step, link) else { throw broken(link) }

@@ -208,7 +208,7 @@ private func awaitRecovery(_ pool: PostgresPool) async throws {
         let server = try await PostgresServer.shared()
         let pool = try PostgresPool(configuration: PostgresConfiguration(conninfo: server.conninfo(database: "nope")))
         let error = await outcome { () throws(PostgresError) in
-            try await pool.query(one, deadline: .now + .milliseconds(300))
+            try await pool.query(one, deadline: .now + .seconds(2))
         }.error
         #expect(error?.delivery == .notSent && error?.detail.contains("\"nope\" does not exist") == true)
         await pool.close()

@@ -74,6 +74,28 @@ func withPool<Value>(
         }
     }
 
+    @Test func `a statement that cannot be prepared spoils none that a neighbour shares`() async throws {
+        let nonsense = Statement(name: "nonsense", sql: "SELECT no_such_column")
+        for _ in 0..<5 {
+            try await withPool(connections: 1) { pool in
+                // All are posted while the connection opens, so they share a pipeline in which nothing is prepared yet.
+                try await withThrowingTaskGroup(of: Bool.self) { group in
+                    for number in 0..<20 as Range<Int64> {
+                        let shared = Statement(name: "shared\(number)", sql: "SELECT $1::bigint + \(number)")
+                        group.addTask {
+                            let error = await #expect(throws: PostgresError.self) {
+                                try await pool.transaction([(nonsense, []), (shared, [.int8(1)])])
+                            }
+                            return error?.sqlState == "42703"
+                        }
+                        group.addTask { try await pool.query(shared, [.int8(1)])[0].int64(0) == 1 + number }
+                    }
+                    for try await isRight in group { #expect(isRight) }
+                }
+            }
+        }
+    }
+
     @Test func `a transaction takes effect as a whole or not at all`() async throws {
         try await withPool(connections: 1) { pool in
             try await pool.simple("CREATE TABLE t (id bigint PRIMARY KEY, note text)")
