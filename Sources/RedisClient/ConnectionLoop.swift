@@ -165,11 +165,14 @@ final class ConnectionLoop {
         let deadline = now + options.requestTimeout.nanoseconds
         // Nobody waits for the answer: without one the deadline drops the link.
         waiting.append(
-            RedisRequest(batch: RedisBatch(RedisCommand("PING")), deadline: deadline, shape: .values) { _ in }
+            RedisRequest(
+                batch: RedisBatch(RedisCommand("PING")),
+                deadline: deadline,
+                shape: .values,
+                isOwn: true,
+            ) { _ in }
         )
         earliestDeadline = min(earliestDeadline, deadline)
-        released.requests -= 1
-        released.bytes -= 4
     }
 
     // MARK: Receiving
@@ -306,6 +309,7 @@ final class ConnectionLoop {
     }
 
     private func end(_ request: RedisRequest, _ result: Result<RedisReplies, RedisError>) {
+        if request.isOwn { return }
         released.requests += 1
         released.bytes += request.admittedBytes
         ended.append((request, result))

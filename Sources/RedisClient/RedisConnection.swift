@@ -127,18 +127,22 @@ final class RedisRequest: Sendable {
     let completion: @Sendable (Result<RedisReplies, RedisError>) -> Void
     /// Set when this is the repeat of calls whose script was missing.
     let repeated: RepeatedCalls?
+    /// A PING of the owner thread: it was not admitted and nobody waits for it.
+    let isOwn: Bool
 
     init(
         batch: RedisBatch,
         deadline: UInt64,
         shape: ReplyShape,
         repeated: RepeatedCalls? = nil,
+        isOwn: Bool = false,
         completion: @escaping @Sendable (Result<RedisReplies, RedisError>) -> Void,
     ) {
         self.batch = batch
         self.deadline = deadline
         self.shape = shape
         self.repeated = repeated
+        self.isOwn = isOwn
         self.completion = completion
     }
 
