@@ -3,7 +3,7 @@ import RedisClient
 import TestKit
 import Testing
 
-@Suite struct RedisConnectionTests {
+@Suite(.timeLimit(.minutes(1))) struct RedisConnectionTests {
     @Test func `answers a command`() async throws {
         try await RedisServer.withServer { server in
             let redis = RedisConnection(try RedisServer.options(server))

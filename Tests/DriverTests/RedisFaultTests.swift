@@ -4,7 +4,7 @@ import TestKit
 import Testing
 
 /// What a request ends with when the server, the connection or the caller's patience fails.
-@Suite struct RedisFaultTests {
+@Suite(.timeLimit(.minutes(1))) struct RedisFaultTests {
     private func kind(
         _ redis: RedisConnection,
         _ command: RedisCommand,

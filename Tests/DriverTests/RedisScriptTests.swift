@@ -3,7 +3,7 @@ import RedisClient
 import TestKit
 import Testing
 
-@Suite struct RedisScriptTests {
+@Suite(.timeLimit(.minutes(1))) struct RedisScriptTests {
     private let double = RedisScript(name: "double", source: "return tonumber(ARGV[1]) * 2")
     private let push = RedisScript(name: "push", source: "return redis.call('RPUSH', KEYS[1], ARGV[1])")
 

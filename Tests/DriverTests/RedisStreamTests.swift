@@ -3,7 +3,7 @@ import RedisClient
 import TestKit
 import Testing
 
-@Suite struct RedisStreamTests {
+@Suite(.timeLimit(.minutes(1))) struct RedisStreamTests {
     private func add(_ count: Int, to key: String, _ redis: RedisConnection) async throws -> [RedisStreamID] {
         var batch = RedisBatch()
         for number in 0..<count {
