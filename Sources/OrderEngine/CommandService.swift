@@ -16,6 +16,16 @@ public enum CommandError: Error, Sendable {
     case unavailable(String)
 }
 
+/// What a command came to.
+public struct CommandAnswer: Sendable {
+    /// The order as it stands.
+    public let order: SmartOrder
+    /// Whether this call committed a version. False: the work was done already, or this request was answered before.
+    public let isCommitted: Bool
+    /// The idempotency key and body were seen before.
+    public let isReplay: Bool
+}
+
 /// Commands on smart orders.
 public struct CommandService: Sendable {
     private let context: EngineContext
@@ -33,7 +43,7 @@ public struct CommandService: Sendable {
         account: AccountID,
         actor: Actor,
         idempotency: IdempotencyRecord?,
-    ) async throws(CommandError) -> SmartOrder {
+    ) async throws(CommandError) -> CommandAnswer {
         do {
             if let idempotency, let known = try await replay(idempotency) { return known }
             guard let owner = try await context.accounts.account(account) else {
@@ -76,12 +86,8 @@ public struct CommandService: Sendable {
             var transition = Transition(created: decision)
             let outcome = try await commit(&transition, actor: actor, idempotency: idempotency)
             switch outcome {
-            case .committed: return transition.order
-            case .keyUsed(let order, let hash):
-                guard hash == idempotency?.requestHash, let known = try await context.orders.load([order]).first else {
-                    throw CommandError.keyReused
-                }
-                return known
+            case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
+            case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
             case .lost, .blocked: throw CommandError.unavailable("The store did not take the order; try again.")
             case .refused(let constraint):
                 throw CommandError.unavailable("The database refused the order: \(constraint).")
@@ -92,14 +98,18 @@ public struct CommandService: Sendable {
     }
 
     /// Carries out a command on an order; answers with the order as it stands afterwards.
-    /// - Parameter version: what the caller saw (`If-Match`); nil: whatever is there.
+    /// - Parameters:
+    ///   - version: what the caller saw (`If-Match`); nil: whatever is there.
+    ///   - idempotency: the same key and body does nothing twice.
     public func execute(
         _ command: Command,
         on id: OrderID,
         version: Int64?,
         actor: Actor,
-    ) async throws(CommandError) -> SmartOrder {
+        idempotency: IdempotencyRecord? = nil,
+    ) async throws(CommandError) -> CommandAnswer {
         do {
+            if let idempotency, let known = try await replay(idempotency) { return known }
             for _ in 0..<5 {
                 guard let row = try await context.orders.load([id]).first else {
                     throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
@@ -107,11 +117,14 @@ public struct CommandService: Sendable {
                 if let version, version != row.version { throw CommandError.versionMismatch(present: row) }
                 var transition = Transition(row)
                 let moment = try await catchUp(&transition)
-                guard try transition.apply(.command(command), at: moment) else { return row }
-                switch try await commit(&transition, actor: actor, idempotency: nil) {
-                case .committed: return transition.order
+                guard try transition.apply(.command(command), at: moment) else {
+                    return CommandAnswer(order: row, isCommitted: false, isReplay: false)
+                }
+                switch try await commit(&transition, actor: actor, idempotency: idempotency) {
+                case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
                 case .lost: continue
-                case .blocked, .keyUsed:
+                case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
+                case .blocked:
                     throw CommandError.unavailable("The store did not take the command; try again.")
                 case .refused(let constraint):
                     throw CommandError.unavailable("The database refused the command: \(constraint).")
@@ -220,10 +233,20 @@ public struct CommandService: Sendable {
         return outcome
     }
 
-    private func replay(_ record: IdempotencyRecord) async throws -> SmartOrder? {
+    private func replay(_ record: IdempotencyRecord) async throws -> CommandAnswer? {
         guard let known = try await context.orders.outcome(owner: record.owner, key: record.key) else { return nil }
-        guard known.requestHash == record.requestHash else { throw CommandError.keyReused }
-        return try await context.orders.load([known.order]).first
+        return try await replayed(known.order, known.requestHash, record)
+    }
+
+    private func replayed(
+        _ order: OrderID,
+        _ requestHash: String,
+        _ record: IdempotencyRecord?,
+    ) async throws -> CommandAnswer {
+        guard requestHash == record?.requestHash, let known = try await context.orders.load([order]).first else {
+            throw CommandError.keyReused
+        }
+        return CommandAnswer(order: known, isCommitted: false, isReplay: true)
     }
 
     private static func commandError(_ error: any Error) -> CommandError {
