@@ -1,0 +1,91 @@
+// What evaluators read: the armed form of orders, all of some shards or what changed.
+
+internal import OrderEngine
+internal import PostgresClient
+internal import SmartOrders
+
+extension PostgresOrderStore {
+    public func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError) {
+        guard !shards.isEmpty else { return }
+        let list = "{" + shards.map(String.init).joined(separator: ",") + "}"
+        try await reading {
+            // A few shards come through their index, all of them by reading the table.
+            let chunks = pool.copyOut(
+                OrderSQL.loadArmed,
+                variables: [("store.shards", list), ("enable_seqscan", "on"), ("statement_timeout", "60000")],
+                deadline: .now + .seconds(60),
+            )
+            var reader = ArmedReader()
+            for try await rows in chunks {
+                var orders: [ArmedOrder] = []
+                orders.reserveCapacity(rows.count)
+                for row in rows { orders.append(try reader.read(row, isLive: true)) }
+                await page(orders)
+            }
+        }
+    }
+
+    public func changes(
+        shards: [Int],
+        since: ChangeCursor?,
+    ) async throws(StoreError) -> (orders: [ArmedOrder], next: ChangeCursor) {
+        try await reading {
+            guard let since, !shards.isEmpty else {
+                let rows = try await pool.query(OrderSQL.horizon)
+                return ([], ChangeCursor(value: try rows[0].int64(0)))
+            }
+            // The horizon first: what commits between the two is read now and once more.
+            let found = try await pool.transaction([
+                (OrderSQL.horizon, []), (OrderSQL.changes, [.text("\(since.value)"), .shorts(shards)]),
+            ])
+            return (try armed(found[1]), ChangeCursor(value: try found[0][0].int64(0)))
+        }
+    }
+
+    public func armed(_ ids: [OrderID]) async throws(StoreError) -> [ArmedOrder] {
+        guard !ids.isEmpty else { return [] }
+        return try await reading {
+            try armed(await pool.query(OrderSQL.armed, [.uuids(ids.lazy.map(\.value))]))
+        }
+    }
+
+    private func armed(_ rows: Rows) throws -> [ArmedOrder] {
+        var reader = ArmedReader()
+        return try rows.map { try reader.read($0, isLive: $0.bool(10)) }
+    }
+}
+
+/// Reads armed rows; remembers markets, of which there are few, so that a million rows do not parse a million names.
+private struct ArmedReader {
+    private var markets: [String: MarketID] = [:]
+    private var lastName = ""
+    private var lastMarket = MarketID(venue: "", product: "", symbol: "")
+
+    mutating func read(_ row: Row, isLive: Bool) throws -> ArmedOrder {
+        guard let watches = WatchCoding.decode(try row.bytes(6)) else { throw CorruptValue("watches") }
+        return ArmedOrder(
+            id: OrderID(try row.id(0)),
+            version: try row.int64(1),
+            market: try market(try row.string(2)),
+            source: try row.word(3),
+            position: try row.position(4),
+            watches: watches,
+            wantsEveryTick: try row.bool(7),
+            isBusy: try row.bool(8),
+            dueAt: try row.momentOrNil(9),
+            isLive: isLive,
+        )
+    }
+
+    private mutating func market(_ name: String) throws -> MarketID {
+        if name == lastName { return lastMarket }
+        if let known = markets[name] {
+            lastName = name
+            lastMarket = known
+            return known
+        }
+        guard let market = MarketID(name) else { throw CorruptValue("market \(name)") }
+        markets[name] = market
+        return market
+    }
+}

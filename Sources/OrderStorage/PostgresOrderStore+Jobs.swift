@@ -1,0 +1,107 @@
+// Work that must not be lost: the sweep and the outbox.
+
+public import OrderEngine
+internal import PostgresClient
+public import SmartOrders
+
+private enum JobSQL {
+    static let file = StatementFile(PackageResources.jobs_sql, prefix: "jobs")
+    static let dueWork = file["due_work"]
+    static let unoffered = file["unoffered"]
+    static let takeUnoffered = file["take_unoffered"]
+    static let markOffered = file["mark_offered"]
+    static let close = file["close"]
+    static let store = file["store"]
+    static let prune = file["prune"]
+}
+
+extension PostgresOrderStore {
+    public func dueWork(limit: Int) async throws(StoreError) -> [Job] {
+        try await reading {
+            try await pool.query(JobSQL.dueWork, [.int8(Int64(limit))]).map { row in
+                let leg = try row.leg(3)
+                let id = JobID(
+                    order: OrderID(try row.id(0)),
+                    leg: leg,
+                    attempt: Int(try row.int64(4)),
+                    check: try row.int64OrNil(5).map(Int.init),
+                )
+                return Job(
+                    id: id,
+                    name: try row.word(6),
+                    jobClass: JobClass(leg: leg),
+                    version: try row.int64(7),
+                    account: AccountID(try row.id(1)),
+                    market: try row.market(2),
+                )
+            }
+        }
+    }
+
+    public func unofferedJobs(limit: Int) async throws(StoreError) -> [Job] {
+        try await reading { try await pool.query(JobSQL.unoffered, [.int8(Int64(limit))]).map { try job($0) } }
+    }
+
+    public func takeUnoffered(limit: Int) async throws(StoreError) -> [Job] {
+        // Whoever does not get the answer finds the rows free again when their lease is over.
+        try await reading {
+            let jobs = try await pool.query(JobSQL.takeUnoffered, [.int8(Int64(limit))]).map { try job($0) }
+            return jobs.sorted { $0.jobClass.stored < $1.jobClass.stored }
+        }
+    }
+
+    public func markOffered(_ ids: [JobID]) async throws(StoreError) {
+        guard !ids.isEmpty else { return }
+        try await writing { _ = try await pool.query(JobSQL.markOffered, [.texts(ids.map(\.description).sorted())]) }
+    }
+
+    public func closeJobs(_ ids: [JobID]) async throws(StoreError) {
+        guard !ids.isEmpty else { return }
+        try await writing { _ = try await pool.query(JobSQL.close, [.texts(ids.map(\.description).sorted())]) }
+    }
+
+    public func storeJobs(_ jobs: [Job]) async throws(StoreError) {
+        guard !jobs.isEmpty else { return }
+        var classes = ArrayColumn(.int2)
+        var versions = ArrayColumn(.int8)
+        var accounts = ArrayColumn(.uuid)
+        var (markets, sources) = (ArrayColumn(.text), ArrayColumn(.text))
+        var (times, sequences) = (ArrayColumn(.int8), ArrayColumn(.int8))
+        for job in jobs {
+            classes.append(job.jobClass.stored)
+            versions.append(job.version)
+            accounts.append(job.account?.value)
+            markets.append(job.market?.description)
+            sources.append(job.source?.rawValue)
+            times.append(job.position?.venueTime)
+            sequences.append(job.position?.sequence)
+        }
+        let parameters: [Parameter] = [
+            .texts(jobs.map(\.id.description)), .texts(jobs.map(\.name.rawValue)), classes.parameter(),
+            versions.parameter(), accounts.parameter(), markets.parameter(), sources.parameter(), times.parameter(),
+            sequences.parameter(),
+        ]
+        try await writing { _ = try await pool.query(JobSQL.store, parameters) }
+    }
+
+    /// Deletes ended jobs and idempotency keys that are older than 24 h, at most `limit` of each; how many went.
+    public func prune(limit: Int = 1_000) async throws(StoreError) -> Int {
+        try await writing { Int(try await pool.query(JobSQL.prune, [.int8(Int64(limit))])[0].int64(0)) }
+    }
+
+    private func job(_ row: Row) throws -> Job {
+        let text = try row.string(0)
+        guard let id = JobID(text) else { throw CorruptValue("job id \(text)") }
+        guard let jobClass = JobClass(stored: try row.int64(2)) else { throw CorruptValue("job class") }
+        return Job(
+            id: id,
+            name: try row.word(1),
+            jobClass: jobClass,
+            version: try row.int64(3),
+            account: try row.idOrNil(4).map { AccountID($0) },
+            market: row.isNull(5) ? nil : try row.market(5),
+            source: row.isNull(6) ? nil : try row.word(6),
+            position: row.isNull(7) ? nil : try row.position(7),
+        )
+    }
+}

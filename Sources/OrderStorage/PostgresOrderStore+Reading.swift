@@ -1,0 +1,111 @@
+// Lists, history, fills: what the API shows.
+
+internal import JSONText
+public import OrderEngine
+internal import OrderJSON
+internal import PostgresClient
+public import SmartOrders
+
+extension PostgresOrderStore {
+    public func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder] {
+        try await reading {
+            let rows = try await pool.query(
+                OrderSQL.list,
+                [
+                    .uuid(filter.account.value), filter.before.map { .uuid($0.value) } ?? .null,
+                    .texts(filter.statuses.map(\.rawValue)), .optional(filter.market?.description),
+                    .int8(Int64(min(max(filter.limit, 1), 200))),
+                ],
+            )
+            return try rows.map { try SmartOrder(encodedState: $0.bytes(0)) }
+        }
+    }
+
+    public func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
+        try await reading {
+            let parameters: [Parameter] = [.uuid(order.value), .int8(after), .int8(Int64(limit))]
+            return try await pool.query(OrderSQL.eventsOfOrder, parameters).map { try event($0) }
+        }
+    }
+
+    public func events(account: AccountID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
+        try await reading {
+            let parameters: [Parameter] = [.uuid(account.value), .int8(after), .int8(Int64(limit))]
+            return try await pool.query(OrderSQL.eventsOfAccount, parameters).map { try event($0) }
+        }
+    }
+
+    public func lastSequence(account: AccountID) async throws(StoreError) -> Int64 {
+        try await reading {
+            try await pool.query(OrderSQL.lastSequence, [.uuid(account.value)]).first?.int64(0) ?? 0
+        }
+    }
+
+    public func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)] {
+        try await reading {
+            try await pool.query(OrderSQL.fills, [.uuid(order.value)]).map { row in
+                let asset = try row.string(6)
+                guard let feeAsset = Fill.FeeAsset(stored: asset) else { throw CorruptValue("fee asset \(asset)") }
+                let fill = Fill(
+                    venueFillID: try row.string(2),
+                    quantity: Quantity(try row.exact(3)),
+                    price: Price(try row.exact(4)),
+                    fee: try row.exact(5),
+                    feeAsset: feeAsset,
+                    isMaker: try row.bool(7),
+                    time: try row.moment(8),
+                )
+                return (VenueOrderKey(leg: try row.leg(0), attempt: Int(try row.int64(1))), fill)
+            }
+        }
+    }
+
+    public func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int {
+        try await reading {
+            let parameters: [Parameter] = [.uuid(account.value), .text(market.description)]
+            return Int(try await pool.query(OrderSQL.activeLegs, parameters)[0].int64(0))
+        }
+    }
+
+    public func outcome(
+        owner: String,
+        key: String,
+    ) async throws(StoreError) -> (order: OrderID, requestHash: String)? {
+        try await reading {
+            try await pool.query(OrderSQL.outcome, [.text(owner), .text(key)]).first.map { row in
+                (OrderID(try row.id(0)), try row.string(1))
+            }
+        }
+    }
+
+    /// `json`: `{"facts": [...], "state": {...}}`, the state in the form of OrderJSON's StateEncoding.
+    private func event(_ row: Row) throws -> StoredEvent {
+        let source: TriggerSource? = row.isNull(8) ? nil : try row.word(8)
+        let tick = try source.map { source in
+            Tick(
+                market: try row.market(14),
+                source: source,
+                price: Price(try row.exact(9)),
+                position: try row.position(10),
+            )
+        }
+        var writer = JSONWriter(reserving: 2_048)
+        writer.beginObject()
+        writer.key("facts")
+        writer.raw(try row.bytes(12))
+        writer.key("state")
+        writer.raw(try row.bytes(13))
+        writer.endObject()
+        return StoredEvent(
+            account: AccountID(try row.id(0)),
+            sequence: try row.int64(1),
+            order: OrderID(try row.id(2)),
+            version: try row.int64(3),
+            at: try row.moment(4),
+            cause: try row.word(5),
+            actor: Actor(kind: try row.word(6), id: try row.string(7)),
+            tick: tick,
+            json: writer.take(),
+        )
+    }
+}

@@ -1,0 +1,186 @@
+// The order store on PostgreSQL.
+//
+// Invariants: one statement per batch of commits (SQL/commit.sql), so a lost race writes nothing and harms nobody; what
+// a statement with a broken constraint rolled back is tried again one by one, so a poisoned row harms itself only.
+// Isolation is READ COMMITTED; correctness is versions, unique keys and row locks (RELIABILITY.md 3.1.2).
+// Limits: 256 commits a call. Cost of a commit: one round trip and one flush of the log, shared by its batch.
+
+internal import JSONText
+public import OrderEngine
+internal import OrderJSON
+internal import OwnerThread
+public import PostgresClient
+public import SmartOrders
+
+enum OrderSQL {
+    static let orders = StatementFile(PackageResources.orders_sql, prefix: "orders")
+    static let load = orders["load"]
+    static let armed = orders["armed"]
+    static let loadArmed = orders["load_armed"].sql
+    static let horizon = orders["horizon"]
+    static let changes = orders["changes"]
+    static let list = orders["list"]
+    static let activeLegs = orders["active_legs"]
+    static let eventsOfOrder = orders["events_of_order"]
+    static let eventsOfAccount = orders["events_of_account"]
+    static let lastSequence = orders["last_sequence"]
+    static let fills = orders["fills"]
+    static let outcome = orders["outcome"]
+    static let conclude = orders["conclude"]
+    static let control = orders["control"]
+    static let probe = orders["probe"]
+}
+
+/// Orders in PostgreSQL.
+public final class PostgresOrderStore: OrderStore {
+    let pool: PostgresPool
+    /// The incarnation in which rows were read since. A decision on a row of an earlier one does not commit.
+    private let incarnation: Locked<Int64>
+    private static let maximumCollisions = 3
+    /// The most commits that one call may bring.
+    public static let maximumBatch = 256
+
+    /// - Parameter incarnation: as `DatabaseHistory.check` found it.
+    public init(pool: PostgresPool, incarnation: Int64) {
+        self.pool = pool
+        self.incarnation = Locked(incarnation)
+    }
+
+    var presentIncarnation: Int64 { incarnation.withLock { $0 } }
+
+    public func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder] {
+        guard !ids.isEmpty else { return [] }
+        return try await reading {
+            let rows = try await pool.query(OrderSQL.load, [.uuids(ids.lazy.map(\.value))])
+            return try rows.map { try SmartOrder(encodedState: $0.bytes(0)) }
+        }
+    }
+
+    public func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
+        precondition(commits.count <= Self.maximumBatch, "at most \(Self.maximumBatch) commits")
+        var outcomes = [CommitOutcome?](repeating: nil, count: commits.count)
+        // Locks are taken in this order by everybody.
+        let sorted = commits.indices.sorted {
+            (commits[$0].next.account, commits[$0].next.id) < (commits[$1].next.account, commits[$1].next.id)
+        }
+        var creations: [Int] = []
+        var updates: [Int] = []
+        var previous: OrderID?
+        for index in sorted {
+            let order = commits[index].next
+            defer { previous = order.id }
+            if previous == order.id {
+                // Two decisions on one version: the second one has lost.
+                outcomes[index] = .lost
+            } else if order.version == 1 {
+                creations.append(index)
+            } else {
+                updates.append(index)
+            }
+        }
+        for batch in [creations, updates] where !batch.isEmpty {
+            let found = try await run(batch.map { commits[$0] })
+            for (index, outcome) in zip(batch, found) { outcomes[index] = outcome }
+        }
+        return outcomes.map { outcome in
+            guard let outcome else { preconditionFailure("a commit without an outcome") }
+            return outcome
+        }
+    }
+
+    /// Runs commits of one kind, in lock order; together, or one by one where a guard refused the batch.
+    private func run(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
+        var collisions = 0
+        while true {
+            var batch = CommitBatch(creating: commits[0].next.version == 1, incarnation: presentIncarnation)
+            for commit in commits { batch.append(commit) }
+            let (statement, parameters) = batch.finish()
+            do throws(PostgresError) {
+                let rows = try await pool.query(statement, parameters)
+                return try await outcomes(commits, rows)
+            } catch {
+                if error.isCollision, collisions < Self.maximumCollisions {
+                    collisions += 1
+                    continue
+                }
+                guard let violation = error.violation else { throw StoreError(error) }
+                if commits.count == 1 {
+                    if violation == "idempotency_pkey" || violation == "events_pkey" {
+                        return try await conclude(commits)
+                    }
+                    return [.refused(constraint: violation)]
+                }
+            }
+            var outcomes: [CommitOutcome] = []
+            for commit in commits { outcomes += try await run([commit]) }
+            return outcomes
+        }
+    }
+
+    /// Outcomes from the rows of the statement: order and sequence of those that took effect.
+    private func outcomes(_ commits: [Commit], _ rows: Rows) async throws(StoreError) -> [CommitOutcome] {
+        var sequences: [UniqueID: Int64] = [:]
+        sequences.reserveCapacity(rows.count)
+        do throws(RowError) {
+            for row in rows { sequences[try row.id(0)] = try row.int64(1) }
+        } catch {
+            throw StoreError(.incompatible, "commit.sql: \(error)")
+        }
+        let losers = commits.filter { sequences[$0.next.id.value] == nil }
+        var concluded = losers.isEmpty ? [] : try await conclude(losers)
+        concluded.reverse()
+        return commits.map { commit in
+            if let sequence = sequences[commit.next.id.value] { return .committed(sequence: sequence) }
+            return concluded.removeLast()
+        }
+    }
+
+    /// What became of commits that changed nothing: an earlier try of ours, another writer, a halt, a used key.
+    private func conclude(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
+        var versions = ArrayColumn(.int8)
+        var owners = ArrayColumn(.text)
+        var keys = ArrayColumn(.text)
+        for commit in commits {
+            versions.append(commit.next.version)
+            owners.append(commit.idempotency?.owner)
+            keys.append(commit.idempotency?.key)
+        }
+        let parameters: [Parameter] = [
+            .uuids(commits.lazy.map(\.next.id.value)), .uuids(commits.lazy.map(\.next.account.value)),
+            versions.parameter(), owners.parameter(), keys.parameter(),
+        ]
+        let known = presentIncarnation
+        var outcomes = [CommitOutcome](repeating: .lost, count: commits.count)
+        var isOurs = false
+        try await reading {
+            let found = try await pool.transaction([(OrderSQL.conclude, parameters), (OrderSQL.control, [])])
+            let present = try found[1].first?.int64(0) ?? known
+            for row in found[0] {
+                let index = Int(try row.int64(0)) - 1
+                let commit = commits[index]
+                if try row.int64OrNil(2) == commit.id, let sequence = try row.int64OrNil(3) {
+                    isOurs = true
+                    outcomes[index] = .committed(sequence: sequence)
+                } else if try !row.bool(6) {
+                    outcomes[index] = .refused(constraint: "account_unknown")
+                } else if let order = try row.idOrNil(4) {
+                    outcomes[index] = .keyUsed(order: OrderID(order), requestHash: try row.string(5))
+                } else if !commit.sendRights.isEmpty, present == known,
+                    try row.int64OrNil(1) ?? 0 == commit.next.version - 1
+                {
+                    outcomes[index] = .blocked
+                }
+            }
+            adopt(incarnation: present)
+        }
+        // Found, not written: it counts once a write after it returned clean, because the log is replicated in order
+        // (RELIABILITY.md 3.1.6).
+        if isOurs { try await writing { _ = try await pool.query(OrderSQL.probe) } }
+        return outcomes
+    }
+
+    /// From now on decisions count as made in this incarnation: whoever lost one reads its order again.
+    func adopt(incarnation present: Int64) {
+        incarnation.withLock { $0 = max($0, present) }
+    }
+}

@@ -1,0 +1,1 @@
+DROP TABLE audit, commit_probe, halts, control;

@@ -1,0 +1,1 @@
+DROP TABLE instruments, account_stream, api_keys, credentials, accounts;

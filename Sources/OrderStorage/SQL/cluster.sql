@@ -1,0 +1,168 @@
+-- Leases, assignment, cursors, extremes. All times are this server's clock; leases last 2 s (RELIABILITY.md 0).
+--
+-- Writes in the name of a lease take its row FOR SHARE: a plain test would be decided on the statement's snapshot, and
+-- the old holder's write could pass while a new epoch is being committed (RELIABILITY.md 3.1.3).
+
+-- name: register
+INSERT INTO workers (id, lease_until) VALUES ($1::text, clock_timestamp() + interval '2 s')
+ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, is_quiet = false, registered_at = clock_timestamp()
+
+-- name: renew
+-- A lease that has lapsed stays lapsed: its shards may be somebody else's by now.
+UPDATE workers SET lease_until = clock_timestamp() + interval '2 s'
+WHERE id = $1::text AND lease_until > clock_timestamp()
+RETURNING is_quiet
+
+-- name: assignments
+SELECT id::bigint, epoch, previous, handover, is_accepted FROM shards WHERE worker = $1::text ORDER BY id
+
+-- name: state
+SELECT incarnation, EXISTS (SELECT FROM halts WHERE scope = 'cluster' AND level = 'sends') FROM control
+
+-- name: end_lease
+UPDATE workers SET lease_until = '-infinity' WHERE id = $1::text
+
+-- name: forget_worker
+DELETE FROM workers WHERE id = $1::text
+
+-- name: release
+-- Frees shards, with a copy of their holder's cursors as they stand. A shard that its holder had not accepted keeps the
+-- copy that it came with.
+WITH
+taken AS MATERIALIZED (
+    SELECT id, worker, is_accepted FROM shards
+    WHERE worker IS NOT NULL AND (worker = $1::text OR id = ANY ($2::smallint[])) ORDER BY id FOR UPDATE
+),
+copies AS MATERIALIZED (
+    SELECT worker, nextval('handover_ids') AS handover FROM (SELECT DISTINCT worker FROM taken WHERE is_accepted) AS w
+),
+copied AS (
+    INSERT INTO handovers (id, market, source, venue_time, seq)
+    SELECT copies.handover, c.market, c.source, c.venue_time, c.seq FROM copies JOIN cursors AS c USING (worker)
+)
+UPDATE shards SET
+    worker = NULL, previous = taken.worker, handover = coalesce(copies.handover, shards.handover), is_accepted = false,
+    epoch = shards.epoch + 1
+FROM taken LEFT JOIN copies ON copies.worker = taken.worker AND taken.is_accepted
+WHERE shards.id = taken.id
+
+-- name: prune_handovers
+DELETE FROM handovers WHERE NOT EXISTS (SELECT FROM shards WHERE shards.handover = handovers.id AND NOT is_accepted)
+
+-- name: lead
+UPDATE leader SET
+    epoch = CASE WHEN worker = $1::text AND lease_until > clock_timestamp() THEN epoch ELSE epoch + 1 END,
+    worker = $1::text, lease_until = clock_timestamp() + interval '2 s'
+WHERE worker IS NULL OR worker = $1::text OR lease_until <= clock_timestamp()
+RETURNING epoch
+
+-- name: resign
+UPDATE leader SET worker = NULL, lease_until = '-infinity' WHERE worker = $1::text
+
+-- name: workers
+SELECT w.id, w.is_quiet, w.lease_until > clock_timestamp() AS is_live,
+    EXISTS (SELECT FROM shards WHERE shards.worker = w.id) AS holds
+FROM workers AS w ORDER BY w.id
+
+-- name: holders
+SELECT id::bigint, worker FROM shards ORDER BY id
+
+-- name: held_leadership
+SELECT epoch FROM leader WHERE epoch = $1::bigint AND worker IS NOT NULL AND lease_until > clock_timestamp() FOR SHARE
+
+-- name: assign
+-- Runs after `release` in the same transaction. Expects the leadership that was held when the moves were decided.
+WITH held AS MATERIALIZED (
+    SELECT epoch FROM leader WHERE epoch = $1::bigint AND worker IS NOT NULL AND lease_until > clock_timestamp()
+    FOR SHARE
+)
+UPDATE shards SET worker = m.worker, epoch = shards.epoch + 1, is_accepted = false
+FROM held, unnest($2::smallint[], $3::text[]) AS m(id, worker)
+WHERE shards.id = m.id
+
+-- name: release_for_assignment
+-- `release` in the name of the leader. A holder whose lease has lapsed is marked so under its row's lock, which waits
+-- for cursor writes under way: none of them comes after the copy.
+WITH
+held AS MATERIALIZED (
+    SELECT epoch FROM leader WHERE epoch = $1::bigint AND worker IS NOT NULL AND lease_until > clock_timestamp()
+    FOR SHARE
+),
+taken AS MATERIALIZED (
+    SELECT shards.id, shards.worker, shards.is_accepted FROM held, shards
+    WHERE shards.worker IS NOT NULL AND shards.id = ANY ($2::smallint[]) ORDER BY shards.id FOR UPDATE OF shards
+),
+copies AS MATERIALIZED (
+    SELECT worker, nextval('handover_ids') AS handover FROM (SELECT DISTINCT worker FROM taken WHERE is_accepted) AS w
+),
+copied AS (
+    INSERT INTO handovers (id, market, source, venue_time, seq)
+    SELECT copies.handover, c.market, c.source, c.venue_time, c.seq FROM copies JOIN cursors AS c USING (worker)
+)
+UPDATE shards SET
+    worker = NULL, previous = taken.worker, handover = coalesce(copies.handover, shards.handover), is_accepted = false
+FROM taken LEFT JOIN copies ON copies.worker = taken.worker AND taken.is_accepted
+WHERE shards.id = taken.id
+
+-- name: lock_holders
+-- First in `assign`: no cursor of a present holder is written until the end of the transaction, and lapsed ones stay so.
+UPDATE workers SET lease_until = CASE WHEN lease_until > clock_timestamp() THEN lease_until ELSE '-infinity' END
+WHERE id = ANY (ARRAY(
+    SELECT w.id FROM workers AS w
+    WHERE w.id IN (SELECT worker FROM shards WHERE shards.id = ANY ($1::smallint[])) ORDER BY w.id FOR UPDATE
+))
+
+-- name: cursors
+SELECT market, source, venue_time, seq FROM handovers WHERE id = $1::bigint ORDER BY market, source
+
+-- name: accept
+-- Lowers the worker's cursors and marks the shards, if all of them are still at the epoch that was seen.
+WITH
+wanted AS MATERIALIZED (
+    SELECT s.id FROM shards AS s JOIN unnest($2::smallint[], $3::bigint[]) AS a(id, epoch) USING (id, epoch)
+    WHERE s.worker = $1::text ORDER BY s.id FOR UPDATE OF s
+),
+held AS MATERIALIZED (SELECT 1 FROM (SELECT count(*) FROM wanted) AS w WHERE w.count = cardinality($2::smallint[])),
+lowered AS (
+    INSERT INTO cursors (worker, market, source, venue_time, seq)
+    SELECT $1::text, c.market, c.source, c.venue_time, c.seq
+    FROM held, unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[]) AS c(market, source, venue_time, seq)
+    ORDER BY 2, 3
+    ON CONFLICT (worker, market, source) DO UPDATE SET
+        venue_time = excluded.venue_time, seq = excluded.seq, updated_at = clock_timestamp()
+        WHERE (cursors.venue_time, cursors.seq) > (excluded.venue_time, excluded.seq)
+)
+UPDATE shards SET is_accepted = true, handover = NULL FROM held WHERE id = ANY ($2::smallint[])
+RETURNING shards.id::bigint
+
+-- name: save_cursors
+-- Expects a lease that holds; a cursor only moves on.
+WITH
+held AS MATERIALIZED (SELECT 1 FROM workers WHERE id = $1::text AND lease_until > clock_timestamp() FOR SHARE),
+saved AS (
+    INSERT INTO cursors (worker, market, source, venue_time, seq)
+    SELECT $1::text, c.market, c.source, c.venue_time, c.seq
+    FROM held, unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[]) AS c(market, source, venue_time, seq)
+    ORDER BY 2, 3
+    ON CONFLICT (worker, market, source) DO UPDATE SET
+        venue_time = excluded.venue_time, seq = excluded.seq, updated_at = clock_timestamp()
+        WHERE (cursors.venue_time, cursors.seq) < (excluded.venue_time, excluded.seq)
+)
+SELECT count(*) FROM held
+
+-- name: append_extremes
+-- Two feeds of one venue write the same points: a bucket that is there already changes nothing.
+INSERT INTO price_extremes (market, source, from_time, from_seq, to_time, to_seq, points)
+SELECT b.market, b.source, b.from_time, b.from_seq, b.to_time, b.to_seq, b.points::bigint[]
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
+    AS b(market, source, from_time, from_seq, to_time, to_seq, points)
+ORDER BY 1, 2, 3, 4
+ON CONFLICT DO NOTHING
+
+-- name: extremes
+-- Buckets with points after ($3, $4). None spans more than 500 ms, so those that reach past it begin at most that much
+-- earlier.
+SELECT from_time, from_seq, points FROM price_extremes
+WHERE market = $1::text AND source = $2::text AND from_time >= $3::bigint - 500000
+    AND (to_time, to_seq) > ($3::bigint, $4::bigint)
+ORDER BY from_time, from_seq, to_time, to_seq LIMIT $5::bigint

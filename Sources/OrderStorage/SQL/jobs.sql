@@ -1,0 +1,94 @@
+-- Work that must not be lost: the sweep over what is due, and the outbox (RELIABILITY.md 3.3, QUEUE.md 14).
+
+-- name: due_work
+-- What is due and not under way, stops first. Ids differ from one try to the next (`-c<n>`), so a queue that remembers an
+-- id as done never swallows needed work: look-ups by their counter, the rest by the second.
+WITH
+now AS MATERIALIZED (
+    SELECT clock_timestamp() AS at, floor(extract(epoch FROM clock_timestamp()))::bigint AS second
+),
+due AS (
+    (
+        -- Unanswered requests, and intents that wait for their send right.
+        SELECT i.order_id, i.account_id, i.market, i.leg, i.attempt,
+            CASE WHEN i.state = 'INTENT' THEN now.second ELSE i.checks + 1 END AS number, 'check' AS name,
+            i.next_check_at AS due_at
+        FROM now, intents AS i WHERE i.is_live AND i.next_check_at <= now.at
+        ORDER BY i.next_check_at LIMIT $1::bigint
+    ) UNION ALL (
+        -- Exits that are wanted while nothing is under way.
+        SELECT o.id, o.account_id, o.market, o.wanted_leg, o.wanted_attempt, now.second, 'timer', o.updated_at
+        FROM now, orders AS o
+        WHERE o.wanted_leg IS NOT NULL AND o.updated_at <= now.at - interval '1 s'
+            AND (o.due_at IS NULL OR o.due_at <= now.at)
+        LIMIT $1::bigint
+    ) UNION ALL (
+        -- Delays, retries, expiries, time exits.
+        SELECT o.id, o.account_id, o.market, 'timer', o.version,
+            CASE WHEN o.due_at <= now.at - interval '2 s' THEN now.second END, 'timer', o.due_at
+        FROM now, orders AS o WHERE o.due_at IS NOT NULL AND o.due_at <= now.at
+        ORDER BY o.due_at LIMIT $1::bigint
+    )
+)
+SELECT d.order_id, d.account_id, d.market, d.leg, d.attempt::bigint, d.number::bigint, d.name, o.version
+FROM due AS d JOIN orders AS o ON o.id = d.order_id AND o.account_id = d.account_id
+WHERE o.is_live OR d.name = 'check'
+ORDER BY CASE
+        WHEN d.leg IN ('sl', 'close', 'reduce', 'backstop', 'timer') OR d.leg LIKE 'ps%' THEN 0
+        WHEN d.leg = 'reconcile' THEN 2
+        ELSE 1
+    END, d.due_at
+LIMIT $1::bigint
+
+-- name: unoffered
+SELECT job_id, name, class, version, account_id, market, source, tick_time, tick_seq FROM outbox
+WHERE state = 'pending' AND due_at <= clock_timestamp()
+    AND (offered_at IS NULL OR offered_at <= clock_timestamp() - interval '1 s')
+ORDER BY class, due_at LIMIT $1::bigint
+
+-- name: take_unoffered
+-- A lease column in place of a held lock: whoever dies with the row loses it after 5 s.
+UPDATE outbox SET lease_until = clock_timestamp() + interval '5 s'
+WHERE job_id = ANY (ARRAY(
+    SELECT job_id FROM outbox
+    WHERE state = 'pending' AND due_at <= clock_timestamp()
+        AND (offered_at IS NULL OR offered_at <= clock_timestamp() - interval '1 s')
+        AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+    ORDER BY class, due_at LIMIT $1::bigint
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING job_id, name, class, version, account_id, market, source, tick_time, tick_seq
+
+-- name: mark_offered
+UPDATE outbox SET offered_at = clock_timestamp() WHERE job_id = ANY ($1::text[]) AND state = 'pending'
+
+-- name: close
+UPDATE outbox SET state = 'done' WHERE job_id = ANY ($1::text[]) AND state = 'pending'
+
+-- name: store
+-- The caller says that the work is needed now: a row that is done is opened again, a pending one stays as it is.
+INSERT INTO outbox (job_id, name, class, version, account_id, market, source, tick_time, tick_seq)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::bigint[]
+)
+ORDER BY 1
+ON CONFLICT (job_id) DO UPDATE SET
+    state = 'pending', version = excluded.version, due_at = clock_timestamp(), offered_at = NULL, lease_until = NULL
+    WHERE outbox.state <> 'pending'
+
+-- name: prune
+-- Ended rows and idempotency keys older than their retention, a page at a time.
+WITH
+j AS (
+    DELETE FROM outbox WHERE job_id = ANY (ARRAY(
+        SELECT job_id FROM outbox
+        WHERE state <> 'pending' AND state <> 'dead' AND created_at < clock_timestamp() - interval '24 h'
+        ORDER BY created_at LIMIT $1::bigint
+    )) RETURNING 1
+),
+k AS (
+    DELETE FROM idempotency WHERE (owner, key) IN (
+        SELECT owner, key FROM idempotency WHERE at < clock_timestamp() - interval '24 h' ORDER BY at LIMIT $1::bigint
+    ) RETURNING 1
+)
+SELECT (SELECT count(*) FROM j) + (SELECT count(*) FROM k)

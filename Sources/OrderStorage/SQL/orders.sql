@@ -1,0 +1,85 @@
+-- Reading orders. Statements are parted by `-- name:` lines (SQLText.swift).
+
+-- name: load
+-- The rows of named orders. The whole order is the state of its latest event.
+SELECT e.state
+FROM unnest($1::uuid[]) AS t(id)
+JOIN orders AS o ON o.id = t.id
+JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
+
+-- name: armed
+SELECT id, version, market, source, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, is_live
+FROM orders WHERE id = ANY ($1::uuid[])
+
+-- name: load_armed
+-- For COPY, which takes no parameters. Every column is of fixed form, so a million rows need no parsing of text.
+SELECT id, version, market, source, position_time, position_seq, watches, wants_every_tick, is_busy, due_at
+FROM orders WHERE is_live AND shard = ANY (current_setting('store.shards')::smallint[])
+
+-- name: horizon
+-- Where the change log is complete: every transaction below this number has ended.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+
+-- name: changes
+-- Orders with an event of a transaction from $1 on.
+--
+-- Sequence numbers become visible out of order: a reader that has seen 8 may never see 7, which commits later. So the
+-- log is read by transaction number, and the next reading starts at the oldest transaction that was still open when this
+-- one began (`horizon`, read first). What committed in between is read twice, nothing is missed. A commit that takes
+-- long makes readings longer, not wrong. No row is written for it, and no column that changes is indexed: events are
+-- append only, so their index on xid grows at its right end.
+SELECT id, version, market, source, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, is_live
+FROM (SELECT DISTINCT order_id, account_id FROM events WHERE xid >= $1::xid8) AS e
+JOIN orders ON orders.id = e.order_id AND orders.account_id = e.account_id
+WHERE shard = ANY ($2::smallint[])
+
+-- name: list
+SELECT e.state
+FROM orders AS o
+JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
+WHERE o.account_id = $1::uuid AND ($2::uuid IS NULL OR o.id < $2::uuid)
+    AND (cardinality($3::text[]) = 0 OR o.status = ANY ($3::text[])) AND ($4::text IS NULL OR o.market = $4::text)
+ORDER BY o.id DESC LIMIT $5::bigint
+
+-- name: active_legs
+SELECT coalesce(sum(legs), 0)::bigint FROM orders WHERE account_id = $1::uuid AND market = $2::text AND is_live
+
+-- name: events_of_order
+SELECT account_id, seq, order_id, version, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time, tick_seq,
+    facts, state, (SELECT market FROM orders WHERE orders.id = events.order_id AND orders.account_id = events.account_id)
+FROM events WHERE order_id = $1::uuid AND version > $2::bigint ORDER BY version LIMIT $3::bigint
+
+-- name: events_of_account
+-- Complete as far as it goes: whoever takes a number holds the stream's row until the end of its transaction, so numbers
+-- become visible in order.
+SELECT account_id, seq, order_id, version, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time, tick_seq,
+    facts, state, (SELECT market FROM orders WHERE orders.id = events.order_id AND orders.account_id = events.account_id)
+FROM events WHERE account_id = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint
+
+-- name: last_sequence
+SELECT last_seq FROM account_stream WHERE account_id = $1::uuid
+
+-- name: fills
+SELECT leg, attempt, venue_fill_id, quantity, price, fee, fee_asset, is_maker, at
+FROM fills WHERE order_id = $1::uuid ORDER BY at, venue_fill_id
+
+-- name: outcome
+SELECT order_id, request_hash FROM idempotency WHERE owner = $1::text AND key = $2::text
+
+-- name: conclude
+-- What became of commits that returned no row: per commit what is stored now. Read after the write that found nothing to
+-- change, so what is found is final (RELIABILITY.md 3.1.5). Arrays: order, account, version wanted, owner, key.
+SELECT w.place, o.version, e.commit_id, e.seq, k.order_id, k.request_hash, s.account_id IS NOT NULL AS is_known
+FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[])
+    WITH ORDINALITY AS w(order_id, account_id, version, owner, key, place)
+LEFT JOIN account_stream AS s ON s.account_id = w.account_id
+LEFT JOIN orders AS o ON o.id = w.order_id AND o.account_id = w.account_id
+LEFT JOIN events AS e ON e.order_id = w.order_id AND e.version = w.version AND e.account_id = w.account_id
+LEFT JOIN idempotency AS k ON k.owner = w.owner AND k.key = w.key
+
+-- name: control
+SELECT incarnation, system_identifier, timeline FROM control
+
+-- name: probe
+INSERT INTO commit_probe (session, at) VALUES (pg_backend_pid()::text, clock_timestamp())
+ON CONFLICT (session) DO UPDATE SET at = excluded.at
