@@ -49,9 +49,9 @@ extension JSONWriter {
         case .stopRetried(let attempt):
             member("type", "stopRetried")
             member("attempt", attempt)
-        case .partialStopFired(let number):
-            member("type", "partialStopFired")
-            member("number", number)
+        case .partialStopFired(let number): numbered("partialStopFired", number)
+        case .partialStopDone(let number): numbered("partialStopDone", number)
+        case .partialStopCancelled(let number): numbered("partialStopCancelled", number)
         case .writtenOff(let quantity): counted("writtenOff", quantity)
         case .dust(let quantity): counted("dust", quantity)
         case .fill(let key, let fill): self.fill(key, fill)
@@ -82,6 +82,11 @@ extension JSONWriter {
     private mutating func leveled(_ type: String, _ level: Int) {
         member("type", type)
         member("level", level)
+    }
+
+    private mutating func numbered(_ type: String, _ number: Int) {
+        member("type", type)
+        member("number", number)
     }
 
     private mutating func priced(_ type: String, _ price: Price) {

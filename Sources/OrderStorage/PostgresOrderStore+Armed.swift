@@ -1,8 +1,8 @@
 // What evaluators read: the armed form of orders, all of some shards or what changed.
 
-internal import OrderEngine
+public import OrderEngine
 internal import PostgresClient
-internal import SmartOrders
+public import SmartOrders
 
 extension PostgresOrderStore {
     public func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError) {

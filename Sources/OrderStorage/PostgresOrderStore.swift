@@ -95,9 +95,9 @@ public final class PostgresOrderStore: OrderStore {
             var batch = CommitBatch(creating: commits[0].next.version == 1, incarnation: presentIncarnation)
             for commit in commits { batch.append(commit) }
             let (statement, parameters) = batch.finish()
+            let rows: Rows
             do throws(PostgresError) {
-                let rows = try await pool.query(statement, parameters)
-                return try await outcomes(commits, rows)
+                rows = try await pool.query(statement, parameters)
             } catch {
                 if error.isCollision, collisions < Self.maximumCollisions {
                     collisions += 1
@@ -110,10 +110,11 @@ public final class PostgresOrderStore: OrderStore {
                     }
                     return [.refused(constraint: violation)]
                 }
+                var outcomes: [CommitOutcome] = []
+                for commit in commits { outcomes += try await run([commit]) }
+                return outcomes
             }
-            var outcomes: [CommitOutcome] = []
-            for commit in commits { outcomes += try await run([commit]) }
-            return outcomes
+            return try await outcomes(commits, rows)
         }
     }
 

@@ -1,0 +1,171 @@
+// Accounts, venue keys and markets on PostgreSQL.
+//
+// A venue key is sealed before it leaves this process: the database, its backups and its logs never hold it plain.
+
+internal import JSONText
+public import OrderEngine
+public import PostgresClient
+public import SmartOrders
+
+/// Seals secrets at rest. The key is the process's; what is sealed for one account opens for that account only.
+public protocol SecretBox: Sendable {
+    func seal(_ secret: [UInt8], for account: AccountID) throws -> [UInt8]
+    /// Throws when the bytes were changed, or sealed with another key or for another account.
+    func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8]
+}
+
+private enum AccountSQL {
+    static let file = StatementFile(PackageResources.accounts_sql, prefix: "accounts")
+    static let account = file["account"]
+    static let accounts = file["accounts"]
+    static let create = file["create"]
+    static let storeCredentials = file["store_credentials"]
+    static let credentials = file["credentials"]
+    static let accountOfKey = file["account_of_key"]
+    static let addKey = file["add_key"]
+    static let instrument = file["instrument"]
+    static let instruments = file["instruments"]
+    static let saveInstruments = file["save_instruments"]
+}
+
+/// Accounts in PostgreSQL.
+public final class PostgresAccountStore: AccountStore {
+    private let pool: PostgresPool
+    private let secrets: any SecretBox
+
+    public init(pool: PostgresPool, secrets: any SecretBox) {
+        self.pool = pool
+        self.secrets = secrets
+    }
+
+    public func account(_ id: AccountID) async throws(StoreError) -> Account? {
+        try await reading { try await pool.query(AccountSQL.account, [.uuid(id.value)]).first.map { try account($0) } }
+    }
+
+    public func accounts() async throws(StoreError) -> [Account] {
+        try await reading { try await pool.query(AccountSQL.accounts).map { try account($0) } }
+    }
+
+    public func create(_ account: Account, credentials: Credentials) async throws(StoreError) {
+        let sealed: [UInt8]
+        do {
+            sealed = try secrets.seal(credentials.encoded, for: account.id)
+        } catch {
+            // Nothing of the secret may reach an error's text.
+            throw StoreError(.incompatible, "the credentials could not be sealed")
+        }
+        try await writing {
+            _ = try await pool.transaction([
+                (
+                    AccountSQL.create,
+                    [
+                        .uuid(account.id.value), .text(account.name), .text(account.venue), .text(account.product),
+                        .text(account.mode.rawValue), .int8(Int64(account.maximumConditionals)),
+                    ],
+                ),
+                (AccountSQL.storeCredentials, [.uuid(account.id.value), .bytes(sealed)]),
+            ])
+        }
+    }
+
+    public func credentials(_ id: AccountID) async throws(StoreError) -> Credentials? {
+        let sealed = try await reading {
+            try await pool.query(AccountSQL.credentials, [.uuid(id.value)]).first?.bytes(0)
+        }
+        guard let sealed else { return nil }
+        do {
+            if let credentials = Credentials(encoded: try secrets.open(sealed, for: id)) { return credentials }
+        } catch {}
+        throw StoreError(.corruptRow, "the credentials of account \(id) do not open with this process's key")
+    }
+
+    public func account(apiKeyHash: String) async throws(StoreError) -> AccountID? {
+        try await reading {
+            try await pool.query(AccountSQL.accountOfKey, [.text(apiKeyHash)]).first.map { AccountID(try $0.id(0)) }
+        }
+    }
+
+    public func addAPIKey(hash: String, account: AccountID) async throws(StoreError) {
+        try await writing { _ = try await pool.query(AccountSQL.addKey, [.text(hash), .uuid(account.value)]) }
+    }
+
+    public func instrument(_ market: MarketID) async throws(StoreError) -> Instrument? {
+        try await reading {
+            try await pool.query(AccountSQL.instrument, [.text(market.description)]).first.map { try instrument($0) }
+        }
+    }
+
+    public func instruments() async throws(StoreError) -> [Instrument] {
+        try await reading { try await pool.query(AccountSQL.instruments).map { try instrument($0) } }
+    }
+
+    public func save(_ instruments: [Instrument]) async throws(StoreError) {
+        guard !instruments.isEmpty else { return }
+        var columns = [ArrayColumn](repeating: ArrayColumn(.text), count: 14)
+        for instrument in instruments {
+            let cells: [String?] = [
+                instrument.market.description, instrument.kind.rawValue, instrument.tickSize.description,
+                instrument.stepSize.description, instrument.minQuantity.description, instrument.minNotional.description,
+                instrument.contractSize.description, instrument.baseAsset, instrument.quoteAsset,
+                instrument.bandRule?.low.description, instrument.bandRule?.high.description,
+                instrument.makerFee.description, instrument.takerFee.description, instrument.status.rawValue,
+            ]
+            for (index, cell) in cells.enumerated() { columns[index].append(cell) }
+        }
+        let parameters = columns.map { $0.parameter() }
+        try await writing { _ = try await pool.query(AccountSQL.saveInstruments, parameters) }
+    }
+
+    private func account(_ row: Row) throws -> Account {
+        Account(
+            id: AccountID(try row.id(0)),
+            name: try row.string(1),
+            venue: try row.string(2),
+            product: try row.string(3),
+            mode: try row.word(4),
+            maximumConditionals: Int(try row.int64(5)),
+        )
+    }
+
+    private func instrument(_ row: Row) throws -> Instrument {
+        var band: PriceBandRule?
+        if let low = try row.exactOrNil(9), let high = try row.exactOrNil(10) {
+            band = PriceBandRule(low: Rate(low), high: Rate(high))
+        }
+        return Instrument(
+            market: try row.market(0),
+            kind: try row.word(1),
+            tickSize: Price(try row.exact(2)),
+            stepSize: Quantity(try row.exact(3)),
+            minQuantity: Quantity(try row.exact(4)),
+            minNotional: Money(try row.exact(5)),
+            contractSize: try row.exact(6),
+            baseAsset: try row.string(7),
+            quoteAsset: try row.string(8),
+            bandRule: band,
+            makerFee: Rate(try row.exact(11)),
+            takerFee: Rate(try row.exact(12)),
+            status: try row.word(13),
+        )
+    }
+}
+
+extension Credentials {
+    /// One JSON object, only ever as input of a `SecretBox`.
+    fileprivate var encoded: [UInt8] {
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.member("key", key)
+        writer.member("secret", secret)
+        writer.member("passphrase", ifPresent: passphrase)
+        writer.endObject()
+        return writer.take()
+    }
+
+    fileprivate init?(encoded: [UInt8]) {
+        guard let json = try? JSONValue(parsing: encoded),  // tidy-ok: nil is the answer, and the error would quote it
+            let key = json["key"]?.text, let secret = json["secret"]?.text
+        else { return nil }
+        self.init(key: key, secret: secret, passphrase: json["passphrase"]?.text)
+    }
+}

@@ -1,0 +1,60 @@
+-- Accounts, keys, markets.
+
+-- name: account
+SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts WHERE id = $1::uuid
+
+-- name: accounts
+SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts ORDER BY id
+
+-- name: create
+-- The account and its event stream. An account that is there already stays as it is.
+WITH s AS (INSERT INTO account_stream (account_id) VALUES ($1::uuid) ON CONFLICT DO NOTHING)
+INSERT INTO accounts (id, name, venue, product, mode, maximum_conditionals)
+VALUES ($1::uuid, $2::text, $3::text, $4::text, $5::text, $6::integer)
+ON CONFLICT (id) DO NOTHING
+
+-- name: store_credentials
+INSERT INTO credentials (account_id, sealed) VALUES ($1::uuid, $2::bytea)
+ON CONFLICT (account_id) DO UPDATE SET sealed = excluded.sealed, updated_at = clock_timestamp()
+
+-- name: credentials
+SELECT sealed FROM credentials WHERE account_id = $1::uuid
+
+-- name: account_of_key
+SELECT account_id FROM api_keys WHERE hash = $1::text
+
+-- name: add_key
+INSERT INTO api_keys (hash, account_id) VALUES ($1::text, $2::uuid) ON CONFLICT (hash) DO NOTHING
+
+-- name: instrument
+SELECT market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,
+    band_high, maker_fee, taker_fee, status
+FROM instruments WHERE market = $1::text
+
+-- name: instruments
+SELECT market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,
+    band_high, maker_fee, taker_fee, status
+FROM instruments ORDER BY market
+
+-- name: save_instruments
+INSERT INTO instruments (
+    market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,
+    band_high, maker_fee, taker_fee, status
+)
+SELECT market, kind, tick_size::numeric, step_size::numeric, min_quantity::numeric, min_notional::numeric,
+    contract_size::numeric, base_asset, quote_asset, band_low::numeric, band_high::numeric, maker_fee::numeric,
+    taker_fee::numeric, status
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
+) AS i(
+    market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,
+    band_high, maker_fee, taker_fee, status
+)
+ORDER BY market
+ON CONFLICT (market) DO UPDATE SET
+    kind = excluded.kind, tick_size = excluded.tick_size, step_size = excluded.step_size,
+    min_quantity = excluded.min_quantity, min_notional = excluded.min_notional, contract_size = excluded.contract_size,
+    base_asset = excluded.base_asset, quote_asset = excluded.quote_asset, band_low = excluded.band_low,
+    band_high = excluded.band_high, maker_fee = excluded.maker_fee, taker_fee = excluded.taker_fee,
+    status = excluded.status, updated_at = clock_timestamp()
