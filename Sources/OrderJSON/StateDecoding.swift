@@ -7,8 +7,8 @@ extension SmartOrder {
     private static let stateKeys: Set<String> = [
         "id", "account", "instrument", "version", "createdAt", "updatedAt", "draft", "triggerSource", "status", "phase",
         "health", "closeReason", "closing", "cancelling", "entered", "entryFilled", "received", "dust", "exited",
-        "writtenOff", "heldCost", "averageCost", "averageQty", "realized", "fees", "entryRises", "entryTriggered", "entryDue", "entryFees",
-        "entryCost",
+        "writtenOff", "heldCost", "averageCost", "averageQty", "entryFees", "entryCost", "entryDue", "realized", "fees",
+        "entryRises", "entryTriggered",
         "entryExtreme", "entryGoal", "entryEnd", "isAdopted", "addWishes", "extreme", "trailingExtreme", "extremeAt",
         "trailingActive", "breakEvenPrice", "followPrice", "lockPrice", "locksReached", "latch", "stopState",
         "delayedSince", "stopAtMarket", "levels", "partialStops", "venueOrders", "attempts", "exitRetry", "targetRetry",

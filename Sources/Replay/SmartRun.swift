@@ -159,12 +159,10 @@ struct SmartRun {
         }
     }
 
+    /// A tick that decides nothing still moves the running extremes.
     private mutating func evaluateTick() {
         guard modes.throughWatches, !order.status.isTerminal else {
-            let version = order.version
-            decide(.tick)
-            // A tick that made no version may still be the best price so far.
-            if order.version == version { order.absorb(extreme: price, upTo: position) }
+            if !decide(.tick) { order.absorb(extreme: price, upTo: position) }
             return
         }
         if order.wantsEveryTick
@@ -173,7 +171,8 @@ struct SmartRun {
             decide(.tick)
         } else {
             let isDue = order.nextTimer.map { $0 <= market.now } ?? false
-            if isDue { decide(.timer) } else { order.absorb(extreme: price, upTo: position) }
+            order.absorb(extreme: price, upTo: position)
+            if isDue { decide(.timer) }
         }
     }
 
@@ -213,17 +212,20 @@ struct SmartRun {
         for report in reports { decide(.venue(report.key, report.news)) }
     }
 
-    /// For events that are never refused.
-    private mutating func decide(_ event: OrderEvent) {
+    /// For events that are never refused. False: nothing was decided.
+    @discardableResult
+    private mutating func decide(_ event: OrderEvent) -> Bool {
         do {
-            try commit(event)
+            return try commit(event)
         } catch {
             defects.append("\(event) refused with \(error.code.rawValue)")
+            return false
         }
     }
 
-    private mutating func commit(_ event: OrderEvent) throws(Refusal) {
-        guard let decision = try order.decide(event, at: moment) else { return }
+    @discardableResult
+    private mutating func commit(_ event: OrderEvent) throws(Refusal) -> Bool {
+        guard let decision = try order.decide(event, at: moment) else { return false }
         if decision.next.version != order.version + 1 {
             defects.append("version \(decision.next.version) after \(order.version)")
         }
@@ -232,6 +234,7 @@ struct SmartRun {
         note(decision.facts, before: before)
         effects += decision.effects
         restartIfAsked()
+        return true
     }
 
     /// Does what was decided, and what follows from the answers, until nothing is left.
@@ -280,7 +283,8 @@ struct SmartRun {
             case .levelCancelled(let level): note(level, .cancelled)
             case .created, .activated, .modified, .levelMerged, .replanned, .breakEvenArmed, .breakEvenNotArmed,
                 .lockReached, .trailingActivated, .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried,
-                .partialStopFired, .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fill, .venueOrder, .fundsAdded, .fundsReduced, .phaseChanged,
+                .partialStopFired, .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fill, .venueOrder,
+                .fundsAdded, .fundsReduced, .phaseChanged,
                 .healthChanged, .conditionalChanged:
                 break
             }

@@ -230,6 +230,9 @@ extension SeededRandom {
         order.writtenOff = flip() ? .zero : wide()
         order.heldCost = flip() ? .zero : wide()
         order.averageEntry = maybe { AverageEntry(cost: $0.wide(), quantity: $0.wide()) }
+        order.entryFees = flip() ? .zero : wide()
+        order.entryCost = flip() ? .zero : wide()
+        order.entryDue = flip()
         order.realized = flip() ? .zero : wide()
         order.fees = flip() ? .zero : wide()
         order.entryRises = flip()

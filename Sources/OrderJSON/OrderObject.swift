@@ -1,0 +1,496 @@
+// The Order object of every GET, event and 412 (INTERFACES.md 1.10): every documented key is there, null where it does
+// not apply. What the order's row does not hold comes in an `OrderContext`.
+
+public import JSONText
+public import SmartOrders
+
+/// What is shown of an order beside its own state. Nil and empty where it is not known.
+public struct OrderContext: Sendable {
+    public enum Kind: String, Sendable {
+        case smart = "SMART"
+        case position = "POSITION"
+    }
+
+    public enum Mode: String, Sendable {
+        case paper = "PAPER"
+        case live = "LIVE"
+    }
+
+    /// How well the stop is watched (INTERFACES.md 3.8).
+    public struct Protection: Sendable {
+        public enum State: String, Sendable {
+            case on = "ON"
+            case delayed = "DELAYED"
+            case degraded = "DEGRADED"
+            case gap = "GAP"
+            case none = "NONE"
+        }
+        public var state: State
+        public var reasons: [String]
+        public var since: Timestamp?
+        public var feedAgeMs: Int64?
+        public var isShardOwned: Bool
+
+        public init(
+            state: State,
+            reasons: [String] = [],
+            since: Timestamp? = nil,
+            feedAgeMs: Int64? = nil,
+            isShardOwned: Bool,
+        ) {
+            self.state = state
+            self.reasons = reasons
+            self.since = since
+            self.feedAgeMs = feedAgeMs
+            self.isShardOwned = isShardOwned
+        }
+    }
+
+    /// What history knows of a level.
+    public struct LevelHistory: Sendable {
+        public var triggeredAt: Timestamp?
+        public var filledAt: Timestamp?
+        public var averageFill: Price?
+        public init(triggeredAt: Timestamp? = nil, filledAt: Timestamp? = nil, averageFill: Price? = nil) {
+            self.triggeredAt = triggeredAt
+            self.filledAt = filledAt
+            self.averageFill = averageFill
+        }
+    }
+
+    public var kind: Kind = .smart
+    public var mode: Mode = .paper
+    public var presetID: String?
+    public var activatedAt: Timestamp?
+    public var closedAt: Timestamp?
+    public var healthDetail: [String] = []
+    /// Current price of the order's trigger source.
+    public var price: Price?
+    /// When price, water mark and protection were taken.
+    public var derivedAt: Timestamp?
+    public var protection: Protection?
+    public var levels: [Int: LevelHistory] = [:]
+    public var initialStop: Price?
+    public var stopChangedAt: Timestamp?
+    public var breakEvenAt: Timestamp?
+    public var waterMarkAt: Timestamp?
+
+    public init(mode: Mode = .paper, price: Price? = nil, derivedAt: Timestamp? = nil) {
+        self.mode = mode
+        self.price = price
+        self.derivedAt = derivedAt
+    }
+}
+
+/// What a trader may do with an order now (INTERFACES.md 3.4), in menu order.
+public enum AllowedAction: String, Hashable, Sendable, CaseIterable {
+    case refresh, openNow, cancelEntry, addFunds, reduceFunds, close, edit, cancel, duplicate, share, note
+}
+
+extension SmartOrder {
+    /// A working or waiting entry has a rest.
+    private var entryHasRest: Bool { venueOrders.contains { $0.side == side && $0.state.isLive } }
+
+    public var allowedActions: [AllowedAction] {
+        switch phase {
+        case nil: return [.refresh, .duplicate, .share, .note]
+        case .waitingEntry, .entryWorking:
+            return [.refresh, .openNow, .addFunds, .edit, .cancel, .cancelEntry, .share, .note]
+        case .monitoring:
+            let entry: [AllowedAction] = entryHasRest ? [.openNow, .cancelEntry] : []
+            return [.refresh] + entry + [.addFunds, .reduceFunds, .close, .edit, .cancel, .share, .note]
+        case .stopping: return [.refresh, .close, .cancel, .share, .note]
+        case .closing: return [.refresh, .cancel, .share, .note]
+        case .cancelling: return [.refresh, .share, .note]
+        }
+    }
+
+    /// Gain of what is held at `price`, before fees.
+    public func unrealized(at price: Price) -> Money {
+        let worth = price * (remaining + dust)
+        return side == .buy ? worth - heldCost : heldCost - worth
+    }
+}
+
+extension JSONWriter {
+    /// An order as an object.
+    public mutating func order(_ order: SmartOrder, context: OrderContext) {
+        beginObject()
+        identity(order, context)
+        state(order, context)
+        plan(order)
+        position(order)
+        takeProfits(order, context)
+        key("progress")
+        beginObject()
+        member("filled", order.progress.filled)
+        member("total", order.progress.total)
+        member("text", "\(order.progress.filled)/\(order.progress.total)")
+        endObject()
+        stop(order, context)
+        trailing(order, context)
+        breakEven(order, context)
+        stepLocks(order)
+        partialStops(order)
+        backstop(order)
+        profit(order, context)
+        protection(context)
+        legs(order)
+        endObject()
+    }
+
+    private mutating func identity(_ order: SmartOrder, _ context: OrderContext) {
+        member("id", order.id.description)
+        member("kind", context.kind)
+        member("version", order.version)
+        member("accountId", order.account.description)
+        member("mode", context.mode)
+        member("clientOrderId", orNull: order.draft.clientOrderID)
+        member("market", order.instrument.market.description)
+        member("venue", order.instrument.market.venue)
+        member("product", order.instrument.market.product)
+        member("symbol", order.instrument.market.symbol)
+        member("side", order.side)
+        member("positionSide", order.draft.positionSide)
+        member("note", orNull: order.draft.note)
+        member("createdAt", order.createdAt)
+        member("updatedAt", order.updatedAt)
+        member("activatedAt", orNull: context.activatedAt)
+        member("closedAt", orNull: context.closedAt)
+        member("presetId", orNull: context.presetID)
+    }
+
+    private mutating func state(_ order: SmartOrder, _ context: OrderContext) {
+        member("status", order.status)
+        member("phase", orNull: order.phase)
+        member("health", order.health)
+        strings("healthDetail", context.healthDetail)
+        member("closeReason", orNull: order.closeReason)
+        strings("allowedActions", order.allowedActions.map(\.rawValue))
+    }
+
+    mutating func strings(_ key: StaticString, _ texts: [String]) {
+        self.key(key)
+        beginArray()
+        for text in texts { string(text) }
+        endArray()
+    }
+
+    /// The draft as it stands, less what the groups below show in full.
+    private mutating func plan(_ order: SmartOrder) {
+        let draft = order.draft
+        member("qty", draft.quantity)
+        member("triggerSource", order.triggerSource)
+        key("entry")
+        beginObject()
+        member("mode", draft.entry.mode)
+        member("price", orNull: draft.entry.price)
+        member("trigger", orNull: draft.entry.trigger)
+        member("limitPrice", orNull: draft.entry.limitPrice)
+        member("activation", orNull: draft.entry.activation)
+        member("callbackRate", orNull: draft.entry.callbackRate)
+        member("venueOrder", orNull: draft.entry.venueOrder)
+        member("reduceOnly", draft.entry.reduceOnly)
+        member("expiresAt", orNull: draft.entry.expiresAt)
+        endObject()
+        key("stopLoss")
+        if let stop = draft.stopLoss {
+            beginObject()
+            member("price", stop.price)
+            member("exec", stop.execution)
+            member("limitPrice", orNull: stop.limitPrice)
+            member("fallbackMs", orNull: stop.fallbackMs)
+            member("timeoutMs", orNull: stop.timeoutMs)
+            member("emergencyPrice", orNull: stop.emergencyPrice)
+            endObject()
+        } else {
+            null()
+        }
+        member("stopFollow", draft.stopFollow)
+        member("placement", draft.placement)
+        member("sizeMode", draft.sizeMode)
+        member("exitAt", orNull: draft.exitAt)
+    }
+
+    private mutating func position(_ order: SmartOrder) {
+        key("position")
+        beginObject()
+        member("entryQty", order.entered)
+        member("receivedQty", order.received)
+        member("exitedQty", order.exited)
+        member("writtenOffQty", order.writtenOff)
+        member("remainingQty", order.remaining)
+        member("claimedQty", order.claimed)
+        member("freeQty", order.free)
+        member("dustQty", order.dust)
+        member("avgEntryPrice", orNull: order.averageEntry?.rounded.value.rounded(decimals: 8))
+        member("cost", order.heldCost)
+        endObject()
+    }
+
+    private mutating func takeProfits(_ order: SmartOrder, _ context: OrderContext) {
+        key("takeProfits")
+        beginArray()
+        for level in order.levels {
+            beginObject()
+            let history = context.levels[level.number]
+            member("level", level.number)
+            member("price", level.price)
+            switch level.plan.target {
+            case .price: member("pricePct", orNull: nil as ExactDecimal?)
+            case .percent(let percent): member("pricePct", percent)
+            }
+            member("sizePct", level.plan.sizePercent)
+            member("exec", level.plan.execution)
+            member("limitPrice", orNull: level.plan.limitPrice)
+            member("trailingRate", orNull: level.plan.trailingRate)
+            member("status", level.state)
+            member("plannedQty", level.planned)
+            member("filledQty", level.filled)
+            member("avgFillPrice", orNull: history?.averageFill)
+            member("triggeredAt", orNull: history?.triggeredAt)
+            member("filledAt", orNull: history?.filledAt)
+            member("trailing", level.trailingExtreme != nil)
+            gain(order, level)
+            endObject()
+        }
+        endArray()
+    }
+
+    /// Percentage and amount of a level at its price (R18), against the average entry or what it is meant to be.
+    private mutating func gain(_ order: SmartOrder, _ level: Level) {
+        guard let entry = order.averageEntry?.rounded ?? order.draft.entry.price, entry.isPositive else {
+            member("gainPct", orNull: nil as ExactDecimal?)
+            member("gain", orNull: nil as ExactDecimal?)
+            return
+        }
+        let move = order.side == .buy ? level.price - entry : entry - level.price
+        member("gainPct", percent(move, of: entry))
+        member("gain", (move * level.planned).value.rounded(decimals: 8))
+    }
+
+    /// Half-even at 8 decimals.
+    private func percent(_ part: Price, of whole: Price) -> ExactDecimal {
+        .quotient(
+            part.value * ExactDecimal(100),
+            over: whole.value,
+            step: ExactDecimal(mantissa: 1, scale: 8),
+            .halfEven,
+        )
+    }
+
+    private mutating func stop(_ order: SmartOrder, _ context: OrderContext) {
+        key("stop")
+        beginObject()
+        let effective = order.effectiveStop
+        member("state", order.stopState)
+        member("kind", orNull: order.latch?.kind ?? effective?.kind)
+        member("effectivePrice", orNull: order.latch?.price ?? effective?.price)
+        member("fixedPrice", orNull: order.draft.stopLoss?.price)
+        member("initialPrice", orNull: context.initialStop)
+        member("breakEvenPrice", orNull: order.breakEvenPrice)
+        member("followPrice", orNull: order.followPrice)
+        member("lockPrice", orNull: order.lockPrice)
+        member("trailingPrice", orNull: order.trailingStopPrice)
+        member("delayedSince", orNull: order.delayedSince)
+        member("latchedAt", orNull: order.latch?.time)
+        key("latchedTick")
+        if let latch = order.latch {
+            beginObject()
+            member("price", latch.price)
+            member("venueTime", Timestamp(microseconds: latch.position.venueTime))
+            member("sequence", latch.position.sequence)
+            endObject()
+        } else {
+            null()
+        }
+        member("changedAt", orNull: context.stopChangedAt)
+        endObject()
+    }
+
+    private mutating func trailing(_ order: SmartOrder, _ context: OrderContext) {
+        key("trailing")
+        guard let plan = order.draft.trailing else { return null() }
+        beginObject()
+        switch plan.callback {
+        case .rate(let rate):
+            member("callbackRate", rate)
+            member("callbackAmount", orNull: nil as Price?)
+        case .amount(let amount):
+            member("callbackRate", orNull: nil as Rate?)
+            member("callbackAmount", amount)
+        }
+        member("activationPrice", orNull: plan.activationPrice)
+        let isActive = plan.activationPrice == nil ? order.extreme != nil : order.trailingActive
+        member("active", isActive)
+        member("waterMark", orNull: plan.activationPrice == nil ? order.extreme : order.trailingExtreme)
+        member("waterMarkAt", orNull: context.waterMarkAt)
+        endObject()
+    }
+
+    private mutating func breakEven(_ order: SmartOrder, _ context: OrderContext) {
+        key("breakEven")
+        guard let plan = order.draft.breakEven else { return null() }
+        beginObject()
+        member("enabled", plan.enabled)
+        member("mode", plan.mode)
+        member("offsetPct", orNull: plan.offsetPercent)
+        member("onFirstTp", plan.onFirstTakeProfit)
+        member("armPrice", orNull: plan.armPrice)
+        member("armPct", orNull: plan.armPercent)
+        member("triggered", order.breakEvenPrice != nil)
+        member("triggeredAt", orNull: context.breakEvenAt)
+        member("price", orNull: order.breakEvenPrice)
+        endObject()
+    }
+
+    private mutating func stepLocks(_ order: SmartOrder) {
+        key("stepLocks")
+        beginArray()
+        for (index, lock) in order.draft.stepLocks.enumerated() {
+            beginObject()
+            stepLockMembers(lock)
+            member("reached", index < order.locksReached)
+            endObject()
+        }
+        endArray()
+    }
+
+    private mutating func partialStops(_ order: SmartOrder) {
+        key("partialStops")
+        beginArray()
+        for stop in order.partialStops {
+            beginObject()
+            partialStopMembers(stop.plan)
+            member("status", stop.state)
+            member("plannedQty", stop.planned)
+            member("filledQty", stop.filled)
+            endObject()
+        }
+        endArray()
+    }
+
+    private mutating func backstop(_ order: SmartOrder) {
+        key("backstop")
+        guard let plan = order.draft.backstop else { return null() }
+        let resting = order.venueOrders.last { $0.leg == .backstop && $0.state.isLive }
+        beginObject()
+        backstopMembers(plan)
+        switch resting?.state {
+        case nil: member("state", "OFF")
+        case .intent, .submitted, .unknown: member("state", "PLACING")
+        case .open, .partial, .cancelRequested: member("state", "RESTING")
+        case .filled, .cancelled, .expired, .rejected, .notSent, .absent: member("state", "OFF")
+        }
+        member("price", orNull: resting?.limit)
+        member("reason", orNull: nil as String?)
+        endObject()
+    }
+
+    private mutating func profit(_ order: SmartOrder, _ context: OrderContext) {
+        key("pnl")
+        beginObject()
+        let isHeld = order.remaining.isPositive
+        member("realized", order.realized)
+        member("unrealized", orNull: isHeld ? context.price.map { order.unrealized(at: $0) } : nil)
+        member("fees", order.fees)
+        member("net", order.realized - order.fees)
+        member("currency", order.instrument.quoteAsset)
+        member("atPrice", orNull: context.price)
+        member("atSource", order.triggerSource)
+        member("derivedAt", orNull: context.derivedAt)
+        risk(order, context)
+        endObject()
+    }
+
+    /// What is lost from here to the stop, the way to it, and what the next levels would bring against it.
+    private mutating func risk(_ order: SmartOrder, _ context: OrderContext) {
+        guard order.remaining.isPositive, let stop = order.effectiveStop?.price,
+            let entry = order.averageEntry?.rounded, entry.isPositive
+        else {
+            member("riskToStop", orNull: nil as ExactDecimal?)
+            member("riskToStopPct", orNull: nil as ExactDecimal?)
+            member("stopDistance", orNull: nil as ExactDecimal?)
+            member("stopDistancePct", orNull: nil as ExactDecimal?)
+            member("rewardToRisk", orNull: nil as ExactDecimal?)
+            return
+        }
+        let loss = order.side == .buy ? entry - stop : stop - entry
+        let risk = loss * order.remaining
+        member("riskToStop", risk.value.rounded(decimals: 8))
+        member("riskToStopPct", percent(loss, of: entry))
+        let distance = context.price.map { order.side == .buy ? $0 - stop : stop - $0 }
+        member("stopDistance", orNull: distance)
+        member("stopDistancePct", orNull: distance.flatMap { way in context.price.map { percent(way, of: $0) } })
+        var reward = Money.zero
+        for level in order.levels where level.state == .pending {
+            let move = order.side == .buy ? level.price - entry : entry - level.price
+            reward += move * (level.planned - level.filled)
+        }
+        member(
+            "rewardToRisk",
+            orNull: risk.isPositive && reward.isPositive
+                ? .quotient(reward.value, over: risk.value, step: ExactDecimal(mantissa: 1, scale: 2), .halfEven)
+                : nil as ExactDecimal?,
+        )
+    }
+
+    private mutating func protection(_ context: OrderContext) {
+        key("protection")
+        guard let protection = context.protection else { return null() }
+        beginObject()
+        member("state", protection.state)
+        strings("reasons", protection.reasons)
+        member("since", orNull: protection.since)
+        member("feedAgeMs", orNull: protection.feedAgeMs)
+        member("shardOwned", protection.isShardOwned)
+        endObject()
+    }
+
+    /// The rows that a table shows under the order. Detached: nothing of the entry is outstanding.
+    private mutating func legs(_ order: SmartOrder) {
+        let isDetached = order.status.isOpen && !order.venueOrders.contains { $0.side == order.side && $0.state.isLive }
+        key("legs")
+        beginArray()
+        leg("entry", order.draft.entry.price, order.draft.quantity, order.entryFilled, nil, nil)
+        for level in order.levels {
+            leg("tp\(level.number)", level.price, level.planned, level.filled, level.state.rawValue, isDetached)
+        }
+        if order.stopState != .none || order.draft.stopLoss != nil || order.draft.trailing != nil {
+            leg("sl", order.effectiveStop?.price, order.remaining, nil, order.stopState.rawValue, isDetached)
+        }
+        for stop in order.partialStops {
+            leg("ps\(stop.number)", stop.firedAt, stop.planned, stop.filled, stop.state.rawValue, isDetached)
+        }
+        endArray()
+    }
+
+    private mutating func leg(
+        _ name: String,
+        _ price: Price?,
+        _ quantity: Quantity,
+        _ filled: Quantity?,
+        _ state: String?,
+        _ isDetached: Bool?,
+    ) {
+        beginObject()
+        member("leg", name)
+        member("price", orNull: price)
+        member("qty", quantity)
+        member("filledQty", orNull: filled)
+        member("status", orNull: state)
+        member("detached", isDetached ?? false)
+        endObject()
+    }
+}
+
+extension SmartOrder {
+    /// The trailing candidate as of the last known extreme; nil while it is none.
+    public var trailingStopPrice: Price? {
+        guard let plan = draft.trailing else { return nil }
+        let extreme = plan.activationPrice == nil ? self.extreme : (trailingActive ? trailingExtreme : nil)
+        return extreme.map {
+            Pricing.trailingStop(side: side, extreme: $0, callback: plan.callback, tickSize: instrument.tickSize)
+        }
+    }
+}
