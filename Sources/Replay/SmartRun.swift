@@ -141,11 +141,13 @@ struct SmartRun {
             position = TickPosition(venueTime: market.now.microseconds, sequence: Int64(event) + 1)
             if !queryFails { tell(market.resolve()) }
             tell(market.price(fill: fill, liquidity: liquidity))
-            elapseRetries()
+            // "A runner's back-off counts as elapsed."
+            order.retryNow()
             evaluateTick()
         case .timer:
             tell(market.resolve())
-            elapseRetries()
+            // "A runner's back-off counts as elapsed."
+            order.retryNow()
             decide(.timer)
         case .entryFill(let quantity, let price): tell(market.fillEntry(quantity, price))
         case .entryEnd(let end): tell(market.endEntry(end))
@@ -174,17 +176,6 @@ struct SmartRun {
             order.absorb(extreme: price, upTo: position)
             if isDue { decide(.timer) }
         }
-    }
-
-    /// "Every retry is due at each of them: a runner's back-off counts as elapsed."
-    private mutating func elapseRetries() {
-        func elapse(_ retry: inout Retry, _ now: Timestamp) {
-            if let at = retry.at, at > now { retry.at = now }
-        }
-        elapse(&order.exitRetry, market.now)
-        elapse(&order.targetRetry, market.now)
-        elapse(&order.entryRetry, market.now)
-        elapse(&order.cancelRetry, market.now)
     }
 
     private mutating func command(_ command: ScenarioCommand) {
