@@ -75,6 +75,11 @@ extension JSONWriter {
             member("from", from)
             member("to", to)
             member("reason", orNull: reason)
+        case .conditionalChanged(let from, let to, let reason):
+            member("type", "statusChanged")
+            member("from", from)
+            member("to", to)
+            member("reason", orNull: reason)
         case .phaseChanged(let from, let to):
             member("type", "phaseChanged")
             member("from", orNull: from)

@@ -18,18 +18,7 @@ struct ConditionalRun {
         _ json: JSONField,
         allowing others: Set<String> = [],
     ) throws(JSONError) -> (draft: ConditionalDraft, mark: Price) {
-        try json.refuseUnknownKeys(
-            except: others.union(["type", "side", "qty", "mark", "trigger", "limit", "reduceOnly"])
-        )
-        let draft = ConditionalDraft(
-            kind: try json.required("type", expected: "STOP_LOSS or TAKE_PROFIT").choice(),
-            side: try json.required("side", expected: "BUY or SELL").choice(),
-            quantity: try json.measure("qty"),
-            trigger: try json.measure("trigger"),
-            limit: try json.optionalMeasure("limit"),
-            reduceOnly: try json.optional("reduceOnly")?.bool() ?? false,
-        )
-        return (draft, try json.measure("mark"))
+        (try ConditionalDraft(json: json, allowing: others.union(["mark"])), try json.measure("mark"))
     }
 
     static func run(_ scenario: Scenario) throws(JSONError) -> JSONObject {

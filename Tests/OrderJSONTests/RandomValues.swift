@@ -273,3 +273,47 @@ extension SeededRandom {
         return order
     }
 }
+
+extension SeededRandom {
+    mutating func conditionalOrder() -> ConditionalOrder {
+        var order = ConditionalOrder(
+            id: OrderID(uniqueID()),
+            account: AccountID(uniqueID()),
+            instrument: instrument(),
+            version: .random(in: 1...Int64.max, using: &self),
+            createdAt: time(),
+            updatedAt: time(),
+            draft: ConditionalDraft(
+                kind: pick([.stopLoss, .takeProfit]),
+                side: pick(Side.self),
+                quantity: measure(),
+                trigger: measure(),
+                limit: maybe { $0.measure() },
+                reduceOnly: flip(),
+                positionSide: pick([.both, .long, .short]),
+                triggerSource: maybe { $0.pick(TriggerSource.self) },
+                expiresAt: maybe { $0.time() },
+                clientOrderID: maybe { $0.text() },
+                note: maybe { $0.text() },
+            ),
+            triggerSource: pick(TriggerSource.self),
+        )
+        order.status = pick(ConditionalStatus.self)
+        order.reason = maybe { $0.pick(ConditionalReason.self) }
+        order.health = pick(OrderHealth.self)
+        order.triggeredAt = maybe { $0.time() }
+        order.triggeredPosition = maybe { $0.position() }
+        order.filled = flip() ? .zero : wide()
+        order.proceeds = flip() ? .zero : wide()
+        order.fees = flip() ? .zero : wide()
+        order.venueOrders = list(3) { $0.venueOrder() }
+        order.attempts = Int.random(in: 0...9, using: &self)
+        order.retry = flip() ? .none : retry()
+        order.cancelRetry = flip() ? .none : retry()
+        order.lastAttemptRefused = flip()
+        order.venueUnreachable = flip()
+        order.needsAttention = flip()
+        order.endReason = maybe { $0.pick(ConditionalReason.self) }
+        return order
+    }
+}

@@ -14,11 +14,25 @@ import Testing
         #expect(read.encodedState() == bytes, "seed \(seed)")
     }
 
-    /// The compiler cannot tell when a stored property is new: `SmartOrder.init` gives defaults. This can: each property
-    /// has to change the text of some random order.
+    @Test(arguments: 0..<200 as Range<UInt64>)
+    func `a conditional order survives its row`(seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        let order = StoredOrder.conditional(random.conditionalOrder())
+        #expect(try StoredOrder(encodedState: order.encodedState()) == order, "seed \(seed)")
+        let other = StoredOrder.smart(random.order())
+        #expect(try StoredOrder(encodedState: other.encodedState()) == other, "seed \(seed)")
+    }
+
+    /// What the initialiser takes: no default could hide it.
+    private static let given: Set<String> = [
+        "id", "account", "instrument", "createdAt", "updatedAt", "draft", "triggerSource",
+    ]
+
+    /// The compiler cannot tell when a stored property is new: the initialisers give defaults. This can: each property
+    /// has to be varied by the random orders above, which have to survive.
     @Test func `no stored property is forgotten`() throws {
-        var varied: Set<String> = []
-        var all: Set<String> = []
+        var smart: Set<String> = []
+        var conditional: Set<String> = []
         for seed in 0..<40 as Range<UInt64> {
             var random = SeededRandom(seed: seed)
             let order = random.order()
@@ -31,19 +45,33 @@ import Testing
                 draft: order.draft,
                 triggerSource: order.triggerSource,
             )
-            let defaults = Dictionary(uniqueKeysWithValues: Mirror(reflecting: plain).children.map(named))
-            for (label, value) in Mirror(reflecting: order).children.map(named) {
-                all.insert(label)
-                if defaults[label] != value { varied.insert(label) }
-            }
+            smart.formUnion(try varied(order, plain))
+            let other = random.conditionalOrder()
+            let plainOther = ConditionalOrder(
+                id: other.id,
+                account: other.account,
+                instrument: other.instrument,
+                createdAt: other.createdAt,
+                updatedAt: other.updatedAt,
+                draft: other.draft,
+                triggerSource: other.triggerSource,
+            )
+            conditional.formUnion(try varied(other, plainOther))
         }
-        let given: Set<String> = [
-            "id", "account", "instrument", "createdAt", "updatedAt", "draft", "triggerSource",
-        ]
-        #expect(
-            all.subtracting(varied) == given,
-            "add the property to the random order, to StateEncoding and to StateDecoding",
-        )
+        var random = SeededRandom(seed: 0)
+        let hint: Comment = "add the property to the random order, to the encoding and to the decoding"
+        #expect(labels(random.order()).subtracting(smart) == Self.given, hint)
+        #expect(labels(random.conditionalOrder()).subtracting(conditional) == Self.given, hint)
+    }
+
+    private func labels(_ order: some Any) -> Set<String> {
+        Set(Mirror(reflecting: order).children.map { named($0).0 })
+    }
+
+    /// Properties in which two orders differ.
+    private func varied(_ order: some Any, _ plain: some Any) throws -> Set<String> {
+        let defaults = Dictionary(uniqueKeysWithValues: Mirror(reflecting: plain).children.map(named))
+        return Set(Mirror(reflecting: order).children.map(named).filter { defaults[$0.0] != $0.1 }.map(\.0))
     }
 
     private func named(_ child: Mirror.Child) -> (String, String) {
