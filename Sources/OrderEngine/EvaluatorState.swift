@@ -315,6 +315,12 @@ struct EvaluatorState {
         if let oldest = batch.oldest, oldest > one.position, from <= one.position {
             // The stream no longer reaches back to where we stand: the persisted extremes do.
             try await readExtremes(name, through: oldest)
+            if let reached = series[name]?.position, reached < oldest {
+                // Not stored yet; nothing behind a hole is evaluated before the hole.
+                plan.set(name, to: reached)
+                try await context.clock.sleep(milliseconds: 50)
+                return
+            }
         } else if from > one.position {
             // A batch was lost between reader and index: read again from where we stand.
             plan.set(name, to: one.position)

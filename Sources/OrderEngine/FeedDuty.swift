@@ -65,6 +65,9 @@ public final class FeedDuty: Sendable {
     /// Told of every tick before it is published: the paper venue's prices.
     private let market: (@Sendable ([SourcedTick]) async throws -> Void)?
     private let collectors = Locked<[PriceSeries: ExtremeCollector]>([:])
+    /// The newest ticks of each series, appended again when the stream lost them.
+    private let ring = Locked<[PriceSeries: [RawTick]]>([:])
+    private static let ringLimit = 20_000
 
     public init(
         context: EngineContext,
@@ -83,6 +86,7 @@ public final class FeedDuty: Sendable {
                 while !Task.isCancelled {
                     try await self.context.clock.sleep(milliseconds: 400)
                     await self.store()
+                    await self.restoreStreams()
                 }
             }
             group.addTask { try await self.source.run { try await self.publish($0) } }
@@ -114,7 +118,29 @@ public final class FeedDuty: Sendable {
                 }
             }
         }
+        ring.withLock { ring in
+            for (series, ticks) in bySeries {
+                ring[series, default: []] += ticks
+                if let count = ring[series]?.count, count > Self.ringLimit { ring[series]?.removeFirst(count / 2) }
+            }
+        }
         context.observer.count("ticks_published_total", batch.count)
+    }
+
+    /// A stream whose end is missing was lost (flush, failover): what this process still knows goes in again. Ids are
+    /// positions, so what is there already is refused.
+    private func restoreStreams() async {
+        for series in ring.withLock({ $0.keys.sorted() }) {
+            do throws(TickLogError) {
+                let end = try await context.ticks.latest(series)?.position ?? .start
+                let missing = ring.withLock { ring in (ring[series] ?? []).filter { $0.position > end } }
+                guard !missing.isEmpty else { continue }
+                try await context.ticks.append(missing, to: series)
+                context.observer.count("ticks_restored_total", missing.count)
+            } catch {
+                context.observer.count("ticklog_errors_total", 1)
+            }
+        }
     }
 
     private func store() async {

@@ -100,11 +100,11 @@ public final class PriceHistory: Sendable {
                     after: reached,
                     limit: 10_000,
                 )
-                if let end = page.last {
-                    points += page
-                    reached = end.position
-                    continue
-                }
+                // Nothing yet: what lies between is stored within half a second.
+                guard let end = page.last else { break }
+                points += page
+                reached = end.position
+                continue
             }
             guard let batch, let end = batch.ticks.last else { break }
             points += batch.ticks.map { .init(position: $0.position, price: $0.price) }

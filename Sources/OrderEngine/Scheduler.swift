@@ -27,6 +27,9 @@ public struct Scheduler: Sendable {
             } catch let error as StoreError {
                 context.observer.note(.warning, "Scheduler could not work", [("error", error.detail)])
                 context.observer.count("store_errors_total", 1)
+            } catch let error as QueueError where error.code == .closed {
+                // Redis lost its content: the outbox, the sweep and the evaluators fill it again.
+                await reopen()
             } catch let error as QueueError {
                 // Workers poll the outbox meanwhile.
                 context.observer.count("queue_errors_total", 1)
@@ -62,7 +65,8 @@ public struct Scheduler: Sendable {
                 ],
             )
         }
-        if !lapsed.isEmpty { try await context.queue.reclaim(dead: lapsed) }
+        // Also when nobody lapsed: this is how a queue that lost everything is noticed.
+        try await context.queue.reclaim(dead: lapsed)
     }
 
     /// Which shards change hands so that each is held by its rendezvous winner: few moves when a worker joins or
@@ -90,6 +94,15 @@ public struct Scheduler: Sendable {
         z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
         z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
         return z ^ z >> 31
+    }
+
+    private func reopen() async {
+        do throws(QueueError) {
+            try await context.queue.open()
+            context.observer.note(.warning, "Queue was empty and is open again", [])
+        } catch {
+            context.observer.note(.warning, "Queue cannot be opened", [("error", error.detail)])
+        }
     }
 
     private func relay() async throws {

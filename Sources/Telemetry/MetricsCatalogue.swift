@@ -19,6 +19,7 @@ public enum MetricsCatalogue {
 
     public static let all: [MetricDefinition] = [
         counter("ticks_published_total", "Ticks that the feed published."),
+        counter("ticks_restored_total", "Ticks that the feed appended again because the stream had lost them."),
         counter("ticklog_errors_total", "Requests to the tick streams that failed."),
         counter("crossings_offered_total", "Trigger events that the evaluator offered to the queue."),
         counter("offers_failed_total", "Trigger events that neither queue nor outbox took; they are offered again."),

@@ -41,7 +41,7 @@ public enum QueueFinding: Hashable, Sendable, CustomStringConvertible {
 extension BullQueue {
     /// Lets scripts run in all partitions for this deployment and generation. Idempotent; throws `closed` when another
     /// deployment owns one of them.
-    public func openPartitions() async throws(QueueError) {
+    public func open() async throws(QueueError) {
         var batch = RedisBatch()
         for keys in keys {
             batch.begin("GET")

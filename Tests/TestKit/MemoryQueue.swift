@@ -111,6 +111,8 @@ package final class MemoryQueue: JobQueue {
         self.worker = worker
     }
 
+    package func open() async throws(QueueError) {}
+
     private func locked<Result>(
         _ body: (inout State, Int64) throws(QueueError) -> Result
     ) throws(QueueError) -> Result {

@@ -34,7 +34,7 @@ final class BullRig: JobQueueRig {
     ) async throws {
         try await RedisServer.withServer(settings: settings) { server in
             let rig = try BullRig(server, leaseMs: leaseMs, adapt)
-            try await rig.bull("opener").openPartitions()
+            try await rig.bull("opener").open()
             try await body(rig)
             rig.close()
         }

@@ -22,11 +22,14 @@ public struct BinanceRequests: Sendable {
     /// `https://api.binance.com`, or where the paper venue listens.
     public let base: String
     public let credentials: Credentials
+    /// Futures only: the account has a position for each side.
+    public let isHedged: Bool
 
-    public init(product: BinanceProduct, base: String, credentials: Credentials) {
+    public init(product: BinanceProduct, base: String, credentials: Credentials, isHedged: Bool = false) {
         self.product = product
         self.base = base
         self.credentials = credentials
+        self.isHedged = isHedged
     }
 
     public func place(_ placement: Placement) -> SignedRequest {
@@ -44,7 +47,14 @@ public struct BinanceRequests: Sendable {
         }
         form.add("quantity", "\(placement.quantity)")
         if let limit = placement.limit { form.add("price", "\(limit)") }
-        if placement.reduceOnly, product == .linear { form.add("reduceOnly", "true") }
+        if product == .linear {
+            if isHedged {
+                let position = placement.isExit ? placement.side.opposite : placement.side
+                form.add("positionSide", position == .buy ? "LONG" : "SHORT")
+            } else if placement.reduceOnly {
+                form.add("reduceOnly", "true")
+            }
+        }
         form.add("newClientOrderId", placement.clientOrderID)
         form.add("newOrderRespType", product == .spot ? "FULL" : "RESULT")
         if placement.isExit { form.add("selfTradePreventionMode", "EXPIRE_MAKER") }

@@ -19,13 +19,23 @@ public struct BinanceEndpoint: Hashable, Sendable {
     public let stream: String
     /// From the commit until absence is conclusive.
     public let fenceMs: Int64
+    /// The account has a position for each side: orders name the side, reduce-only is not sent.
+    public let isHedged: Bool
 
-    public init(venue: String, product: BinanceProduct, rest: String, stream: String, fenceMs: Int64 = 15_500) {
+    public init(
+        venue: String,
+        product: BinanceProduct,
+        rest: String,
+        stream: String,
+        fenceMs: Int64 = 15_500,
+        isHedged: Bool = false,
+    ) {
         self.venue = venue
         self.product = product
         self.rest = rest
         self.stream = stream
         self.fenceMs = fenceMs
+        self.isHedged = isHedged
     }
 }
 
@@ -43,7 +53,12 @@ public final class BinanceVenue: Sendable {
         self.endpoint = endpoint
         self.http = http
         self.clock = clock
-        requests = BinanceRequests(product: endpoint.product, base: endpoint.rest, credentials: credentials)
+        requests = BinanceRequests(
+            product: endpoint.product,
+            base: endpoint.rest,
+            credentials: credentials,
+            isHedged: endpoint.isHedged,
+        )
     }
 
     /// Measures the venue's clock and learns the coins of its symbols. Called before first use and again every 30 s.

@@ -128,6 +128,8 @@ public struct QueueError: Error, Hashable, Sendable {
 }
 
 public protocol JobQueue: Sendable {
+    /// Makes the queue usable for this deployment, also after all of its content was lost. Idempotent.
+    func open() async throws(QueueError)
     /// Puts jobs in unless they are known; one code per job, in order. `verify` looks harder for jobs that the queue may
     /// have lost (QUEUE.md 5.2).
     func offer(_ jobs: [Job], verify: Bool) async throws(QueueError) -> [OfferCode]
