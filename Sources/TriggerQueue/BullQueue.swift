@@ -225,10 +225,15 @@ public final class BullQueue: JobQueue {
         let now = clock.monotonicNanoseconds()
         for start in stride(from: 0, to: max(1, dead.count), by: 64) {
             let named = dead[start..<min(start + 64, dead.count)]
-            var batch = RedisBatch()
-            for partition in keys.indices { appendReclaim(partition, dead: named.map(\.text), &batch) }
-            let replies = try await run(batch, repairs: false) { $0 }
-            for (partition, reply) in replies.enumerated() { note(reclaimed: reply, partition: partition, now: now) }
+            var open = Array(keys.indices)
+            // A call puts back 250 jobs at most; the rounds end when a partition has fewer.
+            for _ in 0..<reclaimRounds where !open.isEmpty {
+                var batch = RedisBatch()
+                for partition in open { appendReclaim(partition, dead: named.map(\.text), &batch) }
+                let replies = try await run(batch, repairs: false) { open[$0] }
+                for (partition, reply) in zip(open, replies) { note(reclaimed: reply, partition: partition, now: now) }
+                open = zip(open, replies).filter { $1.stalledCount >= 250 }.map(\.0)
+            }
         }
     }
 
@@ -244,7 +249,7 @@ public final class BullQueue: JobQueue {
         guard let parts = reply.array, parts.count == 7 else { return }
         let due = dueTime(server: parts[0].integer, due: parts[1].integer, now: now)
         state.withLock { state in
-            state.counters.stalledRecovered += (parts[3].array?.count ?? 0) / 4
+            state.counters.stalledRecovered += reply.stalledCount
             state.counters.markersRepaired += Int(parts[5].integer ?? 0)
             state.counters.intrudersRemoved += Int(parts[6].integer ?? 0)
             if let due { state.partitions[partition].note(due: due) }
@@ -340,6 +345,13 @@ private func grouped(_ count: Int, by queueOf: (Int) -> QueueAddress) -> [QueueG
         }
     }
     return groups
+}
+
+private let reclaimRounds = 100
+
+extension RedisValue {
+    /// How many jobs a `reclaim` put back.
+    fileprivate var stalledCount: Int { (array?.dropFirst(3).first?.array?.count ?? 0) / 4 }
 }
 
 func misunderstood(_ what: String) -> QueueError {

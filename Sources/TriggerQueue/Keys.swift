@@ -17,7 +17,7 @@ public import SmartOrders
 /// The partitions of the queue: each has its own hash tag, so it lies on one node of a Redis Cluster.
 public enum QueuePartitions {
     /// Partition i lies in the i-th sixteenth of the slots in bit-reversed order, so that any count spreads evenly.
-    static let tags = [
+    package static let tags = [
         "so-00aa", "so-01ba", "so-02b", "so-03c", "so-04", "so-05d", "so-06fb", "so-07",
         "so-08dd", "so-09fc", "so-10ac", "so-11bc", "so-12ba", "so-13aa", "so-14c", "so-15b",
     ]

@@ -75,17 +75,15 @@ extension BullQueue {
             batch.append(section)
         }
         let info = try await run(batch, repairs: false) { _ in 0 }.compactMap(\.text).joined()
-        func field(_ name: String) -> String? {
-            let line = info.split(whereSeparator: \.isNewline).first { $0.hasPrefix("\(name):") }
-            return line.map { String($0.dropFirst(name.count + 1)) }
-        }
         var findings: [QueueFinding] = []
-        let version = field("redis_version") ?? "?"
+        let version = infoField("redis_version", in: info) ?? "?"
         let numbers = version.split(separator: ".").prefix(2).map { Int($0) ?? 0 }
         if numbers.lexicographicallyPrecedes([6, 2]) { findings.append(.serverTooOld(version)) }
-        if let policy = field("maxmemory_policy"), policy != "noeviction" { findings.append(.evicts(policy: policy)) }
-        if field("maxmemory") == "0" { findings.append(.hasNoMemoryLimit) }
-        if field("aof_enabled") == "0" { findings.append(.hasNoAppendOnlyFile) }
+        if let policy = infoField("maxmemory_policy", in: info), policy != "noeviction" {
+            findings.append(.evicts(policy: policy))
+        }
+        if infoField("maxmemory", in: info) == "0" { findings.append(.hasNoMemoryLimit) }
+        if infoField("aof_enabled", in: info) == "0" { findings.append(.hasNoAppendOnlyFile) }
 
         var looking = RedisBatch()
         let queues = keys.indices.flatMap { partition in

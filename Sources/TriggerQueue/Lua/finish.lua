@@ -31,6 +31,7 @@ local anyMissing = call('EXISTS', unpack(bodies)) < #bodies
 
 local codes, ids, held = { now }, {}, {}
 local completed, failed, head = {}, {}, {}
+local events, active = base .. 'events', base .. 'active'
 local delayed, job = false, 0
 for i = 4, #ARGV, 6 do
     job = job + 1
@@ -39,26 +40,28 @@ for i = 4, #ARGV, 6 do
     local code = standing(base, id, token, locks[job])
     if anyMissing and call('EXISTS', key) == 0 then code = -1 end
     if code == 0 or code == 2 then
-        if call('LREM', base .. 'active', -1, id) == 0 then
+        if call('LREM', active, '-1', id) == 0 then
             code = -3
         else
             ids[#ids + 1] = id
             if locks[job] then held[#held + 1] = keys[job] end
-            local atm, value = ARGV[i + 3] + 1, ARGV[i + 4]
+            local atm, value = ARGV[i + 3], ARGV[i + 4]
+            local isFirst = atm == '0'
+            atm = isFirst and '1' or string.format('%d', atm + 1)
             if outcome == 'c' then
-                call('HSET', key, 'finishedOn', now, 'returnvalue', value, 'atm', atm)
-                if atm > 1 then call('HDEL', key, 'failedReason', 'stacktrace') end
-                completed[#completed + 1] = now
+                call('HSET', key, 'finishedOn', nowText, 'returnvalue', value, 'atm', atm)
+                if not isFirst then call('HDEL', key, 'failedReason', 'stacktrace') end
+                completed[#completed + 1] = nowText
                 completed[#completed + 1] = id
-                call('XADD', base .. 'events', '*', 'event', 'completed', 'jobId', id, 'returnvalue', value,
+                call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', value,
                     'prev', 'active')
             else
                 local trace = cjson.encode({ value })
                 if outcome == 'd' then
-                    call('HSET', key, 'finishedOn', now, 'failedReason', value, 'stacktrace', trace, 'atm', atm)
-                    failed[#failed + 1] = now
+                    call('HSET', key, 'finishedOn', nowText, 'failedReason', value, 'stacktrace', trace, 'atm', atm)
+                    failed[#failed + 1] = nowText
                     failed[#failed + 1] = id
-                    call('XADD', base .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason', value,
+                    call('XADD', events, '*', 'event', 'failed', 'jobId', id, 'failedReason', value,
                         'prev', 'active')
                 else
                     local delay = math.max(0, math.floor(tonumber(ARGV[i + 5])))
@@ -68,11 +71,11 @@ for i = 4, #ARGV, 6 do
                         local due = now + delay
                         call('ZADD', base .. 'delayed', delayedScore(base, due), id)
                         call('SADD', private .. 'retry:' .. classOf(base), id)
-                        call('XADD', base .. 'events', '*', 'event', 'delayed', 'jobId', id, 'delay', due)
+                        call('XADD', events, '*', 'event', 'delayed', 'jobId', id, 'delay', due)
                     else
                         head[#head + 1] = id
                         if FULL then
-                            call('XADD', base .. 'events', '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
+                            call('XADD', events, '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
                         end
                     end
                 end
@@ -119,7 +122,9 @@ if #ids > 0 then
     if delayed then wakeLater(base) end
     local waiting = call('LLEN', base .. 'wait') + call('ZCARD', base .. 'prioritized')
     if waiting == 0 then
-        if call('LLEN', base .. 'active') == 0 then call('XADD', base .. 'events', '*', 'event', 'drained') end
+        if #head == 0 and #completed + #failed > 0 and call('LLEN', base .. 'active') == 0 then
+            call('XADD', events, '*', 'event', 'drained')
+        end
     elseif #head > 0 or meta[2] then
         wake(base, meta[1], meta[2])
     end

@@ -12,7 +12,7 @@ if not base or not cap or count < 1 or count > 256 or count ~= math.floor(count)
 end
 if mode ~= 'new' and mode ~= 'verify' then return badArgument('offer: mode') end
 for i = 8, #ARGV, 5 do
-    if not tonumber(ARGV[i]) then return badArgument('offer: delay') end
+    if not string.find(ARGV[i], '^%d+$') then return badArgument('offer: delay') end
 end
 
 local waiting = checkTypes(base)
@@ -71,32 +71,33 @@ for i = 4, #ARGV, 5 do
     codes[#codes + 1] = code
 end
 
+local events = base .. 'events'
 local pushed, delayed, job = {}, false, 1
 for i = 4, #ARGV, 5 do
     job = job + 1
     local id, code = ARGV[i], codes[job]
     local key = base .. id
-    local delay = math.max(0, math.floor(tonumber(ARGV[i + 4])))
+    local delay = tonumber(ARGV[i + 4])
     if code == 1 or code == 6 then
         if code == 6 then
             call('ZREM', base .. 'failed', id)
             call('HDEL', key, 'finishedOn', 'processedOn', 'failedReason', 'stacktrace', 'pb', 'returnvalue')
         end
-        call('HSET', key, 'name', ARGV[i + 1], 'data', ARGV[i + 2], 'opts', ARGV[i + 3], 'timestamp', now,
-            'delay', delay, 'priority', 0)
+        call('HSET', key, 'name', ARGV[i + 1], 'data', ARGV[i + 2], 'opts', ARGV[i + 3], 'timestamp', nowText,
+            'delay', ARGV[i + 4], 'priority', '0')
     end
     if code == 1 or code == 5 or code == 6 then
         if delay > 0 and code ~= 5 then
             delayed = true
             local due = now + delay
             call('ZADD', base .. 'delayed', delayedScore(base, due), id)
-            call('XADD', base .. 'events', '*', 'event', 'delayed', 'jobId', id, 'delay', due)
+            call('XADD', events, '*', 'event', 'delayed', 'jobId', id, 'delay', due)
         else
             pushed[#pushed + 1] = id
-            if FULL then call('XADD', base .. 'events', '*', 'event', 'waiting', 'jobId', id) end
+            if FULL then call('XADD', events, '*', 'event', 'waiting', 'jobId', id) end
         end
     elseif code ~= 7 then
-        call('XADD', base .. 'events', '*', 'event', 'duplicated', 'jobId', id)
+        call('XADD', events, '*', 'event', 'duplicated', 'jobId', id)
     end
 end
 

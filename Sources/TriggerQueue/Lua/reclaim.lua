@@ -3,7 +3,8 @@
 -- ARGV     generation, keepMs, keepMax, then ids of dead workers (0 to 64)
 -- Returns  nil if no worker was named and another one ran in the last 900 ms; else now, next due ms or 0, promoted,
 --          stalled (flat: class, id, crash count, charged 0 or 1), removed, markers written, intruders removed
--- Cost     bounded: 500 promoted, 1,000 leases looked at, 500 removed per class
+-- Cost     bounded: 500 promoted, 1,000 leases looked at, 500 removed per class; 250 stalled in all, then the caller
+--          calls again
 local keepMs, keepMax = tonumber(ARGV[2]), tonumber(ARGV[3])
 if not keepMs or not keepMax or #ARGV > 67 then return badArgument('reclaim: up to 64 dead workers') end
 call('DEL', KEYS[2])
@@ -42,7 +43,7 @@ local function wasSeen(worker, n)
     return seenBy[worker] >= n
 end
 
-local stalled = {}
+local stalled, room = {}, 250
 local function report(class, id, crashes, charged)
     local at = #stalled
     stalled[at + 1], stalled[at + 2], stalled[at + 3], stalled[at + 4] = class, id, crashes, charged
@@ -68,8 +69,10 @@ local function recover(base, class, meta)
     for i = #ids, 1, -1 do
         local id, lock = ids[i], locks[i]
         local holder = lock and string.match(lock, '^(.*):%d+$')
+        if room == 0 then break end
         if (not lock or (holder and dead[holder])) and call('LREM', base .. 'active', -1, id) == 1 then
             moved = moved + 1
+            room = room - 1
             local key = base .. id
             local job = call('HMGET', key, 'name', 'pb', 'stc')
             local crashes, charged = tonumber(job[3] or 0), 0
@@ -111,7 +114,10 @@ local function recover(base, class, meta)
         call('RPUSH', base .. 'wait', unpack(head))
     end
     if delayed then wakeLater(base) end
-    if #ids == 1000 then
+    if room == 0 then
+        -- The same place again, as soon as somebody calls.
+        call('DEL', private .. 'reclaim')
+    elseif #ids == 1000 then
         call('HSET', cursors, field, from + 1000 - moved)
     else
         call('HDEL', cursors, field)
@@ -135,7 +141,7 @@ for class = 1, 3 do
     endPause(base)
     local meta = call('HMGET', base .. 'meta', 'paused', 'concurrency', 'duration', 'opts.maxLenEvents')
     promoted = promoted + promoteDue(base, 500)
-    recover(base, class, meta)
+    if room > 0 then recover(base, class, meta) end
     removed = removed + removeCompleted(base, keepMs, keepMax, 500)
     if meta[3] then
         call('ZREMRANGEBYSCORE', private .. 'starts:' .. classOf(base), '-inf', now - meta[3] - 20)

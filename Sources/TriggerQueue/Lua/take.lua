@@ -61,9 +61,9 @@ if last[1] then
 end
 
 local function bury(base, class, id)
-    call('HSET', base .. id, 'name', 'trigger', 'data', '{}', 'opts', '{}', 'timestamp', now, 'delay', 0,
-        'priority', 0, 'failedReason', 'BODY_MISSING: the job has no body', 'finishedOn', now)
-    call('ZADD', base .. 'failed', now, id)
+    call('HSET', base .. id, 'name', 'trigger', 'data', '{}', 'opts', '{}', 'timestamp', nowText, 'delay', '0',
+        'priority', '0', 'failedReason', 'BODY_MISSING: the job has no body', 'finishedOn', nowText)
+    call('ZADD', base .. 'failed', nowText, id)
     call('XADD', base .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason',
         'BODY_MISSING: the job has no body', 'prev', 'waiting')
     broken[#broken + 1] = class
@@ -113,7 +113,7 @@ for class = 1, 3 do
                 for i = 1, #order, 2 do popped[#popped + 1] = order[i] end
                 if #order > 0 and call('EXISTS', base .. 'prioritized') == 0 then call('DEL', base .. 'pc') end
             end
-            local started, index = {}, 0
+            local started, index, events = {}, 0, base .. 'events'
             for i, id in ipairs(popped) do
                 local job = body(base, id)
                 if not job[1] and not job[2] then
@@ -127,12 +127,12 @@ for class = 1, 3 do
                         break
                     end
                     suspect = isSuspect
-                    job[4] = (job[4] or 0) + 1
-                    call('SET', base .. id .. ':lock', token, 'PX', leaseMs)
-                    call('HSET', base .. id, 'processedOn', now, 'pb', token, 'ats', job[4])
+                    job[4] = job[4] and string.format('%d', job[4] + 1) or '1'
+                    call('SET', base .. id .. ':lock', token, 'PX', ARGV[4])
+                    call('HSET', base .. id, 'processedOn', nowText, 'pb', token, 'ats', job[4])
                     if class == 1 and job[7] then call('HDEL', base .. id, 'defa') end
                     if FULL then
-                        call('XADD', base .. 'events', '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
+                        call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
                     end
                     started[#started + 1] = id
                     taken[#taken + 1] = class
