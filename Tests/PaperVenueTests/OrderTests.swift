@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct OrderTests {
     @Test func `a market order fills at the fed price and pays its fee in the coin received`() async throws {
-        try await withVenue { client in
+        try await withVenue { client async throws in
             await client.price("paper:spot:BTCUSDT", "100", "5")
             let answer = try await client.spot("symbol=BTCUSDT&side=BUY&type=MARKET&quantity=1&newClientOrderId=a1")
             #expect(answer.status == 200)
@@ -27,7 +27,7 @@ import Testing
 
     @Test func `a limit order rests, fills in part at its own price, and is cancelled with what is left`() async throws
     {
-        try await withVenue { client in
+        try await withVenue { client async throws in
             await client.price("paper:spot:BTCUSDT", "100", "5")
             let placed = try await client.spot(
                 "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=2&price=90&newClientOrderId=r1"
@@ -61,7 +61,7 @@ import Testing
     }
 
     @Test func `an IOC takes what is there and its rest expires`() async throws {
-        try await withVenue { client in
+        try await withVenue { client async throws in
             await client.price("paper:linear:BTCUSDT", "100", "0.4")
             let part = try await client.linear(
                 "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=IOC&quantity=1&price=101&newClientOrderId=i1"
@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test func `a fill or kill order fills whole or not at all`() async throws {
-        try await withVenue { client in
+        try await withVenue { client async throws in
             await client.price("paper:spot:BTCUSDT", "100", "0.4")
             let killed = try await client.spot(
                 "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=FOK&quantity=1&price=101"
@@ -95,7 +95,7 @@ import Testing
     }
 
     @Test func `the wallet of a linear account follows realized profit and fees`() async throws {
-        try await withVenue { client in
+        try await withVenue { client async throws in
             await client.price("paper:linear:BTCUSDT", "100", "50")
             try await client.linear("symbol=BTCUSDT&side=BUY&type=MARKET&quantity=10")
             #expect(try await client.wallet() == dec("99999.5"))
@@ -116,7 +116,7 @@ import Testing
     }
 
     @Test func `a reduce-only order larger than the position is cut to it`() async throws {
-        try await withVenue { client in
+        try await withVenue { client async throws in
             await client.price("paper:linear:BTCUSDT", "100", "50")
             try await client.linear("symbol=BTCUSDT&side=BUY&type=MARKET&quantity=2")
             let exit = try await client.linear(
@@ -131,7 +131,7 @@ import Testing
     }
 
     @Test func `resting reduce-only orders end when their position is gone`() async throws {
-        try await withVenue { client in
+        try await withVenue { client async throws in
             await client.price("paper:linear:BTCUSDT", "100", "50")
             try await client.linear("symbol=BTCUSDT&side=BUY&type=MARKET&quantity=2")
             for id in ["t1", "t2"] {

@@ -217,3 +217,28 @@ func readLog(_ path: String) -> [JSONValue] {
     }
     return bytes.split(separator: UInt8(ascii: "\n")).compactMap { try? JSONValue(parsing: Array($0)) }
 }
+
+func writeText(_ path: String, _ text: String) {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+    guard descriptor >= 0 else { return }
+    _ = Array(text.utf8).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+    close(descriptor)
+}
+
+func appendText(_ path: String, _ text: String) {
+    let descriptor = open(path, O_WRONLY | O_APPEND)
+    guard descriptor >= 0 else { return }
+    _ = Array(text.utf8).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+    close(descriptor)
+}
+
+func removeText(_ path: String) { unlink(path) }
+
+func copyText(_ from: String, _ to: String) {
+    let descriptor = open(from, O_RDONLY)
+    guard descriptor >= 0 else { return }
+    var bytes = [UInt8](repeating: 0, count: 16 << 20)
+    let count = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+    close(descriptor)
+    writeText(to, String(decoding: bytes[..<max(0, count)], as: UTF8.self))
+}

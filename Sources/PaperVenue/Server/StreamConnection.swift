@@ -65,6 +65,7 @@ final class StreamConnection: ChannelInboundHandler, StreamSink {
     }
 
     var isCombined: Bool { target.isCombined }
+    var isCommand: Bool { target.isCommand }
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context

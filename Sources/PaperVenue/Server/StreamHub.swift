@@ -12,6 +12,8 @@ internal import SmartOrders
 protocol StreamSink: AnyObject {
     /// Whether frames are wrapped as `{"stream": ..., "data": ...}`.
     var isCombined: Bool { get }
+    /// Whether private frames are wrapped as `{"subscriptionId": 0, "event": ...}`.
+    var isCommand: Bool { get }
     func send(_ frame: [UInt8])
     /// Ends the stream with a WebSocket close.
     func end(code: UInt16)
@@ -125,14 +127,18 @@ final class StreamHub {
         outbox.removeAll(keepingCapacity: true)
         for frame in frames {
             for sink in frame.sinks {
-                guard let topic = frame.topic, sink.isCombined else {
+                var writer = JSONWriter(reserving: frame.bytes.count + 64)
+                writer.beginObject()
+                if let topic = frame.topic, sink.isCombined {
+                    writer.member("stream", topic)
+                    writer.key("data")
+                } else if frame.topic == nil, sink.isCommand {
+                    writer.member("subscriptionId", 0)
+                    writer.key("event")
+                } else {
                     sink.send(frame.bytes)
                     continue
                 }
-                var writer = JSONWriter(reserving: frame.bytes.count + 64)
-                writer.beginObject()
-                writer.member("stream", topic)
-                writer.key("data")
                 writer.raw(frame.bytes)
                 writer.endObject()
                 sink.send(writer.take())
