@@ -47,6 +47,7 @@ struct PartitionKeys: Sendable {
     }
 
     func base(_ jobClass: JobClass) -> String { bases[jobClass.position] }
+    func job(_ id: String, _ jobClass: JobClass) -> String { "\(base(jobClass))\(id)" }
     func failed(_ jobClass: JobClass) -> String { "\(base(jobClass))failed" }
     func meta(_ jobClass: JobClass) -> String { "\(base(jobClass))meta" }
     func legacyPaused(_ jobClass: JobClass) -> String { "\(base(jobClass))paused" }

@@ -129,7 +129,7 @@ public struct QueueBenchmark: Sendable {
             producer.close()
             consumer.close()
         }
-        try await producer.openPartitions()
+        try await producer.open()
         _ = try await consumer.take(benchRequest)
         let start = Locked<Int64>(0)
         let times = try await withThrowingTaskGroup { group in
@@ -194,7 +194,7 @@ public struct QueueBenchmark: Sendable {
                 return BullQueue(options, clock: clock)
             }
             defer { for queue in queues { queue.close() } }
-            for queue in queues { try await queue.openPartitions() }
+            for queue in queues { try await queue.open() }
             let progress = Locked((offered: 0, finished: 0))
             let cpu = try await cpuMicroseconds(redis)
             let start = clock.monotonicNanoseconds()

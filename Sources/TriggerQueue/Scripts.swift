@@ -16,6 +16,14 @@ struct QueueScripts: Sendable {
     let heartbeat: RedisScript
     let release: RedisScript
     let reclaim: RedisScript
+    let requeue: RedisScript
+    let promote: RedisScript
+    let discard: RedisScript
+    let pause: RedisScript
+    let resume: RedisScript
+    let drain: RedisScript
+    let clean: RedisScript
+    let audit: RedisScript
 
     init(events: QueueEvents) {
         func script(_ name: String, _ parts: [UInt8]...) -> RedisScript {
@@ -34,7 +42,16 @@ struct QueueScripts: Sendable {
         heartbeat = script("heartbeat", shared, PackageResources.heartbeat_lua)
         release = script("release", shared, acknowledging, PackageResources.release_lua)
         reclaim = script("reclaim", shared, delaying, promoting, retaining, PackageResources.reclaim_lua)
+        requeue = script("requeue", shared, delaying, PackageResources.requeue_lua)
+        promote = script("promote", shared, promoting, PackageResources.promote_lua)
+        discard = script("discard", shared, PackageResources.discard_lua)
+        pause = script("pause", shared, PackageResources.pause_lua)
+        resume = script("resume", shared, PackageResources.resume_lua)
+        drain = script("drain", shared, PackageResources.drain_lua)
+        clean = script("clean", shared, PackageResources.clean_lua)
+        audit = script("audit", shared, PackageResources.audit_lua)
     }
 
+    /// Those of a running worker, loaded after every connect; an operator's come when they are first used.
     var all: [RedisScript] { [offer, take, finish, heartbeat, release, reclaim] }
 }

@@ -267,11 +267,11 @@ extension BullQueueTests {
                 }
                 queue.setGeneration(2)
                 #expect(await code { _ = try await queue.offer([.sample(1)], verify: false) } == .closed)
-                try await queue.openPartitions()
+                try await queue.open()
                 #expect(try await queue.offer([.sample(1)], verify: false) == [.queued])
                 try await rig.send("SET", "so:{so-01ba}:open", "other:2")
                 #expect(await code { _ = try await queue.take(.all) } == .closed)
-                #expect(await code { try await queue.openPartitions() } == .closed)
+                #expect(await code { try await queue.open() } == .closed)
                 #expect(try await queue.findings().contains(.foreignDeployment(partition: 1)))
                 try await rig.send("FLUSHALL")
                 #expect(await code { _ = try await queue.take(.all) } == .closed)
@@ -300,7 +300,7 @@ extension BullQueueTests {
                 var isOpen = false
                 for _ in 0..<50 where !isOpen {
                     do {
-                        try await queue.openPartitions()
+                        try await queue.open()
                         isOpen = true
                     } catch { try await rig.pass(milliseconds: 50) }
                 }
