@@ -31,7 +31,8 @@ public final class AccountDirectory: VenueDirectory {
         }
         guard let stored else { throw VenueError("there is no account \(account)") }
         guard let credentials else { throw VenueError("account \(stored.name) has no venue key") }
-        guard let endpoint = endpoints.first(where: { $0.venue == stored.venue && $0.product.rawValue == stored.product })
+        guard
+            let endpoint = endpoints.first(where: { $0.venue == stored.venue && $0.product.rawValue == stored.product })
         else { throw VenueError("\(stored.venue):\(stored.product) is not connected in this deployment") }
         let venue = BinanceVenue(endpoint: endpoint, credentials: credentials, http: http, clock: clock)
         try await venue.prepare()

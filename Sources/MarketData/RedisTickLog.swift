@@ -138,7 +138,8 @@ extension RedisTickLog: TickLog {
         do throws(RedisError) {
             let reply = try await connection.send(RedisCommand("XREVRANGE", Self.key(series), "+", "-", "COUNT", "1"))
             guard let entry = reply.array?.first?.array, entry.count == 2, let id = entry[0].text,
-                let position = RedisStreamID(id.utf8).flatMap(Self.position), let parts = entry[1].array, parts.count >= 2,
+                let position = RedisStreamID(id.utf8).flatMap(Self.position), let parts = entry[1].array,
+                parts.count >= 2,
                 let bytes = parts[1].bytes
             else { return nil }
             let (price, received) = bytes.withUnsafeBytes(Self.numbers)
@@ -169,13 +170,17 @@ extension RedisTickLog: TickLog {
                 from = known
             } else {
                 let reply = try await connection.send(
-                    RedisCommand("XREVRANGE", Self.noticeKey, "+", "-", "COUNT", "1"))
+                    RedisCommand("XREVRANGE", Self.noticeKey, "+", "-", "COUNT", "1")
+                )
                 let id = reply.array?.first?.array?.first?.text
                 from = id.flatMap { RedisStreamID($0.utf8) } ?? .zero
                 noticePosition.withLock { $0 = from }
             }
             let entries = try await noticeReader.readStreams(
-                [(key: Self.noticeKey, after: from)], count: 1_000, wait: .milliseconds(waitMs))
+                [(key: Self.noticeKey, after: from)],
+                count: 1_000,
+                wait: .milliseconds(waitMs),
+            )
             guard let last = entries.entries.last?.id else { return [] }
             noticePosition.withLock { $0 = last }
             var orders: [OrderID] = []
@@ -224,7 +229,8 @@ extension RedisTickLog: TickLog {
             }
             let replies = try await connection.send(command).array ?? []
             return workers.indices.compactMap { index in
-                guard replies.count > 2 * index + 1, let shards = replies[2 * index + 1].text.flatMap({ Int($0) }) else {
+                guard replies.count > 2 * index + 1, let shards = replies[2 * index + 1].text.flatMap({ Int($0) })
+                else {
                     return nil
                 }
                 let parts = (replies[2 * index].text ?? "").split(separator: " ").compactMap { Int64($0) }

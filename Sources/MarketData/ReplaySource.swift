@@ -75,7 +75,11 @@ public struct ReplaySource: TickSource {
             let name = file.series[row.series].description
             guard let series = wanted.series[name], let decimals = wanted.decimals[series] else { continue }
             guard let price = row.price.units(decimals: decimals) else {
-                throw TickFileError(file: wanted.path, line: row.number + 2, reason: "price has more than \(decimals) decimals")
+                throw TickFileError(
+                    file: wanted.path,
+                    line: row.number + 2,
+                    reason: "price has more than \(decimals) decimals",
+                )
             }
             if case .times(let factor) = pace {
                 let start = started ?? (row.time, clock.monotonicNanoseconds())
@@ -90,7 +94,8 @@ public struct ReplaySource: TickSource {
                     series: series,
                     tick: RawTick(position: row.position, price: price, receivedAt: received),
                     quantity: Quantity(row.quantity.value),
-                ))
+                )
+            )
             if batch.count >= batchLimit {
                 try await emit(batch)
                 let isFirst = seen.insert(series).inserted

@@ -45,7 +45,10 @@ public struct RandomWalkSource: TickSource {
             price = min(max(price, start / 4 / step * step), start * 4)
             let now = clock.now().microseconds
             let tick = RawTick(
-                position: TickPosition(venueTime: now, sequence: sequence), price: price, receivedAt: now)
+                position: TickPosition(venueTime: now, sequence: sequence),
+                price: price,
+                receivedAt: now,
+            )
             try await emit([SourcedTick(series: series, tick: tick, quantity: nil)])
             sequence += 1
             try await clock.sleep(milliseconds: periodMs)
@@ -91,7 +94,11 @@ public struct ScriptedSource: TickSource {
             let now = clock.now().microseconds
             return SourcedTick(
                 series: series,
-                tick: RawTick(position: TickPosition(venueTime: now, sequence: sequence), price: price, receivedAt: now),
+                tick: RawTick(
+                    position: TickPosition(venueTime: now, sequence: sequence),
+                    price: price,
+                    receivedAt: now,
+                ),
                 quantity: nil,
             )
         }

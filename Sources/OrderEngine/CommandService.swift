@@ -151,7 +151,10 @@ public struct CommandService: Sendable {
             let points = history.points(series, after: row.extremePosition, through: latest.position),
             let tickUnits = row.instrument.tickSize.value.units(decimals: decimals)
         {
-            var set = WatchSet(rules: armed.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) }, tickUnits: tickUnits)
+            var set = WatchSet(
+                rules: armed.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) },
+                tickUnits: tickUnits,
+            )
             for point in points where set.cross(point.price) != nil {
                 if let found = history.context(series, after: row.extremePosition, at: point.position) {
                     transition.absorb(found, decimals: decimals)

@@ -26,14 +26,17 @@ public enum OwnerThread {
         pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
         var thread = pthread_t()
         let code = pthread_create(
-            &thread, &attributes,
+            &thread,
+            &attributes,
             { raw in
                 guard let raw else { return nil }
                 let body = Unmanaged<Body>.fromOpaque(raw).takeRetainedValue()
                 setName(body.name)
                 body.run()
                 return nil
-            }, body.toOpaque())
+            },
+            body.toOpaque(),
+        )
         pthread_attr_destroy(&attributes)
         precondition(code == 0, "pthread_create failed with \(code)")
     }

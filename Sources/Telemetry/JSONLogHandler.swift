@@ -44,7 +44,9 @@ public struct JSONLogHandler: LogHandler {
     /// Keys whose values never reach a log, whoever passes them.
     static func isSecret(_ key: String) -> Bool {
         let key = key.lowercased()
-        return ["secret", "password", "passphrase", "authorization", "api_key", "signature"].contains { key.contains($0) }
+        return ["secret", "password", "passphrase", "authorization", "api_key", "signature"].contains {
+            key.contains($0)
+        }
     }
 
     private static func time() -> String {

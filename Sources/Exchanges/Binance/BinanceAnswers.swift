@@ -41,9 +41,15 @@ public enum VenueErrorClass: String, Hashable, Sendable, CaseIterable {
 
 public enum BinanceAnswers {
     /// Reads `{"code": -2010, "msg": "..."}`.
-    static func error(status: Int, body: [UInt8], product: BinanceProduct) -> (VenueErrorClass, code: String, text: String) {
+    static func error(
+        status: Int,
+        body: [UInt8],
+        product: BinanceProduct,
+    ) -> (VenueErrorClass, code: String, text: String) {
         if status == 418 || status == 429 { return (.rateLimited, "HTTP \(status)", "rate limited") }
-        guard let value = try? JSONValue(parsing: body), case .object(let object) = value,  // tidy-ok: unreadable is unknown
+        guard
+            let value = try? JSONValue(parsing: body),  // tidy-ok: unreadable is unknown
+            case .object(let object) = value,
             case .number(let code)? = object["code"], case .string(let text)? = object["msg"]
         else { return (.unknownOutcome, "HTTP \(status)", "no readable error") }
         return (errorClass(code: Int(code) ?? 0, text: text, status: status, product: product), code, text)
@@ -90,7 +96,10 @@ public enum BinanceAnswers {
         guard let state = state(status) else { throw VenueError("unknown order status \(status)") }
         guard let filled = Quantity(try field.string("executedQty")) else { throw VenueError("executedQty") }
         var fills: [Fill] = []
-        let time = Timestamp(milliseconds: try (field.optional("transactTime") ?? field.optional("updateTime") ?? field.optional("time"))?.int64() ?? 0)
+        let time = Timestamp(
+            milliseconds: try
+                (field.optional("transactTime") ?? field.optional("updateTime") ?? field.optional("time"))?.int64() ?? 0
+        )
         if let list = try field.optional("fills") {
             for one in try list.elements() { fills.append(try fill(one, time: time)) }
         }
@@ -158,7 +167,9 @@ public enum BinanceAnswers {
             }
         case .spot:
             for balance in try field.required("balances").elements() where try balance.string("asset") == base {
-                sum += (ExactDecimal(try balance.string("free")) ?? .zero) + (ExactDecimal(try balance.string("locked")) ?? .zero)
+                sum +=
+                    (ExactDecimal(try balance.string("free")) ?? .zero)
+                    + (ExactDecimal(try balance.string("locked")) ?? .zero)
             }
         }
         return sum

@@ -31,7 +31,9 @@ enum BinanceInstruments {
                 let text = try (filter.optional("notional") ?? filter.optional("minNotional"))?.string() ?? "0"
                 notional = Money(text) ?? notional
             case "PERCENT_PRICE":
-                if let low = Rate(try filter.string("multiplierDown")), let high = Rate(try filter.string("multiplierUp")) {
+                if let low = Rate(try filter.string("multiplierDown")),
+                    let high = Rate(try filter.string("multiplierUp"))
+                {
                     band = PriceBandRule(low: low, high: high)
                 }
             default: continue  // tidy-ok: filters of the venue that the core has no rule for

@@ -94,7 +94,11 @@ public final class BinanceVenue: Sendable {
         let told = fills.reduce(Quantity.zero) { $0 + $1.quantity }
         if told != snapshot.filled {
             let request = requests.trades(
-                symbol: symbol, orderID: snapshot.venueOrderID, at: venueTime(), windowMs: windowMs)
+                symbol: symbol,
+                orderID: snapshot.venueOrderID,
+                at: venueTime(),
+                windowMs: windowMs,
+            )
             guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs) else {
                 throw VenueError("the executions of \(snapshot.clientOrderID) cannot be read")
             }
@@ -159,7 +163,11 @@ extension BinanceVenue: Venue {
 
     public func cancel(market: MarketID, clientOrderID: String) async -> CancelAnswer {
         let request = requests.cancel(
-            symbol: market.symbol, clientOrderID: clientOrderID, at: venueTime(), windowMs: windowMs)
+            symbol: market.symbol,
+            clientOrderID: clientOrderID,
+            at: venueTime(),
+            windowMs: windowMs,
+        )
         switch await http.send(request, timeoutMs: Self.timeoutMs) {
         case .notSent(let reason), .unknown(let reason): return .failed(reason)
         case .answered(let status, let body, _):
@@ -178,7 +186,11 @@ extension BinanceVenue: Venue {
 
     public func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
         let request = requests.query(
-            symbol: market.symbol, clientOrderID: clientOrderID, at: venueTime(), windowMs: windowMs)
+            symbol: market.symbol,
+            clientOrderID: clientOrderID,
+            at: venueTime(),
+            windowMs: windowMs,
+        )
         switch await http.send(request, timeoutMs: Self.timeoutMs) {
         case .notSent(let reason), .unknown(let reason): return .failed(reason)
         case .answered(let status, let body, _):
@@ -232,7 +244,8 @@ extension BinanceVenue: Venue {
     private func follow(_ continuation: AsyncStream<VenueStreamEvent>.Continuation) async {
         while !Task.isCancelled {
             do {
-                guard case .answered(200, let body, _) = await http.send(requests.listenKey(.post), timeoutMs: 3_000) else {
+                guard case .answered(200, let body, _) = await http.send(requests.listenKey(.post), timeoutMs: 3_000)
+                else {
                     throw VenueError("no listen key")
                 }
                 let key = try BinanceAnswers.listenKey(body)
@@ -275,7 +288,8 @@ extension BinanceVenue: Venue {
         // On a spot cancel `c` names the cancel and `C` the order.
         let original = try field.optional("C")?.string() ?? ""
         let id = try original.isEmpty ? field.string("c") : original
-        guard let state = BinanceAnswers.state(try field.string("X")), let filled = Quantity(try field.string("z")) else {
+        guard let state = BinanceAnswers.state(try field.string("X")), let filled = Quantity(try field.string("z"))
+        else {
             return nil
         }
         return .order(

@@ -66,7 +66,10 @@ public final class VenueHTTP: Sendable {
 
     /// Errors that occur before a request is written.
     private static func isNotSent(_ error: HTTPClientError) -> Bool {
-        [.connectTimeout, .getConnectionFromPoolTimeout, .invalidURL, .emptyHost, .alreadyShutdown, .unsupportedScheme("")]
-            .contains(error)
+        [
+            .connectTimeout, .getConnectionFromPoolTimeout, .invalidURL, .emptyHost, .alreadyShutdown,
+            .unsupportedScheme(""),
+        ]
+        .contains(error)
     }
 }

@@ -24,7 +24,8 @@ enum WebSocketClient {
                 if target.isSecure {
                     let context = try NIOSSLContext(configuration: .makeClientConfiguration())
                     try channel.pipeline.syncOperations.addHandler(
-                        NIOSSLClientHandler(context: context, serverHostname: target.host))
+                        NIOSSLClientHandler(context: context, serverHostname: target.host)
+                    )
                 }
                 let upgrader = NIOTypedWebSocketClientUpgrader<NIOAsyncChannel<WebSocketFrame, WebSocketFrame>?>(
                     maxFrameSize: frameLimit,
@@ -32,10 +33,14 @@ enum WebSocketClient {
                         channel.eventLoop.makeCompletedFuture {
                             try channel.pipeline.syncOperations.addHandler(
                                 NIOWebSocketFrameAggregator(
-                                    minNonFinalFragmentSize: 1, maxAccumulatedFrameCount: 64,
-                                    maxAccumulatedFrameSize: frameLimit))
+                                    minNonFinalFragmentSize: 1,
+                                    maxAccumulatedFrameCount: 64,
+                                    maxAccumulatedFrameSize: frameLimit,
+                                )
+                            )
                             return try NIOAsyncChannel<WebSocketFrame, WebSocketFrame>(
-                                wrappingChannelSynchronously: channel)
+                                wrappingChannelSynchronously: channel
+                            )
                         }
                     },
                 )
@@ -48,7 +53,8 @@ enum WebSocketClient {
                     notUpgradingCompletionHandler: { channel in channel.eventLoop.makeSucceededFuture(nil) },
                 )
                 return try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(
-                    configuration: .init(upgradeConfiguration: upgrade))
+                    configuration: .init(upgradeConfiguration: upgrade)
+                )
             }
         }
         guard let channel = try await upgraded.get() else { throw Failure.refused }
@@ -60,7 +66,11 @@ enum WebSocketClient {
                     try await handle(data.readBytes(length: data.readableBytes) ?? [])
                 case .ping:
                     let pong = WebSocketFrame(
-                        fin: true, opcode: .pong, maskKey: .random(), data: frame.unmaskedData)
+                        fin: true,
+                        opcode: .pong,
+                        maskKey: .random(),
+                        data: frame.unmaskedData,
+                    )
                     try await outbound.write(pong)
                 case .connectionClose: return
                 default: continue  // tidy-ok: pongs and binary frames say nothing here
