@@ -290,14 +290,22 @@ struct EvaluatorState {
         }
     }
 
+    /// A method of its own: swiftc 6.3 crashes at -O when the store is asked in the middle of `open`.
+    private mutating func instrument(_ market: MarketID) async throws(StoreError) -> Instrument {
+        if let known = instruments[market] { return known }
+        guard let found = try await context.accounts.instrument(market) else {
+            throw StoreError(.corruptRow, "market \(market) of an armed order is not in the catalogue")
+        }
+        instruments[market] = found
+        return found
+    }
+
     private mutating func open(_ name: PriceSeries, at position: TickPosition) async throws {
         guard series[name] == nil else { return }
-        if instruments[name.market] == nil {
-            instruments[name.market] = try await context.accounts.instrument(name.market)
+        let instrument = try await instrument(name.market)
+        guard let tickUnits = instrument.tickSize.value.units(decimals: instrument.priceDecimals) else {
+            throw StoreError(.corruptRow, "market \(name.market) of an armed order has a tick finer than its prices")
         }
-        guard let instrument = instruments[name.market],
-            let tickUnits = instrument.tickSize.value.units(decimals: instrument.priceDecimals)
-        else { throw StoreError(.corruptRow, "market \(name.market) of an armed order is not in the catalogue") }
         series[name] = Series(
             index: MarketIndex(tickUnits: tickUnits),
             decimals: instrument.priceDecimals,
