@@ -91,11 +91,13 @@ func serverError(_ result: OpaquePointer?, statement: Int?) -> PostgresError {
 
 /// Statement that fixes what every session relies on. READ COMMITTED, UTC and limits on every wait.
 func sessionSetup(_ configuration: PostgresConfiguration, statementTimeoutMs: Int) -> String {
-    let settings = [
+    var settings = [
         ("TimeZone", "UTC"), ("default_transaction_isolation", "read committed"),
         ("lock_timeout", "\(configuration.lockTimeoutMs)"), ("statement_timeout", "\(statementTimeoutMs)"),
         ("idle_in_transaction_session_timeout", "5000"), ("DateStyle", "ISO"), ("bytea_output", "hex"),
     ]
+    for (name, value) in configuration.sessionSettings { settings.append((name, value)) }
+    precondition(settings.allSatisfy { !$0.0.contains("'") && !$0.1.contains("'") }, "a quote in a session setting")
     return "SELECT " + settings.map { "set_config('\($0.0)', '\($0.1)', false)" }.joined(separator: ", ")
 }
 

@@ -16,6 +16,8 @@ public struct PostgresConfiguration: Sendable {
     /// The server ends a statement after this time.
     public var statementTimeoutMs: Int
     public var lockTimeoutMs: Int
+    /// Server settings of every session, for example `("jit", "off")`.
+    public var sessionSettings: [(name: String, value: String)]
     /// Connections that may exist beside the pool for COPY and scripts.
     public var exclusiveConnections: Int
     /// Refuses an older server; 150000 is PostgreSQL 15.0.
@@ -30,6 +32,7 @@ public struct PostgresConfiguration: Sendable {
         requestTimeout = .seconds(5)
         connectTimeout = .seconds(2)
         lockTimeoutMs = 1_000
+        sessionSettings = []
         exclusiveConnections = 4
         minimumServerVersion = 150_000
     }

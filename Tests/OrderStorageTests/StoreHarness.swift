@@ -1,0 +1,40 @@
+import OrderEngine
+import OrderStorage
+import PostgresClient
+import SmartOrders
+import TestKit
+
+/// Turns every bit: enough to see that nothing is stored plain.
+struct InvertingBox: SecretBox {
+    func seal(_ secret: [UInt8], for account: AccountID) throws -> [UInt8] { secret.map { ~$0 } }
+    func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8] { sealed.map { ~$0 } }
+}
+
+/// Stores on a new database with the present schema, and the pool under them.
+func withStores<Value>(_ body: (StoresUnderTest, PostgresPool) async throws -> Value) async throws -> Value {
+    try await withDatabase { pool in
+        try await Migrator(pool: pool).up()
+        let history = try await DatabaseHistory.check(pool)
+        let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation)
+        let stores = StoresUnderTest(
+            orders: orders,
+            accounts: PostgresAccountStore(pool: pool, secrets: InvertingBox()),
+            cluster: PostgresClusterStore(pool: pool, orders: orders),
+        )
+        return try await body(stores, pool)
+    }
+}
+
+/// A new empty database.
+func withDatabase<Value>(_ body: (PostgresPool) async throws -> Value) async throws -> Value {
+    let configuration = PostgresConfiguration.stores(conninfo: try await PostgresServer.freshDatabase(), connections: 8)
+    let pool = try PostgresPool(configuration: configuration)
+    do {
+        let value = try await body(pool)
+        await pool.close()
+        return value
+    } catch {
+        await pool.close()
+        throw error
+    }
+}
