@@ -1,7 +1,7 @@
 import TestKit
 import Testing
 
-@Suite struct `Orders on PostgreSQL` {
+@Suite(.serialized) struct `Orders on PostgreSQL` {
     private func check(_ fact: (StoresUnderTest) async throws -> Void) async throws {
         try await withStores { stores, _ in try await fact(stores) }
     }
@@ -18,8 +18,12 @@ import Testing
         try await check(OrderStoreContract.sequencesHaveNoGap)
     }
     @Test func `an event tells everything`() async throws { try await check(OrderStoreContract.eventsTellEverything) }
-    @Test func `nothing asks for more than is held`() async throws { try await check(OrderStoreContract.refusesOverExit) }
-    @Test func `a fact that breaks the sum is stored`() async throws { try await check(OrderStoreContract.storesOverFill) }
+    @Test func `nothing asks for more than is held`() async throws {
+        try await check(OrderStoreContract.refusesOverExit)
+    }
+    @Test func `a fact that breaks the sum is stored`() async throws {
+        try await check(OrderStoreContract.storesOverFill)
+    }
     @Test func `what is final stays final`() async throws { try await check(OrderStoreContract.refusesToUndo) }
     @Test func `an unknown account has no orders`() async throws {
         try await check(OrderStoreContract.refusesUnknownAccount)
@@ -32,20 +36,24 @@ import Testing
     }
     @Test func `lists come page by page`() async throws { try await check(OrderStoreContract.listsPageByPage) }
 
-    @Test func `an intent is stored with its send right`() async throws { try await check(IntentContract.storesIntents) }
+    @Test func `an intent is stored with its send right`() async throws {
+        try await check(IntentContract.storesIntents)
+    }
     @Test func `a send right has one winner`() async throws { try await check(IntentContract.sendRightHasOneWinner) }
     @Test func `a repeat needs proof of absence`() async throws { try await check(IntentContract.repeatNeedsProof) }
     @Test func `the sweep finds what is due`() async throws { try await check(IntentContract.sweepFindsDueWork) }
     @Test func `the outbox keeps jobs`() async throws { try await check(IntentContract.outboxKeepsJobs) }
 }
 
-@Suite struct `Cluster on PostgreSQL` {
+@Suite(.serialized) struct `Cluster on PostgreSQL` {
     private func check(_ fact: (StoresUnderTest) async throws -> Void) async throws {
         try await withStores { stores, _ in try await fact(stores) }
     }
 
     @Test func `one leads`() async throws { try await check(ClusterStoreContract.oneLeads) }
-    @Test func `a heartbeat brings the shards`() async throws { try await check(ClusterStoreContract.heartbeatBringsShards) }
+    @Test func `a heartbeat brings the shards`() async throws {
+        try await check(ClusterStoreContract.heartbeatBringsShards)
+    }
     @Test func `cursors are handed over`() async throws { try await check(ClusterStoreContract.cursorsAreHandedOver) }
     @Test func `a lapsed worker is fenced`() async throws { try await check(ClusterStoreContract.lapsedWorkerIsFenced) }
     @Test func `extremes come in order`() async throws { try await check(ClusterStoreContract.extremesComeInOrder) }

@@ -27,7 +27,10 @@ func withStores<Value>(_ body: (StoresUnderTest, PostgresPool) async throws -> V
 
 /// A new empty database.
 func withDatabase<Value>(_ body: (PostgresPool) async throws -> Value) async throws -> Value {
-    let configuration = PostgresConfiguration.stores(conninfo: try await PostgresServer.freshDatabase(), connections: 8)
+    let configuration = PostgresConfiguration.stores(
+        conninfo: try await PostgresServer.freshDatabase(),
+        connections: 8,
+    )
     let pool = try PostgresPool(configuration: configuration)
     do {
         let value = try await body(pool)

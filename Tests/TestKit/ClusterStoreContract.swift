@@ -1,7 +1,7 @@
 // What every cluster and account store must do. Leases last 2 s, so the tests about their end take that long.
 
-package import OrderEngine
-package import SmartOrders
+internal import OrderEngine
+internal import SmartOrders
 internal import Testing
 
 package enum ClusterStoreContract {
@@ -11,12 +11,21 @@ package enum ClusterStoreContract {
         EvaluationCursor(market: market, source: .mark, position: TickPosition(venueTime: time, sequence: sequence))
     }
 
+    private static func expectCursors(
+        _ stores: StoresUnderTest,
+        _ handover: Int64?,
+        _ expected: [EvaluationCursor],
+    ) async throws {
+        let handover = try #require(handover)
+        #expect(try await stores.cluster.cursors(handover: handover) == expected)
+    }
+
     package static func oneLeads(_ stores: StoresUnderTest) async throws {
         let epochs = try await withThrowingTaskGroup(of: Int64?.self) { group in
             for number in 0..<16 {
                 group.addTask { try await stores.cluster.lead(as: WorkerID("s\(number)")) }
             }
-            return try await group.reduce(into: []) { if let epoch = $1 { $0.append(epoch) } }
+            return try await group.reduce(into: [Int64]()) { if let epoch = $1 { $0.append(epoch) } }
         }
         #expect(epochs.count == 1)
         // A new leader after the old one resigned has a new epoch; the old one's moves are void.
@@ -68,20 +77,20 @@ package enum ClusterStoreContract {
         #expect(try await stores.cluster.assign([(2, second)], leaderEpoch: leader))
         #expect(try await stores.cluster.saveCursors([cursor(900)], of: first), "goes on with what it kept")
         let given = try #require(try await stores.cluster.heartbeat(second).assignments.first)
-        #expect(try await stores.cluster.cursors(handover: #require(given.handover)) == [cursor(200)])
+        try await expectCursors(stores, given.handover, [cursor(200)])
 
         // The second worker never accepts: the third one gets the same place.
         #expect(try await stores.cluster.saveCursors([cursor(1_000)], of: second))
         #expect(try await stores.cluster.assign([(2, third)], leaderEpoch: leader))
         #expect(try await stores.cluster.accept([given], cursors: [], of: second) == false, "another epoch by now")
         let handed = try #require(try await stores.cluster.heartbeat(third).assignments.first)
-        #expect(try await stores.cluster.cursors(handover: #require(handed.handover)) == [cursor(200)])
+        try await expectCursors(stores, handed.handover, [cursor(200)])
         #expect(try await stores.cluster.saveCursors([cursor(5_000)], of: third))
         #expect(try await stores.cluster.accept([handed], cursors: [cursor(200)], of: third), "lowers its own")
         #expect(try await stores.cluster.saveCursors([cursor(150)], of: third), "saving never goes back")
         #expect(try await stores.cluster.assign([(2, first)], leaderEpoch: leader))
         let back = try await stores.cluster.heartbeat(first).assignments.first { $0.shard == 2 }
-        #expect(try await stores.cluster.cursors(handover: #require(back?.handover)) == [cursor(200)])
+        try await expectCursors(stores, back?.handover, [cursor(200)])
     }
 
     /// A worker that was away longer than its lease has nothing left and may write nothing.
@@ -100,7 +109,7 @@ package enum ClusterStoreContract {
         #expect(try await stores.cluster.assign([(5, heir)], leaderEpoch: leader))
         let given = try #require(try await stores.cluster.heartbeat(heir).assignments.first)
         #expect(given.previous == zombie)
-        #expect(try await stores.cluster.cursors(handover: #require(given.handover)) == [cursor(10)])
+        try await expectCursors(stores, given.handover, [cursor(10)])
         // Back again, it starts with nothing.
         try await stores.cluster.register(zombie)
         #expect(try await stores.cluster.heartbeat(zombie).assignments.isEmpty)

@@ -1,10 +1,14 @@
 // What every order store must do about venue orders, send rights and jobs.
 
-package import OrderEngine
-package import SmartOrders
+internal import OrderEngine
+internal import SmartOrders
 internal import Testing
 
 package enum IntentContract {
+    private static func expectCommitted(_ stores: StoresUnderTest, _ commits: [Commit]) async throws {
+        for outcome in try await stores.orders.commit(commits) { #expect(outcome.isCommitted, "\(outcome)") }
+    }
+
     /// A commit that carries a send right stores the intent with it, and the row shows what was asked.
     package static func storesIntents(_ stores: StoresUnderTest) async throws {
         let order = try await stores.order(1, stores.account())
@@ -27,7 +31,7 @@ package enum IntentContract {
             order.status = .stopped
             order.phase = nil
         }
-        #expect(try await stores.orders.commit([.sample(ended, venueOrders: [filled])])[0].isCommitted)
+        try await expectCommitted(stores, [.sample(ended, venueOrders: [filled])])
         #expect(try await stores.orders.intents(of: [order.id], ended: false).isEmpty)
         let last = try #require(try await stores.orders.intents(of: [order.id], ended: true).first)
         #expect(last.venueOrder == filled && last.token == 42)
@@ -43,7 +47,7 @@ package enum IntentContract {
                     return try await stores.orders.claimSend(intent, right) ? Int64(racer) : nil
                 }
             }
-            return try await group.reduce(into: []) { if let winner = $1 { $0.append(winner) } }
+            return try await group.reduce(into: [Int64]()) { if let winner = $1 { $0.append(winner) } }
         }
         #expect(winners.count == 1)
         let now = try #require(try await stores.orders.intents(of: [intent.order], ended: false).first)
@@ -104,7 +108,8 @@ package enum IntentContract {
         #expect(jobs.first?.id.leg == .stop && jobs.first?.id.attempt == 1 && jobs.first?.version == 2)
         #expect(jobs.last?.name == .check && jobs.last?.id.check == 2 && jobs.last?.account == account)
         #expect(try await stores.orders.dueWork(limit: 1).map(\.id.order) == [latched.id])
-        #expect(try await stores.orders.noteCheck(only(stores, asked.id), absent: false, delayMs: 60_000))
+        let looked = try await only(stores, asked.id)
+        #expect(try await stores.orders.noteCheck(looked, absent: false, delayMs: 60_000))
         #expect(try await stores.orders.dueWork(limit: 10).map(\.id.order) == [latched.id])
     }
 
@@ -122,7 +127,7 @@ package enum IntentContract {
             )
         }
         let first = job(1, .targets)
-        #expect(try await stores.orders.commit([.sample(order.next(), jobs: [first])])[0].isCommitted)
+        try await expectCommitted(stores, [.sample(order.next(), jobs: [first])])
         // A lost commit stores no job.
         #expect(try await stores.orders.commit([.sample(order.next(), jobs: [job(5, .stops)])]) == [.lost])
         try await stores.orders.storeJobs([job(2, .stops), first])
@@ -144,7 +149,7 @@ package enum IntentContract {
         let next = order.next { order in
             order.venueOrders.append(.sampleExit(.stop, 1, 10, state: .intent, at: order.updatedAt))
         }
-        #expect(try await stores.orders.commit([.sample(next)])[0].isCommitted)
+        try await expectCommitted(stores, [.sample(next)])
         let intent = try await only(stores, order.id)
         #expect(intent.token == nil && intent.sends == 0 && intent.venueOrder.state == .intent)
         return (intent, next.venueOrders[0].key)

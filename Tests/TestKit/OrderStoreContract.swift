@@ -2,10 +2,14 @@
 
 package import OrderEngine
 internal import OwnerThread
-package import SmartOrders
+internal import SmartOrders
 internal import Testing
 
 package enum OrderStoreContract {
+    private static func expectCommitted(_ stores: StoresUnderTest, _ commits: [Commit]) async throws {
+        for outcome in try await stores.orders.commit(commits) { #expect(outcome.isCommitted, "\(outcome)") }
+    }
+
     // MARK: Versions
 
     package static func storesAndLoads(_ stores: StoresUnderTest) async throws {
@@ -136,7 +140,7 @@ package enum OrderStoreContract {
     package static func storesOverFill(_ stores: StoresUnderTest) async throws {
         let order = try await stores.order(1, stores.account())
         let fact = order.next { $0.exited = Quantity(ExactDecimal(12)) }
-        #expect(try await stores.orders.commit([.sample(fact)])[0].isCommitted)
+        try await expectCommitted(stores, [.sample(fact)])
         // After it nothing more leaves.
         let wish = fact.exiting(1)
         guard case .refused = try await stores.orders.commit([.sampleExit(wish, token: 1)])[0] else {
@@ -157,12 +161,12 @@ package enum OrderStoreContract {
             order.phase = .stopping
             order.exited = Quantity(ExactDecimal(4))
         }
-        #expect(try await stores.orders.commit([.sample(latched)])[0].isCommitted)
+        try await expectCommitted(stores, [.sample(latched)])
         let ended = try await stores.order(2, account).next { order in
             order.status = .closed
             order.phase = nil
         }
-        #expect(try await stores.orders.commit([.sample(ended)])[0].isCommitted)
+        try await expectCommitted(stores, [.sample(ended)])
         let wrong = [
             latched.next { $0.latch = nil },
             latched.next { $0.exited = Quantity(ExactDecimal(3)) },
@@ -238,9 +242,12 @@ package enum OrderStoreContract {
                 for writer in 0..<16 {
                     writers.addTask {
                         for round in 0..<12 {
-                            var order = SmartOrder.sample(10_000 + writer * 100 + round, accounts[(writer + round) % 3])
+                            var order = SmartOrder.sample(
+                                10_000 + writer * 100 + round,
+                                accounts[(writer + round) % 3],
+                            )
                             for _ in 0..<5 {
-                                #expect(try await stores.orders.commit([.sample(order)])[0].isCommitted)
+                                try await expectCommitted(stores, [.sample(order)])
                                 order = order.next()
                             }
                         }

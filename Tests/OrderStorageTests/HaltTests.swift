@@ -1,0 +1,101 @@
+import OrderEngine
+import OrderStorage
+import PostgresClient
+import SmartOrders
+import TestKit
+import Testing
+
+@Suite(.serialized) struct `Halts and histories` {
+    private static let scopes: [(scope: Halt.Scope, subject: String)] = [
+        (.cluster, ""), (.venue, "paper"), (.market, "paper:linear:DEMO"), (.account, "\(AccountID.sample(1))"),
+        (.order, "\(OrderID.sample(1))"),
+    ]
+
+    @Test func `a halt of any scope stops sends and lets facts pass`() async throws {
+        try await withStores { stores, pool in
+            let account = try await stores.account()
+            var order = try await stores.order(1, account)
+            for (number, (scope, subject)) in Self.scopes.enumerated() {
+                let halt = Halt(scope: scope, subject: subject, level: .sends, reason: "test", actor: "me")
+                try await halt.set(pool)
+                let exit = Commit.sampleExit(order.exiting(1, attempt: number + 1), token: 1)
+                #expect(try await stores.orders.commit([exit]) == [.blocked], "\(scope)")
+                let fact = order.next()
+                #expect(try await stores.orders.commit([.sample(fact)])[0].isCommitted, "\(scope)")
+                order = fact
+                try await Halt.lift(pool, scope: scope, subject: subject)
+            }
+            #expect(try await Halt.all(pool).isEmpty)
+            #expect(try await stores.orders.commit([.sampleExit(order.exiting(1), token: 1)])[0].isCommitted)
+        }
+    }
+
+    @Test func `a halt of entries lets exits pass`() async throws {
+        try await withStores { stores, pool in
+            let account = try await stores.account()
+            let order = try await stores.order(1, account)
+            try await Halt(scope: .cluster, subject: "", level: .entries, reason: "test", actor: "me").set(pool)
+            let entry = order.next { order in
+                let exit = VenueOrder.sampleExit(.add, 1, 1, at: order.updatedAt)
+                order.venueOrders.append(
+                    VenueOrder(
+                        leg: .add,
+                        attempt: 1,
+                        side: .buy,
+                        type: .market,
+                        quantity: exit.quantity,
+                        limit: nil,
+                        reduceOnly: false,
+                        state: .submitted,
+                        createdAt: exit.createdAt,
+                    )
+                )
+            }
+            #expect(try await stores.orders.commit([.sampleExit(entry, token: 1)]) == [.blocked])
+            #expect(try await stores.orders.commit([.sampleExit(order.exiting(1), token: 1)])[0].isCommitted)
+        }
+    }
+
+    @Test func `a restored database is in quarantine and forgets old decisions`() async throws {
+        try await withStores { stores, pool in
+            let order = try await stores.order(1, stores.account())
+            let before = try await DatabaseHistory.check(pool)
+            #expect(!before.isNew)
+            // As if the server had been promoted: the control row names another timeline.
+            _ = try await pool.query(Statement(sql: "UPDATE control SET timeline = 'FFFFFFFF'"))
+            let after = try await DatabaseHistory.check(pool)
+            #expect(after.isNew && after.incarnation == before.incarnation + 1)
+            #expect(after.queueGeneration == before.queueGeneration + 1)
+            #expect(try await DatabaseHistory.check(pool).isNew == false)
+
+            // A decision on a row of the old incarnation is lost; the next one is not.
+            #expect(try await stores.orders.commit([.sample(order.next())]) == [.lost])
+            #expect(try await stores.orders.commit([.sample(order.next())])[0].isCommitted)
+            // Until the fence has passed since then nothing is sent.
+            let exit = order.next().exiting(1)
+            let right = SendRight.sample(order.id, exit.venueOrders[0].key, token: 1, fenceMs: 60_000)
+            #expect(try await stores.orders.commit([.sample(exit, sendRights: [right])]) == [.blocked])
+        }
+    }
+
+    @Test func `a copied database holds its live accounts`() async throws {
+        try await withStores { stores, pool in
+            let live = Account(id: .sample(2), name: "live", venue: "binance", product: "linear", mode: .live)
+            try await stores.accounts.create(live, credentials: Credentials(key: "k", secret: "s"))
+            _ = try await stores.account()
+            _ = try await pool.query(Statement(sql: "UPDATE control SET system_identifier = 1"))
+            #expect(try await DatabaseHistory.check(pool).isNew)
+            #expect(try await Halt.all(pool).map(\.subject) == ["\(live.id)"])
+        }
+    }
+
+    @Test func `credentials are not in the database as they are`() async throws {
+        try await withStores { stores, pool in
+            let account = Account(id: .sample(2), name: "live", venue: "binance", product: "linear", mode: .live)
+            let keys = Credentials(key: "visible-key", secret: "visible-secret")
+            try await stores.accounts.create(account, credentials: keys)
+            let rows = try await pool.query(Statement(sql: "SELECT encode(sealed, 'escape') FROM credentials"))
+            #expect(try !rows[0].string(0).contains("visible"))
+        }
+    }
+}
