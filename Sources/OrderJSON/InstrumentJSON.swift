@@ -13,6 +13,12 @@ public struct InstrumentBlock: Hashable, Sendable {
         "symbol", "kind", "tickSize", "stepSize", "minQty", "minNotional", "maxConditionals", "activeConditionals",
     ]
 
+    public init(instrument: Instrument, maxConditionals: Int? = nil, activeConditionals: Int? = nil) {
+        self.instrument = instrument
+        self.maxConditionals = maxConditionals
+        self.activeConditionals = activeConditionals
+    }
+
     /// - Parameter base: a block whose values count where this one has none; without it `symbol`, `kind`, `tickSize`
     ///   and `stepSize` are required.
     public init(
