@@ -61,6 +61,8 @@ struct ScenarioMarket {
     /// Orders that rest, in order of submission.
     var resting: [Attempt] { book.resting.map { attempts[$0.order.key] } }
 
+    var hasResting: Bool { book.restingCount > 0 }
+
     private mutating func fault(_ purpose: String) -> ScenarioFault? {
         counts[purpose, default: 0] += 1
         let count = counts[purpose]

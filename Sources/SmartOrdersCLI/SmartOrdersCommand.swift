@@ -5,7 +5,8 @@ struct SmartOrdersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "smartorders",
         subcommands: [
-            ScenarioCommand.self
+            BacktestCommand.self,
+            ScenarioCommand.self,
         ],
     )
 }
