@@ -136,9 +136,12 @@ build() {
 
 # Recorded prices stand beside the checkout, or where SMARTORDERS_TEST_DATA says; without them their tests are skipped.
 find_recordings() {
-  if [ -z "${SMARTORDERS_TEST_DATA:-}" ] && [ -d "$root/../shared/data" ]; then
+  if [ -n "${SMARTORDERS_TEST_DATA:-}" ]; then return; fi
+  if [ -d "$root/../shared/data" ]; then
     SMARTORDERS_TEST_DATA=$(cd "$root/../shared/data" && pwd)
+    export SMARTORDERS_TEST_DATA
+  else
+    unset SMARTORDERS_TEST_DATA
+    say "SKIPPED: tests on recorded prices (there is no ../shared/data)"
   fi
-  export SMARTORDERS_TEST_DATA=${SMARTORDERS_TEST_DATA:-}
-  [ -n "$SMARTORDERS_TEST_DATA" ] || say "SKIPPED: tests on recorded prices (there is no ../shared/data)"
 }
