@@ -9,18 +9,28 @@ local count = (#ARGV - 3) / 6
 if not base or not keepMs or not keepMax or count < 1 or count > 256 or count ~= math.floor(count) then
     return badArgument('finish: 1 to 256 jobs of 6 arguments')
 end
-local keys = {}
+local keys, wanted = {}, {}
 for i = 4, #ARGV, 6 do
     local outcome = ARGV[i + 2]
     if (outcome ~= 'c' and outcome ~= 'r' and outcome ~= 'd') or not tonumber(ARGV[i + 3]) or not tonumber(ARGV[i + 5])
     then
         return badArgument('finish: outcome')
     end
+    wanted[outcome] = true
     keys[#keys + 1] = base .. ARGV[i] .. ':lock'
 end
 
-checkTypes(base)
+local active = call('LLEN', base .. 'active')
+local waiting = call('LLEN', base .. 'wait') + call('ZCARD', base .. 'prioritized')
+call('XLEN', base .. 'events')
+if wanted.c then call('ZCARD', base .. 'completed') end
+if wanted.d then call('ZCARD', base .. 'failed') end
+if wanted.r then
+    call('ZCARD', base .. 'delayed')
+    call('ZCARD', base .. 'marker')
+end
 local meta = call('HMGET', base .. 'meta', 'paused', 'concurrency', 'opts.maxLenEvents')
+if meta[2] then call('ZCARD', base .. 'marker') end
 local locks = call('MGET', unpack(keys))
 call('DEL', base)
 
@@ -31,7 +41,7 @@ local anyMissing = call('EXISTS', unpack(bodies)) < #bodies
 
 local codes, ids, held = { now }, {}, {}
 local completed, failed, head = {}, {}, {}
-local events, active = base .. 'events', base .. 'active'
+local events, list = base .. 'events', base .. 'active'
 local delayed, job = false, 0
 for i = 4, #ARGV, 6 do
     job = job + 1
@@ -40,7 +50,7 @@ for i = 4, #ARGV, 6 do
     local code = standing(base, id, token, locks[job])
     if anyMissing and call('EXISTS', key) == 0 then code = -1 end
     if code == 0 or code == 2 then
-        if call('LREM', active, '-1', id) == 0 then
+        if call('LREM', list, '-1', id) == 0 then
             code = -3
         else
             ids[#ids + 1] = id
@@ -120,11 +130,9 @@ if #ids > 0 then
         call('RPUSH', base .. 'wait', unpack(back))
     end
     if delayed then wakeLater(base) end
-    local waiting = call('LLEN', base .. 'wait') + call('ZCARD', base .. 'prioritized')
+    waiting = waiting + #head
     if waiting == 0 then
-        if #head == 0 and #completed + #failed > 0 and call('LLEN', base .. 'active') == 0 then
-            call('XADD', events, '*', 'event', 'drained')
-        end
+        if #completed + #failed > 0 and active == #ids then call('XADD', events, '*', 'event', 'drained') end
     elseif #head > 0 or meta[2] then
         wake(base, meta[1], meta[2])
     end

@@ -15,7 +15,11 @@ for i = 8, #ARGV, 5 do
     if not string.find(ARGV[i], '^%d+$') then return badArgument('offer: delay') end
 end
 
-local waiting = checkTypes(base)
+-- Lengths of what may be written, for their types; the sets of finished jobs are read before a write anyway.
+local waiting = call('LLEN', base .. 'wait')
+call('ZCARD', base .. 'delayed')
+call('ZCARD', base .. 'marker')
+call('XLEN', base .. 'events')
 local meta = call('HMGET', base .. 'meta', 'paused', 'concurrency', 'opts.maxLenEvents', 'version')
 
 local keys = {}

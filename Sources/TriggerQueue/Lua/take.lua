@@ -36,7 +36,10 @@ for class = 1, 3 do
         local waiting, prioritized = call('LLEN', base .. 'wait'), call('ZCARD', base .. 'prioritized')
         local head = nextDue(base)
         if waiting > 0 or prioritized > 0 or (head and head <= now) then
-            checkTypes(base)
+            call('LLEN', base .. 'active')
+            call('ZCARD', base .. 'failed')
+            call('ZCARD', base .. 'marker')
+            call('XLEN', base .. 'events')
             states[class] = true
             anything = true
         end
@@ -100,7 +103,7 @@ if anything then call('DEL', KEYS[2]) end
 for class = 1, 3 do
     if states[class] and not suspect then
         local base = KEYS[class + 1]
-        local meta = call('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'duration', 'opts.maxLenEvents')
+        local meta = call('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'duration')
         if heads[class] and heads[class] <= now then
             promoteDue(base, 100)
             heads[class] = nextDue(base)
@@ -147,7 +150,6 @@ for class = 1, 3 do
             end
             if #started > 0 then
                 call('LPUSH', base .. 'active', unpack(started))
-                if FULL then trimEvents(base, meta[5]) end
                 if meta[3] and meta[4] then
                     local starts = private .. 'starts:' .. classOf(base)
                     for i = 1, #started do call('ZADD', starts, now, token .. ':' .. class .. ':' .. i) end
