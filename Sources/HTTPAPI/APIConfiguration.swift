@@ -1,0 +1,134 @@
+// What an API process is told, and what it asks others about itself.
+
+/// Settings of one API process. The defaults are those of INTERFACES.md 1.8, 2.5 and 4.6.
+public struct APIConfiguration: Sendable {
+    public struct Version: Sendable {
+        public var version: String
+        public var commit: String
+        public var swift: String
+        public var builtAt: String
+
+        public init(version: String, commit: String = "", swift: String = "", builtAt: String = "") {
+            self.version = version
+            self.commit = commit
+            self.swift = swift
+            self.builtAt = builtAt
+        }
+    }
+
+    public var host: String
+    /// 0: any free port.
+    public var port: Int
+    /// Origin under which browsers reach this server, for example `https://orders.example`; nil: no browser does.
+    public var publicURL: String?
+    /// Further origins that may open the stream.
+    public var corsOrigins: [String] = []
+    public var version: Version
+    /// Number of the database's history; part of every stream position.
+    public var epoch: Int64
+    /// Signs list cursors. All API processes of a deployment have the same; at least 32 bytes.
+    public var cursorKey: [UInt8]
+    /// Whether `/metrics`, `/startupz`, `/version` and the details of `/readyz` are on this port too.
+    public var showsOperations: Bool
+
+    public var limits = Limits()
+    public var stream = StreamLimits()
+    /// How long `/readyz` answers 503 before connections are refused.
+    public var drainDelayMs: Int64 = 2_000
+    /// How long requests in work may take after that.
+    public var drainLimitMs: Int64 = 5_000
+
+    public init(
+        host: String = "127.0.0.1",
+        port: Int = 8080,
+        publicURL: String? = nil,
+        version: Version = Version(version: "0"),
+        epoch: Int64 = 1,
+        cursorKey: [UInt8],
+        showsOperations: Bool = false,
+    ) {
+        precondition(cursorKey.count >= 32, "the cursor key has at least 32 bytes")
+        self.host = host
+        self.port = port
+        self.publicURL = publicURL
+        self.version = version
+        self.epoch = epoch
+        self.cursorKey = cursorKey
+        self.showsOperations = showsOperations
+    }
+
+    /// Bounds of plain requests.
+    public struct Limits: Sendable {
+        public var bodyBytes = 64 << 10
+        public var bodyDepth = 16
+        public var targetBytes = 8 << 10
+        public var headerBytes = 16 << 10
+        public var headerFields = 100
+        /// A request that takes longer is answered with `TIMEOUT`.
+        public var deadlineMs: Int64 = 5_000
+        public var maximumInFlight = 1_024
+        /// Places beyond that, for requests that only take risk away.
+        public var reservedForProtection = 128
+        public var maximumConnections = 10_000
+        public var idleMs: Int64 = 30_000
+        /// A connection that has not shown its first request line by then is closed.
+        public var firstByteMs: Int64 = 10_000
+        /// How long a verified key is believed.
+        public var keyCacheMs: Int64 = 5_000
+        public var rates = RatePolicy.allCases.map(\.quota)
+        public init() {}
+    }
+
+    /// Bounds of the stream (INTERFACES.md 2.5).
+    public struct StreamLimits: Sendable {
+        public var pollMs: Int64 = 250
+        public var heartbeatMs: Int64 = 5_000
+        public var authenticateMs: Int64 = 10_000
+        /// A socket that took nothing for so long is closed with 4008.
+        public var stuckMs: Int64 = 10_000
+        public var pingMs: Int64 = 20_000
+        public var storeAwayMs: Int64 = 10_000
+        public var recheckMs: Int64 = 5_000
+        public var closeGraceMs: Int64 = 1_000
+        public var clientFrameBytes = 4 << 10
+        public var framesPerSecond = 20
+        public var frameBurst = 40
+        public var subscriptions = 32
+        public var connectionsPerKey = 20
+        /// Events that a reader may be behind.
+        public var window: Int64 = 100_000
+        /// Events in memory per subscribed account.
+        public var ring = 1_000
+        public var writeBufferBytes = 64 << 10
+        /// Socket send buffer; nil: the system's. For tests of slow readers.
+        public var socketBufferBytes: Int?
+        public init() {}
+    }
+}
+
+/// What one check of `/readyz` found.
+public struct ReadinessCheck: Sendable {
+    public var name: String
+    public var isOK: Bool
+    public var milliseconds: Int64
+    public var detail: String
+    public var fix: String
+    /// A failing check that is not fatal makes the answer `degraded`, not 503.
+    public var isFatal: Bool
+
+    public init(
+        name: String,
+        isOK: Bool,
+        milliseconds: Int64 = 0,
+        detail: String = "",
+        fix: String = "",
+        isFatal: Bool = true,
+    ) {
+        self.name = name
+        self.isOK = isOK
+        self.milliseconds = milliseconds
+        self.detail = detail
+        self.fix = fix
+        self.isFatal = isFatal
+    }
+}

@@ -1,0 +1,206 @@
+// The HTTP API of one process (INTERFACES.md 1, 2, 4.5, 4.6).
+//
+// Plain requests run on Hummingbird's server and channel, through our own table of routes: what a route asks of a
+// request is data, and every refusal is a problem document. The stream is NIOWebSocket beside it.
+// Stopping: cancel the task of `run`. `/readyz` answers 503, then new connections are refused, streams are closed with
+// 1001, requests in work end, `run` returns.
+
+internal import HTTPTypes
+internal import HummingbirdCore
+public import Logging
+internal import NIOCore
+internal import NIOPosix
+public import OrderEngine
+internal import OwnerThread
+
+public final class APIServer: Sendable {
+    private struct State {
+        var port: Int?
+        var isOver = false
+        var waiters: [CheckedContinuation<Int?, Never>] = []
+    }
+
+    private let configuration: APIConfiguration
+    private let gateway: Gateway
+    private let backend: Backend
+    private let readiness: Readiness
+    private let tickets: TicketBook
+    private let logger: Logger
+    private let state = Locked(State())
+    private let hub: EventHub
+
+    /// - Parameters:
+    ///   - readiness: the checks of `/readyz`; asked at most once a second.
+    ///   - metrics: the text of `/metrics`.
+    ///   - changes: returns when an order may have changed somewhere; nil: streams rely on the poll and on the commits
+    ///     of this process.
+    public init(
+        configuration: APIConfiguration,
+        orders: any OrderStore,
+        accounts: any AccountStore,
+        commands: CommandService,
+        ticks: any TickLog,
+        clock: any EngineClock,
+        readiness: @escaping @Sendable () async -> [ReadinessCheck],
+        metrics: @escaping @Sendable () -> String,
+        changes: (@Sendable () async throws -> Void)? = nil,
+        logger: Logger,
+    ) {
+        self.configuration = configuration
+        self.logger = logger
+        self.readiness = Readiness(readiness)
+        tickets = TicketBook()
+        backend = Backend(
+            configuration: configuration,
+            orders: orders,
+            accounts: accounts,
+            commands: commands,
+            clock: clock,
+            prices: PriceCache(ticks: ticks, clock: clock),
+            keys: KeyRing(accounts: accounts, clock: clock, cacheMs: configuration.limits.keyCacheMs),
+            cursors: CursorCoder(key: configuration.cursorKey),
+            logger: logger,
+        )
+        hub = EventHub(
+            orders: orders,
+            clock: clock,
+            limits: configuration.stream,
+            epoch: configuration.epoch,
+            changes: changes,
+            logger: logger,
+        )
+        let routes =
+            SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
+            + OrderRoutes(backend: backend, hub: hub).routes
+            + CatalogueRoutes(backend: backend).routes
+            + StreamRoutes(backend: backend, hub: hub, tickets: tickets).routes
+        var random = SystemRandomNumberGenerator()
+        let instance = "r" + hexadecimal((0..<4).map { _ in UInt8.random(in: 0...255, using: &random) })
+        gateway = Gateway(backend: backend, routes: routes, instance: instance)
+    }
+
+    /// The port that is listened on; nil before and after.
+    public var port: Int? { state.withLock { $0.port } }
+
+    /// Events that streams were given so far: each is encoded once, however many listen.
+    package var encodedEvents: Int { hub.encodedCount }
+
+    /// Waits until connections are taken; nil: `run` ended without.
+    public func listening() async -> Int? {
+        await withCheckedContinuation { continuation in
+            let known: Int?? = state.withLock { state in
+                if let port = state.port { return .some(port) }
+                if state.isOver { return .some(nil) }
+                state.waiters.append(continuation)
+                return nil
+            }
+            if let known { continuation.resume(returning: known) }
+        }
+    }
+
+    private func settle(port: Int?, isOver: Bool) {
+        let waiters = state.withLock { state in
+            state.port = port
+            state.isOver = isOver
+            defer { state.waiters = [] }
+            return state.waiters
+        }
+        for waiter in waiters { waiter.resume(returning: port) }
+    }
+
+    /// Serves until the task is cancelled, then stops gracefully.
+    /// - Throws: when the address cannot be listened on.
+    public func run() async throws {
+        defer { settle(port: nil, isOver: true) }
+        let stop = Bell()
+        // Not a child of this task: it goes on for as long as requests in work may take after the cancellation.
+        let service = Task { try await self.serve(until: stop) }
+        try await withTaskCancellationHandler {
+            try await service.value
+        } onCancel: {
+            stop.ring()
+        }
+    }
+
+    private func serve(until stop: Bell) async throws {
+        let plain = HTTP1Channel(
+            responder: { request, writer, channel in try await self.respond(to: request, writer, channel) },
+            configuration: HTTP1Channel.Configuration(
+                idleTimeout: .milliseconds(configuration.limits.idleMs),
+                // Above our own limits, which are answered with problem documents.
+                httpDecoderConfiguration: .init(
+                    maxHeaderFieldSize: 32 << 10,
+                    maxHeaderListSize: 64 << 10,
+                    maxHeaderFieldCount: 200,
+                ),
+            ),
+        )
+        let channel = APIChannel(plain: plain, upgrade: StreamUpgrade(configuration: configuration)) { stream, header in
+            await StreamSession(
+                backend: self.backend,
+                hub: self.hub,
+                tickets: self.tickets,
+                channel: stream,
+                authorization: header,
+            ).run()
+        }
+        let server = Server(
+            childChannelSetup: channel,
+            configuration: ServerConfiguration(
+                address: .hostname(configuration.host, port: configuration.port),
+                availableConnectionsDelegate: .maximum(configuration.limits.maximumConnections, logger: logger),
+            ),
+            onServerRunning: { channel in self.settle(port: channel.localAddress?.port, isOver: false) },
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
+            logger: logger,
+        )
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.run() }
+            group.addTask { await self.hub.run() }
+            group.addTask {
+                await stop.wait()
+                try await self.drain(server)
+            }
+            // The server's end is the end of all, and so is the drain's.
+            try await group.next()
+            group.cancelAll()
+            while try await group.next() != nil {}
+        }
+    }
+
+    private func drain(_ server: Server<APIChannel>) async throws {
+        guard !Task.isCancelled else { return }
+        readiness.drain()
+        try await backend.clock.sleep(milliseconds: configuration.drainDelayMs)
+        hub.drain()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.shutdownGracefully() }
+            group.addTask { try await self.backend.clock.sleep(milliseconds: self.configuration.drainLimitMs) }
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    @concurrent
+    private func respond(
+        to request: Request,
+        _ writer: consuming ResponseWriter,
+        _ channel: any Channel,
+    ) async throws {
+        let reply = await gateway.answer(request)
+        var headers = reply.headers
+        let body: ResponseBody
+        switch reply.body {
+        case .none: body = ResponseBody()
+        case .bytes(let buffer): body = ResponseBody(byteBuffer: buffer)
+        case .stream(let write): body = ResponseBody { writer in try await write(&writer) }
+        }
+        if let length = body.contentLength, reply.status != .notModified { headers[.contentLength] = "\(length)" }
+        try await writer.write(response: HTTPResponse(status: reply.status, headerFields: headers), body: body)
+        guard reply.closesConnection else { return }
+        // The client gets its answer and the end of the stream; what it still sends is dropped for a moment, so that
+        // its answer is not lost to a reset.
+        channel.close(mode: .output, promise: nil)
+        channel.eventLoop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
+    }
+}

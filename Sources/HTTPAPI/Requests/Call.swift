@@ -1,0 +1,148 @@
+// One request as handlers see it: authenticated, bounded, with its body read.
+
+internal import HTTPTypes
+internal import JSONText
+internal import OrderEngine
+internal import SmartOrders
+
+/// Who asks.
+struct Caller: Sendable {
+    /// SHA-256 of the key, in hexadecimal.
+    let keyHash: String
+    /// What of the key may be shown: in lists, logs and histories.
+    let keyID: String
+    let account: Account
+
+    var actor: Actor { Actor(kind: .key, id: keyID) }
+}
+
+/// What `If-Match` asks for.
+enum IfMatch: Hashable, Sendable {
+    case any
+    case version(Int64)
+    /// A spelling that matches nothing.
+    case never
+
+    /// For `CommandService.execute`. No order has version -1.
+    var version: Int64? {
+        switch self {
+        case .any: nil
+        case .version(let version): version
+        case .never: -1
+        }
+    }
+
+    /// Reads `*`, `"v7"` and `W/"v7"`: proxies that compress weaken the tag, and ours names a row version, not bytes.
+    init(_ header: String) {
+        var text = Substring(header)
+        if text == "*" {
+            self = .any
+            return
+        }
+        if text.hasPrefix("W/") { text = text.dropFirst(2) }
+        guard text.hasPrefix("\"v"), text.hasSuffix("\""), text.utf8.count > 3,
+            let version = Int64(text.dropFirst(2).dropLast()), version > 0, text == "\"v\(version)\""
+        else {
+            self = .never
+            return
+        }
+        self = .version(version)
+    }
+}
+
+/// A request that passed the gate of its route.
+struct Call: Sendable {
+    let method: HTTPRequest.Method
+    /// Without query.
+    let path: String
+    let query: Query
+    let headers: HTTPFields
+    let requestID: String
+    /// Captured segments of the route, in order.
+    let captures: [String]
+    let body: [UInt8]
+    let caller: Caller?
+    let idempotencyKey: String?
+    let ifMatch: IfMatch?
+
+    func requireCaller() throws(Problem) -> Caller {
+        guard let caller else { throw Problem(.unauthenticated, "This route needs an API key.") }
+        return caller
+    }
+
+    /// The body as JSON; an absent one counts as `{}`.
+    func json(_ limits: APIConfiguration.Limits) throws(JSONError) -> JSONValue {
+        guard !body.isEmpty else { return .object([:]) }
+        return try JSONValue(parsing: body, limits: JSONLimits(depth: limits.bodyDepth, bytes: limits.bodyBytes))
+    }
+}
+
+/// Decoded query parameters.
+struct Query: Sendable {
+    let items: [(name: String, value: String)]
+
+    /// Nil: a broken escape or text that is no UTF-8.
+    init?(_ text: Substring) {
+        var items: [(name: String, value: String)] = []
+        for part in text.utf8.split(separator: UInt8(ascii: "&")) {
+            let pair = part.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+            guard let name = percentDecoded(pair[0], plusIsSpace: true),
+                let value = pair.count > 1 ? percentDecoded(pair[1], plusIsSpace: true) : ""
+            else { return nil }
+            items.append((name, value))
+        }
+        self.items = items
+    }
+
+    /// The value of a parameter that may be given once.
+    subscript(name: String) -> String? { items.first { $0.name == name }?.value }
+    func all(_ name: String) -> [String] { items.lazy.filter { $0.name == name }.map(\.value) }
+
+    /// Refuses parameters that are not known, and those given twice that may be given once.
+    func check(known: Set<String>, repeatable: Set<String> = []) throws(Problem) {
+        var seen: Set<String> = []
+        for item in items {
+            guard known.contains(item.name) || repeatable.contains(item.name) else {
+                throw Problem(.badQuery, "The parameter is not known here: \(item.name.prefix(40)).")
+            }
+            guard seen.insert(item.name).inserted || repeatable.contains(item.name) else {
+                throw Problem(.badQuery, "The parameter may be given once: \(item.name).")
+            }
+        }
+    }
+
+    /// A whole number of a range; `fallback` when absent.
+    func number(_ name: String, in range: ClosedRange<Int>, default fallback: Int) throws(Problem) -> Int {
+        guard let text = self[name] else { return fallback }
+        guard let number = Int(text), range.contains(number) else {
+            throw Problem(.badQuery, "\(name) is a whole number from \(range.lowerBound) to \(range.upperBound).")
+        }
+        return number
+    }
+}
+
+/// Percent-decodes; nil for a broken escape or bytes that are no UTF-8.
+func percentDecoded(_ bytes: some Collection<UInt8>, plusIsSpace: Bool = false) -> String? {
+    var decoded: [UInt8] = []
+    decoded.reserveCapacity(bytes.count)
+    var iterator = bytes.makeIterator()
+    func half(_ byte: UInt8?) -> UInt8? {
+        switch byte {
+        case let byte? where byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+        case let byte? where byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+        case let byte? where byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+        case _: nil
+        }
+    }
+    while let byte = iterator.next() {
+        if byte == UInt8(ascii: "%") {
+            guard let high = half(iterator.next()), let low = half(iterator.next()) else { return nil }
+            decoded.append(high << 4 | low)
+        } else if byte == UInt8(ascii: "+"), plusIsSpace {
+            decoded.append(UInt8(ascii: " "))
+        } else {
+            decoded.append(byte)
+        }
+    }
+    return String(validating: decoded, as: UTF8.self)
+}

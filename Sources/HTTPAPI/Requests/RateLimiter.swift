@@ -1,0 +1,84 @@
+// Request rates per key and policy, counted in this process only, so that they hold while Redis is away.
+//
+// GCRA: one number per key and policy, the theoretical arrival time. Limits: 10,000 keys; when full, those whose time
+// has passed are forgotten. Cost: O(1) per request.
+
+internal import OwnerThread
+
+/// What a request does, as far as rates care. `protect` is never shared with the others: nothing stands between a
+/// trader and less risk.
+public enum RatePolicy: String, Sendable, CaseIterable {
+    case read, trade, protect
+
+    /// Requests per 10 s (INTERFACES.md 1.8).
+    var quota: Int {
+        switch self {
+        case .read, .protect: 500
+        case .trade: 200
+        }
+    }
+
+    var index: Int {
+        switch self {
+        case .read: 0
+        case .trade: 1
+        case .protect: 2
+        }
+    }
+}
+
+struct RateVerdict: Hashable, Sendable {
+    let isAllowed: Bool
+    /// Requests left in the window.
+    let remaining: Int
+    /// Seconds until one more is allowed, or until the window is whole again.
+    let seconds: Int64
+}
+
+final class RateLimiter: Sendable {
+    private static let windowNanoseconds: Int64 = 10_000_000_000
+    private static let maximumKeys = 10_000
+
+    private struct Key: Hashable {
+        let caller: String
+        let policy: RatePolicy
+    }
+
+    private let quotas: [Int]
+    private let arrivals = Locked<[Key: Int64]>([:])
+
+    /// - Parameter quotas: requests per 10 s, in the order of `RatePolicy`.
+    init(quotas: [Int]) {
+        self.quotas = quotas
+    }
+
+    func quota(_ policy: RatePolicy) -> Int { quotas[policy.index] }
+
+    /// - Parameter now: monotonic nanoseconds.
+    func take(_ caller: String, _ policy: RatePolicy, now: Int64) -> RateVerdict {
+        let quota = Int64(quota(policy))
+        let step = Self.windowNanoseconds / quota
+        return arrivals.withLock { arrivals in
+            if arrivals.count >= Self.maximumKeys { arrivals = arrivals.filter { $0.value > now } }
+            let key = Key(caller: caller, policy: policy)
+            let earliest = max(arrivals[key] ?? now, now)
+            let next = earliest + step
+            let ahead = next - now
+            guard ahead <= Self.windowNanoseconds else {
+                return RateVerdict(
+                    isAllowed: false,
+                    remaining: 0,
+                    seconds: Self.seconds(ahead - Self.windowNanoseconds),
+                )
+            }
+            arrivals[key] = next
+            return RateVerdict(
+                isAllowed: true,
+                remaining: Int((Self.windowNanoseconds - ahead) / step),
+                seconds: Self.seconds(ahead),
+            )
+        }
+    }
+
+    private static func seconds(_ nanoseconds: Int64) -> Int64 { max(1, (nanoseconds + 999_999_999) / 1_000_000_000) }
+}

@@ -1,0 +1,143 @@
+// The stable codes about requests (INTERFACES.md 1.6.1). Codes about orders are `RefusalCode`.
+
+internal import OrderJSON
+
+/// Why a request was not carried out, apart from what an order's rules refuse.
+package enum RequestCode: String, Sendable, CaseIterable {
+    case malformedJSON = "MALFORMED_JSON"
+    case unknownField = "UNKNOWN_FIELD"
+    case missingField = "MISSING_FIELD"
+    case wrongType = "WRONG_TYPE"
+    case decimalNotString = "DECIMAL_NOT_STRING"
+    case badDecimal = "BAD_DECIMAL"
+    case badTimestamp = "BAD_TIMESTAMP"
+    case badEnum = "BAD_ENUM"
+    case badID = "BAD_ID"
+    case badQuery = "BAD_QUERY"
+    case badCursor = "BAD_CURSOR"
+    case badHeader = "BAD_HEADER"
+    case immutableField = "IMMUTABLE_FIELD"
+    case idempotencyKeyRequired = "IDEMPOTENCY_KEY_REQUIRED"
+    case idempotencyKeyInvalid = "IDEMPOTENCY_KEY_INVALID"
+    case unauthenticated = "UNAUTHENTICATED"
+    case keyMode = "KEY_MODE"
+    case originRefused = "ORIGIN_REFUSED"
+    case notFound = "NOT_FOUND"
+    case methodNotAllowed = "METHOD_NOT_ALLOWED"
+    case notAcceptable = "NOT_ACCEPTABLE"
+    case versionMismatch = "VERSION_MISMATCH"
+    case bodyTooLarge = "BODY_TOO_LARGE"
+    case targetTooLong = "URI_TOO_LONG"
+    case unsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE"
+    case idempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED"
+    case upgradeRequired = "UPGRADE_REQUIRED"
+    case ifMatchRequired = "IF_MATCH_REQUIRED"
+    case rateLimited = "RATE_LIMITED"
+    case tooManyStreams = "TOO_MANY_STREAMS"
+    case headersTooLarge = "HEADERS_TOO_LARGE"
+    case internalError = "INTERNAL"
+    case storeUnavailable = "STORE_UNAVAILABLE"
+    case priceUnavailable = "PRICE_UNAVAILABLE"
+    case draining = "DRAINING"
+    case overloaded = "OVERLOADED"
+    case timeout = "TIMEOUT"
+
+    package var status: Int {
+        switch self {
+        case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
+            .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
+            .idempotencyKeyInvalid:
+            400
+        case .unauthenticated: 401
+        case .keyMode, .originRefused: 403
+        case .notFound: 404
+        case .methodNotAllowed: 405
+        case .notAcceptable: 406
+        case .versionMismatch: 412
+        case .bodyTooLarge: 413
+        case .targetTooLong: 414
+        case .unsupportedMediaType: 415
+        case .idempotencyKeyReused: 422
+        case .upgradeRequired: 426
+        case .ifMatchRequired: 428
+        case .rateLimited, .tooManyStreams: 429
+        case .headersTooLarge: 431
+        case .internalError: 500
+        case .storeUnavailable, .priceUnavailable, .draining, .overloaded: 503
+        case .timeout: 504
+        }
+    }
+
+    package var title: String {
+        switch self {
+        case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
+            .badEnum, .badID:
+            "The body does not have the documented shape"
+        case .badQuery: "The query is not understood"
+        case .badCursor: "The cursor is not valid here"
+        case .badHeader: "A header is not understood"
+        case .immutableField: "The field cannot be changed"
+        case .idempotencyKeyRequired: "An Idempotency-Key is required"
+        case .idempotencyKeyInvalid: "The Idempotency-Key is not valid"
+        case .unauthenticated: "No valid API key"
+        case .keyMode: "The key is of the other trading mode"
+        case .originRefused: "This origin may not use the API"
+        case .notFound: "Unknown, or not yours"
+        case .methodNotAllowed: "The method is not allowed here"
+        case .notAcceptable: "No acceptable form of the answer"
+        case .versionMismatch: "The order has changed"
+        case .bodyTooLarge: "The body is too large"
+        case .targetTooLong: "The request line is too long"
+        case .unsupportedMediaType: "The body is not JSON"
+        case .idempotencyKeyReused: "The Idempotency-Key belongs to another request"
+        case .upgradeRequired: "This is a WebSocket"
+        case .ifMatchRequired: "An If-Match header is required"
+        case .rateLimited: "Too many requests"
+        case .tooManyStreams: "Too many streams"
+        case .headersTooLarge: "The headers are too large"
+        case .internalError: "Internal error"
+        case .storeUnavailable: "The database is not available"
+        case .priceUnavailable: "No current price is known"
+        case .draining: "The server is going away"
+        case .overloaded: "Too many requests in work"
+        case .timeout: "The request took too long"
+        }
+    }
+
+    /// What to do about it, for the page of the code.
+    package var remedy: String {
+        switch self {
+        case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
+            .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .notAcceptable, .bodyTooLarge,
+            .targetTooLong, .unsupportedMediaType, .headersTooLarge, .methodNotAllowed, .notFound:
+            "Correct the request; `detail` and `errors` say where."
+        case .idempotencyKeyRequired, .idempotencyKeyInvalid:
+            "Send an Idempotency-Key of 1 to 255 visible ASCII characters, new for each intention."
+        case .idempotencyKeyReused: "Use a new key for a new request; repeat a request with its own key and body."
+        case .unauthenticated: "Send `Authorization: Bearer <API key>` with a key that is valid now."
+        case .keyMode: "Use a key of the account's mode."
+        case .originRefused: "Add the origin to `http.corsOrigins`."
+        case .versionMismatch: "Look at `current`, decide again, send the new version in If-Match."
+        case .upgradeRequired: "Open the address as a WebSocket, on a new connection."
+        case .ifMatchRequired: "Send the version that you saw: If-Match: \"v<version>\"."
+        case .rateLimited, .tooManyStreams, .overloaded: "Wait for `Retry-After`, then repeat."
+        case .internalError, .storeUnavailable, .priceUnavailable, .draining, .timeout:
+            "Repeat the same request with the same Idempotency-Key."
+        }
+    }
+
+    /// The same request with the same key can succeed later.
+    package var isRetryable: Bool {
+        switch self {
+        case .rateLimited, .tooManyStreams, .storeUnavailable, .priceUnavailable, .draining, .overloaded, .timeout,
+            .internalError:
+            true
+        case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
+            .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
+            .idempotencyKeyInvalid, .unauthenticated, .keyMode, .originRefused, .notFound, .methodNotAllowed,
+            .notAcceptable, .versionMismatch, .bodyTooLarge, .targetTooLong, .unsupportedMediaType,
+            .idempotencyKeyReused, .upgradeRequired, .ifMatchRequired, .headersTooLarge:
+            false
+        }
+    }
+}

@@ -1,0 +1,288 @@
+// From a request to its answer: the checks that every route has, in their order, then the route's handler.
+//
+// Order of the checks: sizes of target and headers, route, places in work, key, rate, media types, body, headers of
+// commands. Limits: `APIConfiguration.Limits`. Every answer carries the headers of INTERFACES.md 1.1.
+
+internal import HTTPTypes
+internal import HummingbirdCore
+internal import Logging
+internal import NIOCore
+internal import OrderEngine
+internal import OrderJSON
+internal import OwnerThread
+
+struct Gateway: Sendable {
+    private struct Work {
+        var inFlight = 0
+        var nextID: UInt64 = 0
+    }
+
+    let backend: Backend
+    private let table: RouteTable
+    private let limiter: RateLimiter
+    private let date = HTTPDate()
+    private let work = Locked(Work())
+    private let idPrefix: String
+
+    /// - Parameter instance: tells request ids of processes apart.
+    init(backend: Backend, routes: [Route], instance: String) {
+        self.backend = backend
+        table = RouteTable(routes)
+        limiter = RateLimiter(quotas: backend.configuration.limits.rates)
+        idPrefix = instance
+    }
+
+    /// Answers a request. Never throws: what goes wrong is a problem document.
+    func answer(_ request: Request) async -> Reply {
+        let requestID = requestID(of: request)
+        let target = request.head.path ?? "/"
+        let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let path = parts.first ?? "/"
+        var reply: Reply
+        do {
+            reply = try await dispatch(request, path, parts.count > 1 ? parts[1] : "", requestID)
+        } catch {
+            let problem = Problem(error)
+            if problem.document.code == RequestCode.internalError.rawValue {
+                // The one place that sees it; the client learns nothing but the request id.
+                backend.logger.error(
+                    "Request failed",
+                    metadata: ["request_id": "\(requestID)", "path": "\(path)", "error": "\(error)"],
+                )
+            }
+            reply = Reply(problem, instance: String(path), requestID: requestID)
+        }
+        finish(&reply, requestID)
+        return reply
+    }
+
+    private func finish(_ reply: inout Reply, _ requestID: String) {
+        reply.headers[.requestID] = requestID
+        reply.headers[.date] = date.text(backend.clock.now())
+        if reply.headers[.cacheControl] == nil { reply.headers[.cacheControl] = "no-store" }
+        reply.headers[.xContentTypeOptions] = "nosniff"
+        reply.headers[.referrerPolicy] = "no-referrer"
+        reply.headers[.resourcePolicy] = "same-origin"
+        if reply.closesConnection { reply.headers[.connection] = "close" }
+    }
+
+    /// Taken over when it is of the grammar, else made.
+    private func requestID(of request: Request) -> String {
+        if let given = request.headers[.requestID], (1...64).contains(given.utf8.count),
+            given.utf8.allSatisfy(Self.isRequestIDByte)
+        {
+            return given
+        }
+        let number = work.withLock { work in
+            work.nextID += 1
+            return work.nextID
+        }
+        return "\(idPrefix)-\(number)"
+    }
+
+    private static func isRequestIDByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+            UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+            true
+        default: false
+        }
+    }
+
+    // MARK: Checks
+
+    private func dispatch(
+        _ request: Request,
+        _ path: Substring,
+        _ query: Substring,
+        _ requestID: String,
+    ) async throws
+        -> Reply
+    {
+        let limits = backend.configuration.limits
+        try checkSizes(request, limits)
+        guard path.hasPrefix("/"), let parsed = Query(query) else {
+            throw Problem(.badQuery, "The request target is not properly encoded.")
+        }
+        let route: Route
+        let captures: [String]
+        switch table.match(request.method, path) {
+        case .found(let found, let segments): (route, captures) = (found, segments)
+        case .otherMethods(let methods):
+            let allowed = methods.map(\.rawValue).sorted().joined(separator: ", ")
+            var problem = Problem(.methodNotAllowed, "Allowed here: \(allowed).")
+            problem.headers[.allow] = allowed
+            throw problem
+        case .none: throw Problem.notFound
+        }
+        try begin(route.policy, limits)
+        defer { work.withLock { $0.inFlight -= 1 } }
+        guard route.isLong else {
+            return try await withDeadline(limits.deadlineMs) {
+                try await carryOut(route, request, String(path), parsed, captures, requestID)
+            }
+        }
+        return try await carryOut(route, request, String(path), parsed, captures, requestID)
+    }
+
+    private func checkSizes(_ request: Request, _ limits: APIConfiguration.Limits) throws(Problem) {
+        guard (request.head.path ?? "").utf8.count <= limits.targetBytes else {
+            throw Problem(.targetTooLong, "A request target has at most \(limits.targetBytes) bytes.")
+        }
+        var bytes = 0
+        for field in request.headers { bytes += field.name.rawName.utf8.count + field.value.utf8.count + 4 }
+        guard bytes <= limits.headerBytes, request.headers.count <= limits.headerFields else {
+            throw Problem(
+                .headersTooLarge,
+                "Headers have at most \(limits.headerBytes) bytes and \(limits.headerFields) fields.",
+            )
+        }
+    }
+
+    /// New exposure is refused first, protection last.
+    private func begin(_ policy: RatePolicy, _ limits: APIConfiguration.Limits) throws(Problem) {
+        let places =
+            switch policy {
+            case .read, .trade: limits.maximumInFlight
+            case .protect: limits.maximumInFlight + limits.reservedForProtection
+            }
+        let isTaken = work.withLock { work in
+            guard work.inFlight < places else { return false }
+            work.inFlight += 1
+            return true
+        }
+        guard isTaken else { throw Problem(.overloaded, "Too many requests are in work.") }
+    }
+
+    private func carryOut(
+        _ route: Route,
+        _ request: Request,
+        _ path: String,
+        _ query: Query,
+        _ captures: [String],
+        _ requestID: String,
+    ) async throws -> Reply {
+        var caller: Caller?
+        var verdict: RateVerdict?
+        switch route.access {
+        case .open: break
+        case .key:
+            let known = try await backend.keys.caller(authorization: request.headers[.authorization])
+            caller = known
+            verdict = try rate(known, route.policy)
+        }
+        try checkAccept(request, route)
+        let body = try await body(of: request, route)
+        let call = Call(
+            method: request.method,
+            path: path,
+            query: query,
+            headers: request.headers,
+            requestID: requestID,
+            captures: captures,
+            body: body,
+            caller: caller,
+            idempotencyKey: try idempotencyKey(of: request, route),
+            ifMatch: try ifMatch(of: request, route),
+        )
+        var reply = try await route.handler(call)
+        if let verdict { addRate(verdict, route.policy, to: &reply.headers) }
+        return reply
+    }
+
+    private func addRate(_ verdict: RateVerdict, _ policy: RatePolicy, to headers: inout HTTPFields) {
+        headers[.rateLimitPolicy] = "\"\(policy.rawValue)\";q=\(limiter.quota(policy));w=10"
+        headers[.rateLimit] = "\"\(policy.rawValue)\";r=\(verdict.remaining);t=\(verdict.seconds)"
+    }
+
+    private func rate(_ caller: Caller, _ policy: RatePolicy) throws(Problem) -> RateVerdict {
+        let verdict = limiter.take(caller.keyHash, policy, now: backend.clock.monotonicNanoseconds())
+        guard verdict.isAllowed else {
+            let quota = limiter.quota(policy)
+            var problem = Problem(.rateLimited, "The policy \(policy.rawValue) allows \(quota) requests in 10 s.")
+            addRate(verdict, policy, to: &problem.headers)
+            problem.headers[.retryAfter] = "\(verdict.seconds)"
+            throw problem
+        }
+        return verdict
+    }
+
+    private func checkAccept(_ request: Request, _ route: Route) throws(Problem) {
+        guard let accept = request.headers[.accept] else { return }
+        for range in accept.split(separator: ",") {
+            let type = (range.split(separator: ";").first ?? "").filter { $0 != " " }.lowercased()
+            for answer in route.answers {
+                let family = answer.prefix { $0 != "/" }
+                if type == "*/*" || type == answer || type == "\(family)/*" { return }
+            }
+        }
+        throw Problem(.notAcceptable, "The answer is \(route.answers.joined(separator: " or ")).")
+    }
+
+    private func body(of request: Request, _ route: Route) async throws -> [UInt8] {
+        let limit = backend.configuration.limits.bodyBytes
+        let tooLarge = Problem(.bodyTooLarge, "A body has at most \(limit) bytes.")
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit { throw tooLarge }
+        var body: [UInt8] = []
+        for try await part in request.body {
+            guard body.count + part.readableBytes <= limit else { throw tooLarge }
+            body += part.readableBytesView
+        }
+        guard !body.isEmpty else { return [] }
+        let type = (request.headers[.contentType] ?? "").split(separator: ";").first.map { $0.lowercased() } ?? ""
+        guard route.bodyTypes.contains(type.filter { $0 != " " }) else {
+            let wanted = route.bodyTypes.isEmpty ? "No body is taken here." : "A body here is \(route.bodyTypes[0])."
+            throw Problem(.unsupportedMediaType, wanted)
+        }
+        return body
+    }
+
+    /// Bare, or as a quoted structured-field string.
+    private func idempotencyKey(of request: Request, _ route: Route) throws(Problem) -> String? {
+        guard var key = request.headers[.idempotencyKey] else {
+            guard route.needsIdempotencyKey else { return nil }
+            throw Problem(.idempotencyKeyRequired, "Send an Idempotency-Key, new for each intention.")
+        }
+        if key.hasPrefix("\""), key.hasSuffix("\""), key.utf8.count >= 2 { key = String(key.dropFirst().dropLast()) }
+        guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
+            throw Problem(.idempotencyKeyInvalid, "An Idempotency-Key has 1 to 255 visible ASCII characters.")
+        }
+        return key
+    }
+
+    private func ifMatch(of request: Request, _ route: Route) throws(Problem) -> IfMatch? {
+        let given = request.headers[.ifMatch].map { IfMatch($0) }
+        switch route.ifMatch {
+        case .none: return given
+        case .required, .requiredOrAny: break
+        }
+        let example = "Send the version that you saw, for example If-Match: \"v7\"."
+        guard let given else { throw Problem(.ifMatchRequired, example) }
+        if given == .any, route.ifMatch == .required {
+            throw Problem(.ifMatchRequired, "* is not taken here. \(example)")
+        }
+        return given
+    }
+
+    /// Runs `body`; after `milliseconds` it is cancelled and the answer is `TIMEOUT`.
+    private func withDeadline(
+        _ milliseconds: Int64,
+        _ body: @escaping @Sendable () async throws -> Reply,
+    ) async throws
+        -> Reply
+    {
+        let clock = backend.clock
+        return try await withThrowingTaskGroup(of: Reply?.self) { group in
+            group.addTask { try await body() }
+            group.addTask {
+                try await clock.sleep(milliseconds: milliseconds)
+                return nil
+            }
+            defer { group.cancelAll() }
+            guard let first = try await group.next(), let reply = first else {
+                throw Problem(.timeout, "The request took longer than \(milliseconds) ms.")
+            }
+            return reply
+        }
+    }
+}

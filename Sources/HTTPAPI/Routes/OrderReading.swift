@@ -1,0 +1,173 @@
+// Orders as they are read: one, lists, histories.
+
+internal import HTTPTypes
+internal import JSONText
+internal import OrderEngine
+internal import OrderJSON
+internal import SmartOrders
+
+extension OrderRoutes {
+    var reading: [Route] {
+        [
+            Route(method: .get, pattern: "/v1/orders", handler: list),
+            Route(method: .get, pattern: "/v1/orders/{id}", handler: get),
+            Route(method: .get, pattern: "/v1/orders/{id}/events", handler: events),
+            Route(method: .get, pattern: "/v1/orders/{id}/fills", handler: fills),
+            Route(method: .get, pattern: "/v1/orders/{id}/venue-orders", handler: venueOrders),
+        ]
+    }
+
+    private func get(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        try call.query.check(known: [])
+        let order = try await backend.order(call.captures[0], of: caller)
+        var reply = Reply.json(.ok, await backend.object(order, of: caller.account))
+        reply.headers[.eTag] = "\"v\(order.version)\""
+        return reply
+    }
+
+    // MARK: List
+
+    private static let groups: [String: [OrderStatus]] = [
+        "active": [.active, .partiallyClosed], "waiting": [.pending],
+        "completed": [.closed, .stopped, .cancelled, .failed],
+    ]
+
+    private func list(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let query = call.query
+        try query.check(known: ["account", "group", "market", "limit", "cursor", "sort"], repeatable: ["status"])
+        if let account = query["account"], account != caller.account.id.description { throw Problem.notFound }
+        if let sort = query["sort"], sort != "-createdAt" {
+            throw Problem(.badQuery, "Lists of orders are sorted by -createdAt.")
+        }
+        var filter = OrderFilter(account: caller.account.id)
+        filter.statuses = try statuses(query)
+        if let text = query["market"] {
+            guard let market = MarketID(text) else { throw Problem(.badQuery, "market is no market id.") }
+            filter.market = market
+        }
+        let limit = try query.number("limit", in: 1...200, default: 50)
+        let filters = "orders \(filter.account) \(filter.statuses.map(\.rawValue)) \(filter.market?.description ?? "")"
+        let now = backend.clock.now()
+        if let cursor = query["cursor"] {
+            filter.before = OrderID(try backend.cursors.decode(cursor, filters: filters, now: now))
+        }
+        filter.limit = limit
+        let orders = try await backend.orders.list(filter)
+        // A full page may be the last one: the next is then empty, which is right too.
+        let next =
+            orders.count == limit
+            ? orders.last.map { backend.cursors.encode($0.id.value, filters: filters, now: now) } : nil
+        var writer = JSONWriter(reserving: 4_096 * max(1, orders.count))
+        writer.beginObject()
+        writer.key("items")
+        writer.beginArray()
+        for order in orders { writer.order(order, context: await backend.context(of: order, in: caller.account)) }
+        writer.endArray()
+        writer.member("nextCursor", orNull: next)
+        writer.endObject()
+        var reply = Reply.json(.ok, writer.take())
+        if let next { reply.headers[.link] = Self.link(call, next) }
+        return reply
+    }
+
+    private func statuses(_ query: Query) throws(Problem) -> [OrderStatus] {
+        var statuses: [OrderStatus] = []
+        for text in query.all("status") {
+            guard let status = OrderStatus(rawValue: text) else {
+                throw Problem(.badQuery, "status is one of \(OrderStatus.allCases.map(\.rawValue)).")
+            }
+            statuses.append(status)
+        }
+        guard let group = query["group"] else { return statuses }
+        guard statuses.isEmpty, let named = Self.groups[group] else {
+            throw Problem(.badQuery, "group is active, waiting or completed, and goes without status.")
+        }
+        return named
+    }
+
+    /// The address of the next page.
+    private static func link(_ call: Call, _ cursor: String) -> String {
+        var parts = call.query.items.filter { $0.name != "cursor" }.map { "\($0.name)=\(escaped($0.value))" }
+        parts.append("cursor=\(cursor)")
+        return "<\(call.path)?\(parts.joined(separator: "&"))>; rel=\"next\""
+    }
+
+    private static func escaped(_ text: String) -> String {
+        var escaped = ""
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
+                escaped.unicodeScalars.append(Unicode.Scalar(byte))
+            default: escaped += "%" + hexadecimal([byte]).uppercased()
+            }
+        }
+        return escaped
+    }
+
+    // MARK: Histories
+
+    private func events(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        try call.query.check(known: ["limit", "cursor"])
+        let order = try await backend.order(call.captures[0], of: caller)
+        let limit = try call.query.number("limit", in: 1...200, default: 50)
+        let filters = "events \(order.id)"
+        let now = backend.clock.now()
+        var after: Int64 = 0
+        if let cursor = call.query["cursor"] {
+            after = Int64(bitPattern: try backend.cursors.decode(cursor, filters: filters, now: now).low)
+        }
+        let events = try await backend.orders.events(order: order.id, after: after, limit: limit)
+        let next =
+            events.count == limit
+            ? events.last.map { event in
+                let position = UniqueID(high: 0, low: UInt64(bitPattern: event.version))
+                return backend.cursors.encode(position, filters: filters, now: now)
+            } : nil
+        var writer = JSONWriter(reserving: 4_096 * max(1, events.count))
+        writer.beginObject()
+        writer.key("items")
+        writer.beginArray()
+        for event in events {
+            let text = try EventText(event)
+            writer.raw(text.encoded(mode: caller.account.orderMode, epoch: backend.configuration.epoch))
+        }
+        writer.endArray()
+        writer.member("nextCursor", orNull: next)
+        writer.endObject()
+        var reply = Reply.json(.ok, writer.take())
+        if let next { reply.headers[.link] = Self.link(call, next) }
+        return reply
+    }
+
+    private func fills(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        try call.query.check(known: [])
+        let order = try await backend.order(call.captures[0], of: caller)
+        let fills = try await backend.orders.fills(order: order.id)
+        return .json { writer in
+            writer.key("items")
+            writer.beginArray()
+            for entry in fills { writer.fill(entry.fill, of: entry.key) }
+            writer.endArray()
+        }
+    }
+
+    private func venueOrders(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        try call.query.check(known: [])
+        let order = try await backend.order(call.captures[0], of: caller)
+        let intents = try await backend.orders.intents(of: [order.id], ended: true)
+        return .json { writer in
+            writer.key("items")
+            writer.beginArray()
+            for intent in intents {
+                writer.venueOrder(intent.venueOrder, context: VenueOrderContext(clientID: intent.clientOrderID))
+            }
+            writer.endArray()
+        }
+    }
+}

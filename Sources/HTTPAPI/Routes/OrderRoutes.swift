@@ -1,0 +1,323 @@
+// Smart orders: create, read, and the commands (INTERFACES.md 1.9, 1.11).
+
+internal import HTTPTypes
+internal import JSONText
+internal import NIOCore
+internal import OrderEngine
+internal import OrderJSON
+internal import SmartOrders
+
+struct OrderRoutes: Sendable {
+    let backend: Backend
+    let hub: EventHub
+
+    var routes: [Route] { reading + changing + protecting }
+
+    private static let json = ["application/json"]
+
+    private var changing: [Route] {
+        [
+            Route(
+                method: .post,
+                pattern: "/v1/orders",
+                policy: .trade,
+                needsIdempotencyKey: true,
+                bodyTypes: Self.json,
+                handler: create,
+            ),
+            Route(
+                method: .patch,
+                pattern: "/v1/orders/{id}",
+                policy: .trade,
+                ifMatch: .required,
+                bodyTypes: Self.json + ["application/merge-patch+json"],
+                handler: edit,
+            ),
+            command("open-now", .trade) { _, _ in .openNow },
+            command("add-funds", .trade, fields: ["qty", "limitPrice"]) { body, _ throws(JSONError) in
+                .addFunds(try body.measure("qty"), limitPrice: try body.optionalMeasure("limitPrice"))
+            },
+        ]
+    }
+
+    private var protecting: [Route] {
+        [
+            Route(
+                method: .delete,
+                pattern: "/v1/orders/{id}",
+                policy: .protect,
+                ifMatch: .requiredOrAny,
+                bodyTypes: Self.json,
+                handler: cancel,
+            ),
+            command("reduce-funds", .protect, fields: ["qty", "pct"], OrderRoutes.reduction),
+            command("close", .protect, ifMatch: .requiredOrAny) { _, _ in .closeMarket },
+            command("cancel-entry", .protect) { _, _ in .cancelEntry },
+            Route(
+                method: .post,
+                pattern: "/v1/orders/{id}/take-profits/{level}/close",
+                policy: .protect,
+                needsIdempotencyKey: true,
+                ifMatch: .required,
+                bodyTypes: Self.json,
+            ) { call in
+                let level = try OrderRoutes.level(call)
+                return try await act(call, fields: []) { _, _ in .closeLevel(level) }
+            },
+            Route(
+                method: .delete,
+                pattern: "/v1/orders/{id}/take-profits/{level}",
+                policy: .trade,
+                ifMatch: .required,
+                bodyTypes: Self.json,
+            ) { call in
+                let level = try OrderRoutes.level(call)
+                var reply = try await act(call, fields: []) { _, _ in
+                    var edit = OrderEdit()
+                    edit.cancelLevel = level
+                    return .edit(edit)
+                }
+                reply.status = .ok
+                return reply
+            },
+        ]
+    }
+
+    // MARK: Create
+
+    private func create(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let body = try call.json(backend.configuration.limits)
+        let json = JSONField(body)
+        let accountID = try json.required("accountId", expected: "an account id")
+            .parsed(.badID, expected: "an account id") { AccountID($0) }
+        let market = try json.required("market", expected: "a market id")
+            .parsed(.badID, expected: "a market id") { MarketID($0) }
+        let draft = try Draft(json: json, allowing: ["accountId", "market"])
+        try Self.checkClientOrderID(json, draft.clientOrderID)
+        guard accountID == caller.account.id else { throw Problem.notFound }
+        let answer = try await backend.commands.create(
+            draft,
+            market: market,
+            account: accountID,
+            actor: caller.actor,
+            idempotency: record(call, body, caller),
+        )
+        hub.poke()
+        // What a replay answers is what was answered first, whatever became of the order since.
+        let order = answer.isReplay ? try await firstVersion(of: answer.order) : answer.order
+        var reply = Reply.json(.created, await backend.object(order, of: caller.account))
+        reply.headers[.location] = "/v1/orders/\(order.id)"
+        reply.headers[.eTag] = "\"v\(order.version)\""
+        if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
+        return reply
+    }
+
+    private static func checkClientOrderID(_ json: JSONField, _ id: String?) throws(JSONError) {
+        guard let id else { return }
+        let isGood =
+            (1...48).contains(id.utf8.count)
+            && id.unicodeScalars.allSatisfy {
+                $0.isASCII && ($0.properties.isAlphabetic || ("0"..."9").contains($0) || $0 == "_" || $0 == "-")
+            }
+        guard isGood else {
+            throw try json.required("clientOrderId").error(
+                .badID,
+                expected: "1 to 48 of the characters A-Z a-z 0-9 _ -",
+            )
+        }
+    }
+
+    private func firstVersion(of order: SmartOrder) async throws -> SmartOrder {
+        guard order.version > 1, let event = try await backend.orders.events(order: order.id, after: 0, limit: 1).first
+        else { return order }
+        return try EventText(event).order
+    }
+
+    private func record(_ call: Call, _ body: JSONValue, _ caller: Caller) -> IdempotencyRecord? {
+        call.idempotencyKey.map { key in
+            IdempotencyRecord(
+                owner: caller.account.id.description,
+                key: key,
+                requestHash: fingerprint(method: call.method.rawValue, path: call.path, body: body),
+            )
+        }
+    }
+
+    // MARK: Commands
+
+    private typealias Reading = @Sendable (JSONField, SmartOrder) throws -> Command
+
+    private func command(
+        _ name: String,
+        _ policy: RatePolicy,
+        ifMatch: Route.IfMatchRule = .required,
+        fields: Set<String> = [],
+        _ read: @escaping Reading,
+    ) -> Route {
+        Route(
+            method: .post,
+            pattern: "/v1/orders/{id}/\(name)",
+            policy: policy,
+            needsIdempotencyKey: true,
+            ifMatch: ifMatch,
+            bodyTypes: Self.json,
+        ) { call in try await act(call, fields: fields, read) }
+    }
+
+    private static func level(_ call: Call) throws -> Int {
+        guard let level = Int(call.captures[1]), (1...999).contains(level) else { throw Problem.notFound }
+        return level
+    }
+
+    private func cancel(_ call: Call) async throws -> Reply {
+        try call.query.check(known: ["leaveEntry"])
+        let leavesEntry: Bool
+        switch call.query["leaveEntry"] {
+        case nil, "false": leavesEntry = false
+        case "true": leavesEntry = true
+        case _: throw Problem(.badQuery, "leaveEntry is true or false.")
+        }
+        return try await act(call, fields: []) { _, _ in leavesEntry ? .cancelLeavingEntry : .cancel }
+    }
+
+    @Sendable
+    private static func reduction(_ body: JSONField, of order: SmartOrder) throws -> Command {
+        let quantity: Quantity? = try body.optionalMeasure("qty")
+        let percent = try body.optional("pct")?.decimal()
+        switch (quantity, percent) {
+        case (let quantity?, nil): return .reduceFunds(quantity)
+        case (nil, let percent?):
+            let share = ExactDecimal.quotient(
+                order.remaining.value * percent,
+                over: ExactDecimal(100),
+                step: order.instrument.stepSize.value,
+                .floor,
+            )
+            return .reduceFunds(Quantity(share))
+        case (_?, _?): throw body.error(.wrongType, expected: "only one of qty and pct")
+        case (nil, nil): throw body.error(.missingField, expected: "qty or pct")
+        }
+    }
+
+    /// Reads the body, carries the command out, answers with the order.
+    private func act(_ call: Call, fields: Set<String>, _ read: Reading) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let order = try await backend.order(call.captures[0], of: caller)
+        let body = try call.json(backend.configuration.limits)
+        let json = JSONField(body)
+        try json.refuseUnknownKeys(except: fields)
+        let command = try read(json, order)
+        let answer = try await execute(command, on: order, call, body, caller)
+        return try await show(answer, call, caller, status: answer.isCommitted || answer.isReplay ? .accepted : .ok)
+    }
+
+    private func execute(
+        _ command: Command,
+        on order: SmartOrder,
+        _ call: Call,
+        _ body: JSONValue,
+        _ caller: Caller,
+    ) async throws -> CommandAnswer {
+        do throws(CommandError) {
+            let answer = try await backend.commands.execute(
+                command,
+                on: order.id,
+                version: call.ifMatch?.version,
+                actor: caller.actor,
+                idempotency: record(call, body, caller),
+            )
+            hub.poke()
+            return answer
+        } catch {
+            guard case .versionMismatch(let present) = error else { throw error }
+            throw try await mismatch(present, call, caller)
+        }
+    }
+
+    private func show(
+        _ answer: CommandAnswer,
+        _ call: Call,
+        _ caller: Caller,
+        status: HTTPResponse.Status,
+    ) async throws -> Reply {
+        var reply = Reply.json(status, await backend.object(answer.order, of: caller.account))
+        reply.headers[.eTag] = "\"v\(answer.order.version)\""
+        if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
+        return reply
+    }
+
+    /// 412 with everything that a three-way dialog needs: the order as it is, and who changed it since.
+    private func mismatch(_ present: SmartOrder, _ call: Call, _ caller: Caller) async throws -> Problem {
+        var problem = Problem(.versionMismatch, "The order is at version \(present.version).")
+        var members: JSONObject = ["currentVersion": .number(String(present.version))]
+        members["current"] = try JSONValue(parsing: await backend.object(present, of: caller.account))
+        var changes: [JSONValue] = []
+        if case .version(let seen)? = call.ifMatch, seen < present.version {
+            for event in try await backend.orders.events(order: present.id, after: seen, limit: 100) {
+                let text = try EventText(event)
+                changes.append([
+                    "version": .number(String(event.version)), "at": .string(event.at.rfc3339),
+                    "actor": ["kind": .string(event.actor.kind.rawValue), "id": .string(event.actor.id)],
+                    "facts": text.facts,
+                ])
+            }
+        }
+        members["changedBy"] = .array(changes)
+        problem.document.members = members
+        problem.headers[.eTag] = "\"v\(present.version)\""
+        return problem
+    }
+
+    // MARK: Edit
+
+    private static let readOnlyFields: Set<String> = [
+        "id", "kind", "version", "mode", "venue", "product", "symbol", "createdAt", "updatedAt", "activatedAt",
+        "closedAt", "presetId", "status", "phase", "health", "healthDetail", "closeReason", "allowedActions",
+        "position", "progress", "stop", "pnl", "protection", "legs",
+    ]
+
+    private func edit(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let order = try await backend.order(call.captures[0], of: caller)
+        let body = try call.json(backend.configuration.limits)
+        let json = JSONField(body)
+        for key in try json.object().keys
+        where OrderEdit.immutableFields.contains(key) || Self.readOnlyFields.contains(key) {
+            throw Problem(.immutableField, "\(key) cannot be changed.", pointer: "/\(key)")
+        }
+        // The plan that the client saw is the plan of the version that it names: another version does not pass.
+        let change = try OrderEdit(json: json, of: order.draft)
+        let answer = try await execute(.edit(change), on: order, call, body, caller)
+        var reply = try await show(answer, call, caller, status: .ok)
+        guard case .bytes(let buffer) = reply.body, case .object(let named) = body else { return reply }
+        let changes = try Self.changes(of: named.keys, from: order.draft, to: answer.order.draft)
+        reply.body = .bytes(Self.append("changes", changes, to: buffer))
+        return reply
+    }
+
+    /// What became of the named fields, one entry each.
+    private static func changes(of fields: [String], from old: Draft, to new: Draft) throws -> JSONValue {
+        func plan(_ draft: Draft) throws -> JSONValue {
+            var writer = JSONWriter()
+            writer.draft(draft)
+            return try JSONValue(parsing: writer.take())
+        }
+        let (before, after) = (try plan(old), try plan(new))
+        return .array(
+            fields.compactMap { field in
+                guard before[field] != after[field] else { return nil }
+                return ["path": .string(field), "from": before[field] ?? .null, "to": after[field] ?? .null]
+            }
+        )
+    }
+
+    /// Adds a member to an object that is text already.
+    private static func append(_ key: String, _ value: JSONValue, to object: ByteBuffer) -> ByteBuffer {
+        var bytes = Array(object.readableBytesView.dropLast())
+        bytes += Array(",\"\(key)\":".utf8)
+        bytes += value.serialized()
+        bytes.append(UInt8(ascii: "}"))
+        return ByteBuffer(bytes: bytes)
+    }
+}

@@ -1,0 +1,146 @@
+// One accepted connection: the first bytes say whether it is the stream's or serves plain requests.
+//
+// Deciding by the request line before any HTTP handler is there means that a plain connection has exactly Hummingbird's
+// pipeline, and that an upgrade asked for anywhere else is just a header that the router does not care for.
+// Limits: a connection that does not show its request line within `firstByteMs` is closed.
+
+internal import HummingbirdCore
+internal import Logging
+internal import NIOCore
+internal import NIOPosix
+
+/// What a connection turned out to be.
+enum Opening: Sendable {
+    case requests(HTTP1Channel.Value)
+    case stream(StreamOpening)
+}
+
+/// A connection that has not said what it wants.
+struct PendingConnection: ServerChildChannelValue {
+    let channel: any Channel
+    let opening: EventLoopFuture<Opening>
+}
+
+struct APIChannel: ServerChildChannel {
+    typealias Value = PendingConnection
+
+    let plain: HTTP1Channel
+    let upgrade: StreamUpgrade
+    let serve: @Sendable (StreamChannel, _ authorization: String?) async -> Void
+
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<PendingConnection> {
+        channel.eventLoop.makeCompletedFuture {
+            let promise = channel.eventLoop.makePromise(of: Opening.self)
+            let limits = upgrade.configuration.limits
+            try channel.syncOptions?.setOption(.socketOption(.tcp_nodelay), value: 1)
+            let sniffer = RequestLineSniffer(deadline: .milliseconds(limits.firstByteMs), promise: promise) {
+                isStream in
+                isStream ? try openStream(channel) : openPlain(channel, logger)
+            }
+            try channel.pipeline.syncOperations.addHandler(sniffer)
+            return PendingConnection(channel: channel, opening: promise.futureResult)
+        }
+    }
+
+    private func openPlain(_ channel: any Channel, _ logger: Logger) -> EventLoopFuture<Opening> {
+        plain.setup(channel: channel, logger: logger).map { .requests($0) }
+    }
+
+    private func openStream(_ channel: any Channel) throws -> EventLoopFuture<Opening> {
+        let stream = upgrade.configuration.stream
+        let marks = ChannelOptions.Types.WriteBufferWaterMark(
+            low: stream.writeBufferBytes / 2,
+            high: stream.writeBufferBytes,
+        )
+        try channel.syncOptions?.setOption(.writeBufferWaterMark, value: marks)
+        if let size = stream.socketBufferBytes {
+            try channel.syncOptions?.setOption(.socketOption(.so_sndbuf), value: .init(size))
+        }
+        return try upgrade.install(on: channel).map { .stream($0) }
+    }
+
+    func handle(value: PendingConnection, logger: Logger) async {
+        do {
+            switch try await value.opening.get() {
+            case .requests(let channel): await plain.handle(value: channel, logger: logger)
+            case .stream(.open(let channel, let authorization)): await serve(channel, authorization)
+            case .stream(.refused(let channel)): try await channel.closeFuture.get()
+            }
+        } catch {
+            // It went away before it said what it wanted.
+        }
+    }
+}
+
+/// Holds the first bytes back until they tell `GET /v1/stream` from everything else.
+private final class RequestLineSniffer: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+
+    private static let streamLine = Array("GET /v1/stream".utf8)
+
+    private let deadline: TimeAmount
+    private let promise: EventLoopPromise<Opening>
+    private let open: (_ isStream: Bool) throws -> EventLoopFuture<Opening>
+    private var held = ByteBuffer()
+    private var timer: Scheduled<Void>?
+    private var isDecided = false
+
+    init(
+        deadline: TimeAmount,
+        promise: EventLoopPromise<Opening>,
+        open: @escaping (_ isStream: Bool) throws -> EventLoopFuture<Opening>,
+    ) {
+        self.deadline = deadline
+        self.promise = promise
+        self.open = open
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        let channel = context.channel
+        timer = context.eventLoop.scheduleTask(in: deadline) { channel.close(promise: nil) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        timer?.cancel()
+        if !isDecided { promise.fail(ChannelError.eof) }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isDecided else { return context.fireChannelRead(data) }
+        var bytes = unwrapInboundIn(data)
+        held.writeBuffer(&bytes)
+        guard let isStream = Self.verdict(held.readableBytesView) else { return }
+        isDecided = true
+        do {
+            promise.completeWith(try open(isStream))
+        } catch {
+            promise.fail(error)
+            context.close(promise: nil)
+            return
+        }
+        context.fireChannelRead(wrapInboundOut(held))
+        context.fireChannelReadComplete()
+        context.pipeline.syncOperations.removeHandler(self, promise: nil)
+    }
+
+    /// Nil: not to be told yet.
+    private static func verdict(_ bytes: ByteBufferView) -> Bool? {
+        for (expected, byte) in zip(streamLine, bytes) where expected != byte { return false }
+        guard bytes.count > streamLine.count else { return nil }
+        let next = bytes[bytes.startIndex + streamLine.count]
+        return next == UInt8(ascii: " ") || next == UInt8(ascii: "?")
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // The server goes away and nothing was asked yet.
+        if !isDecided, event is ChannelShouldQuiesceEvent { context.close(promise: nil) }
+        if !isDecided, case ChannelEvent.inputClosed? = event as? ChannelEvent { context.close(promise: nil) }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard isDecided else { return context.close(promise: nil) }
+        context.fireErrorCaught(error)
+    }
+}

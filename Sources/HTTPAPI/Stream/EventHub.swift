@@ -1,0 +1,308 @@
+// One reader for all subscribers: reads each subscribed account's events once, encodes each once, keeps the newest in
+// memory, and wakes who waits for them.
+//
+// Invariants: a feed's entries are consecutive in sequence and end at its head; the head only grows. The store's
+// sequence has no holes, so nobody waits for a missing number. Order: a subscriber that asks for what follows its
+// cursor sees every event once, in order, from the ring or from the store.
+// Limits: `StreamLimits.ring` entries per subscribed account; a feed lives while somebody listens to it.
+// Cost: one query per subscribed account and wake-up, at most 16 at a time; a wake-up comes with each commit that this
+// process makes, with each change notice from outside, and every `pollMs` in any case.
+
+internal import JSONText
+internal import Logging
+internal import NIOCore
+internal import OrderEngine
+internal import OrderJSON
+internal import OwnerThread
+internal import SmartOrders
+
+/// One event, encoded.
+struct EncodedEvent: Sendable {
+    let sequence: Int64
+    /// The stream's frame.
+    let frame: ByteBuffer
+    /// The Event object alone; shares memory with `frame`.
+    let data: ByteBuffer
+}
+
+/// What a subscriber finds after its cursor.
+enum EventPage: Sendable {
+    /// Empty: it is at the head.
+    case events([EncodedEvent])
+    /// The ring begins later: the store has to be read.
+    case behind
+}
+
+/// Somebody who is told when there is something new. Must not block.
+protocol StreamListener: Sendable {
+    func wake()
+    /// Looks at its deadlines.
+    func tick(now: Int64)
+    /// The server goes away.
+    func drain()
+}
+
+final class EventHub: Sendable {
+    private struct Feed {
+        let mode: OrderContext.Mode
+        var entries: [EncodedEvent] = []
+        /// Sequence of the newest event known.
+        var head: Int64
+        var listeners: Set<UInt64> = []
+        /// Since when the store does not answer for this feed, in monotonic nanoseconds.
+        var awaySince: Int64?
+    }
+
+    private struct State {
+        var feeds: [AccountID: Feed] = [:]
+        var listeners: [UInt64: any StreamListener] = [:]
+        /// Streams per key hash.
+        var perKey: [String: Int] = [:]
+        var nextID: UInt64 = 0
+        var isDraining = false
+        var encoded = 0
+    }
+
+    private static let pageSize = 500
+    private static let width = 16
+
+    private let orders: any OrderStore
+    private let clock: any EngineClock
+    private let limits: APIConfiguration.StreamLimits
+    private let epoch: Int64
+    private let changes: (@Sendable () async throws -> Void)?
+    private let logger: Logger
+    private let state = Locked(State())
+    private let bell = Bell()
+
+    /// - Parameter changes: returns when orders may have changed; nil: only the poll and this process's own commits.
+    init(
+        orders: any OrderStore,
+        clock: any EngineClock,
+        limits: APIConfiguration.StreamLimits,
+        epoch: Int64,
+        changes: (@Sendable () async throws -> Void)?,
+        logger: Logger,
+    ) {
+        self.orders = orders
+        self.clock = clock
+        self.limits = limits
+        self.epoch = epoch
+        self.changes = changes
+        self.logger = logger
+    }
+
+    /// Events encoded so far: once each, however many listen.
+    var encodedCount: Int { state.withLock { $0.encoded } }
+    var isDraining: Bool { state.withLock { $0.isDraining } }
+
+    /// Something was committed: look now.
+    func poke() { bell.ring() }
+
+    // MARK: Listeners
+
+    /// Nil while draining.
+    func register(_ listener: any StreamListener) -> UInt64? {
+        state.withLock { state in
+            guard !state.isDraining else { return nil }
+            state.nextID += 1
+            state.listeners[state.nextID] = listener
+            return state.nextID
+        }
+    }
+
+    func unregister(_ id: UInt64) {
+        state.withLock { state in
+            state.listeners[id] = nil
+            for account in Array(state.feeds.keys) { Self.leave(&state, account, id) }
+        }
+    }
+
+    /// Counts a stream of a key. False: it has as many as it may.
+    func admit(key: String) -> Bool {
+        state.withLock { state in
+            guard state.perKey[key, default: 0] < limits.connectionsPerKey else { return false }
+            state.perKey[key, default: 0] += 1
+            return true
+        }
+    }
+
+    func release(key: String) {
+        state.withLock { state in
+            let left = state.perKey[key, default: 1] - 1
+            state.perKey[key] = left > 0 ? left : nil
+        }
+    }
+
+    /// Begins to follow an account; returns the newest sequence of the store.
+    func follow(_ account: Account, listener: UInt64) async throws(StoreError) -> Int64 {
+        let head = try await orders.lastSequence(account: account.id)
+        state.withLock { state in
+            guard state.listeners[listener] != nil else { return }
+            state.feeds[account.id, default: Feed(mode: account.orderMode, head: head)].listeners.insert(listener)
+        }
+        bell.ring()
+        return head
+    }
+
+    func unfollow(_ account: AccountID, listener: UInt64) {
+        state.withLock { Self.leave(&$0, account, listener) }
+    }
+
+    private static func leave(_ state: inout State, _ account: AccountID, _ listener: UInt64) {
+        guard state.feeds[account]?.listeners.remove(listener) != nil else { return }
+        if state.feeds[account]?.listeners.isEmpty == true { state.feeds[account] = nil }
+    }
+
+    /// What follows `cursor`, at most `limit` events.
+    func page(_ account: AccountID, after cursor: Int64, limit: Int) -> EventPage {
+        state.withLock { state in
+            guard let feed = state.feeds[account] else { return .behind }
+            guard cursor < feed.head else { return .events([]) }
+            guard let first = feed.entries.first?.sequence, cursor + 1 >= first else { return .behind }
+            let start = Int(cursor + 1 - first)
+            return .events(Array(feed.entries[start..<min(start + limit, feed.entries.count)]))
+        }
+    }
+
+    /// The newest sequence known, and for how long the store has been away (nanoseconds).
+    func standing(_ account: AccountID, now: Int64) -> (head: Int64, awayFor: Int64)? {
+        state.withLock { state in
+            state.feeds[account].map { ($0.head, $0.awaySince.map { now - $0 } ?? 0) }
+        }
+    }
+
+    /// Events of the store after `cursor`, for one subscriber that is behind the ring.
+    func read(_ account: Account, after cursor: Int64, limit: Int) async throws(StoreError) -> [EncodedEvent] {
+        let events = try await orders.events(account: account.id, after: cursor, limit: limit)
+        var encoded: [EncodedEvent] = []
+        for event in events { encoded.append(try encode(event, account.orderMode)) }
+        return encoded
+    }
+
+    private func encode(_ event: StoredEvent, _ mode: OrderContext.Mode) throws(StoreError) -> EncodedEvent {
+        let data = try EventText(event).encoded(mode: mode, epoch: epoch)
+        var writer = JSONWriter(reserving: data.count + 160)
+        writer.beginObject()
+        writer.member("type", "event")
+        writer.member("account", event.account.description)
+        writer.member("epoch", epoch)
+        writer.member("seq", event.sequence)
+        writer.key("data")
+        let start = writer.bytes.count
+        writer.raw(data)
+        writer.endObject()
+        let frame = ByteBuffer(bytes: writer.take())
+        let slice = frame.getSlice(at: start, length: data.count) ?? ByteBuffer(bytes: data)
+        return EncodedEvent(sequence: event.sequence, frame: frame, data: slice)
+    }
+
+    // MARK: Duty
+
+    /// Runs until the task is cancelled.
+    func run() async {
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.poll() }
+            group.addTask { await self.watch() }
+            group.addTask { await self.readOnRings() }
+        }
+    }
+
+    /// Every listener is told to go; new ones are refused.
+    func drain() {
+        let listeners = state.withLock { state in
+            state.isDraining = true
+            return Array(state.listeners.values)
+        }
+        for listener in listeners { listener.drain() }
+    }
+
+    private func poll() async {
+        while !Task.isCancelled {
+            do {
+                try await clock.sleep(milliseconds: limits.pollMs)
+            } catch {
+                return
+            }
+            bell.ring()
+            let listeners = state.withLock { Array($0.listeners.values) }
+            let now = clock.monotonicNanoseconds()
+            for listener in listeners { listener.tick(now: now) }
+        }
+    }
+
+    private func watch() async {
+        guard let changes else { return }
+        while !Task.isCancelled {
+            do {
+                try await changes()
+                bell.ring()
+            } catch {
+                // The poll goes on; a notice is only faster.
+                do { try await clock.sleep(milliseconds: limits.pollMs) } catch { return }
+            }
+        }
+    }
+
+    private func readOnRings() async {
+        while !Task.isCancelled {
+            await bell.wait()
+            let accounts = state.withLock { Array($0.feeds.keys) }
+            var next = accounts.startIndex
+            await withTaskGroup(of: Void.self) { group in
+                while next < min(Self.width, accounts.count) {
+                    let account = accounts[next]
+                    group.addTask { await self.advance(account) }
+                    next += 1
+                }
+                while await group.next() != nil, next < accounts.count {
+                    let account = accounts[next]
+                    group.addTask { await self.advance(account) }
+                    next += 1
+                }
+            }
+        }
+    }
+
+    /// Brings one feed up to the store.
+    private func advance(_ account: AccountID) async {
+        while let (head, mode) = state.withLock({ state in state.feeds[account].map { ($0.head, $0.mode) } }) {
+            do throws(StoreError) {
+                let events = try await orders.events(account: account, after: head, limit: Self.pageSize)
+                var encoded: [EncodedEvent] = []
+                for event in events { encoded.append(try encode(event, mode)) }
+                accept(encoded, of: account)
+                if events.count < Self.pageSize { return }
+            } catch {
+                let now = clock.monotonicNanoseconds()
+                let isNew = state.withLock { state in
+                    guard let feed = state.feeds[account], feed.awaySince == nil else { return false }
+                    state.feeds[account]?.awaySince = now
+                    return true
+                }
+                if isNew {
+                    logger.warning(
+                        "Event stream cannot be read",
+                        metadata: ["account_id": "\(account)", "code": "\(error.code.rawValue)"],
+                    )
+                }
+                return
+            }
+        }
+    }
+
+    private func accept(_ events: [EncodedEvent], of account: AccountID) {
+        let listeners = state.withLock { state -> [any StreamListener] in
+            guard var feed = state.feeds.removeValue(forKey: account) else { return [] }
+            defer { state.feeds[account] = feed }
+            feed.awaySince = nil
+            guard let last = events.last, last.sequence > feed.head else { return [] }
+            feed.entries += events
+            if feed.entries.count > 2 * limits.ring { feed.entries.removeFirst(feed.entries.count - limits.ring) }
+            feed.head = last.sequence
+            state.encoded += events.count
+            return feed.listeners.compactMap { state.listeners[$0] }
+        }
+        for listener in listeners { listener.wake() }
+    }
+}

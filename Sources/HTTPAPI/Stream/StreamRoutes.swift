@@ -1,0 +1,205 @@
+// The stream's twin for curl and scripts (SSE), its polling form, and tickets (INTERFACES.md 2.2, 2.6).
+
+internal import HTTPTypes
+internal import HummingbirdCore
+internal import JSONText
+internal import NIOCore
+internal import OrderEngine
+internal import OrderJSON
+internal import OwnerThread
+internal import SmartOrders
+
+struct StreamRoutes: Sendable {
+    let backend: Backend
+    let hub: EventHub
+    let tickets: TicketBook
+
+    private static let eventStream = "text/event-stream"
+
+    var routes: [Route] {
+        [
+            Route(method: .post, pattern: "/v1/stream-tickets", bodyTypes: ["application/json"], handler: ticket),
+            // Only requests without an upgrade, or on a connection that served others, come here.
+            Route(method: .get, pattern: "/v1/stream", access: .open, answers: ["application/json"]) { _ in
+                throw Problem(.upgradeRequired, "Open this address as a WebSocket, on a connection of its own.")
+            },
+            Route(
+                method: .get,
+                pattern: "/v1/events",
+                isLong: true,
+                answers: [Self.eventStream, "application/json"],
+                handler: events,
+            ),
+        ]
+    }
+
+    private func ticket(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let ticket = try tickets.issue(to: caller, now: backend.clock.monotonicNanoseconds())
+        let expiry = backend.clock.now().advanced(milliseconds: TicketBook.lifeMs)
+        return .json(.created) { writer in
+            writer.member("ticket", ticket)
+            writer.member("expiresAt", expiry)
+        }
+    }
+
+    private func events(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        try call.query.check(known: ["account", "since"])
+        guard let account = call.query["account"] else { throw Problem(.badQuery, "account is required.") }
+        guard account == caller.account.id.description else { throw Problem.notFound }
+        let accept = call.headers[.accept] ?? Self.eventStream
+        let isStream = !accept.contains("application/json") || accept.contains(Self.eventStream)
+        let since = isStream ? call.headers[.lastEventID] ?? call.query["since"] : call.query["since"]
+        var from: (epoch: Int64, sequence: Int64)?
+        if let since {
+            let parts = since.split(separator: "-", omittingEmptySubsequences: false)
+            guard parts.count == 2, let epoch = Int64(parts[0]), let sequence = Int64(parts[1]), sequence >= 0 else {
+                throw Problem(.badQuery, "since is <epoch>-<seq>.")
+            }
+            from = (epoch, sequence)
+        }
+        return isStream ? try await stream(caller, from) : try await page(caller, from)
+    }
+
+    /// The polling form: at most 500 events after `since`.
+    private func page(_ caller: Caller, _ from: (epoch: Int64, sequence: Int64)?) async throws -> Reply {
+        let epoch = backend.configuration.epoch
+        let after = from.map { $0.epoch == epoch ? $0.sequence : 0 } ?? 0
+        let head = try await backend.orders.lastSequence(account: caller.account.id)
+        let events = try await hub.read(caller.account, after: after, limit: 500)
+        let next = events.last?.sequence ?? after
+        return .json { writer in
+            writer.key("items")
+            writer.beginArray()
+            for event in events { writer.raw(event.data.readableBytesView) }
+            writer.endArray()
+            writer.member("nextSince", "\(epoch)-\(next)")
+            writer.member("head", head)
+        }
+    }
+
+    private func stream(_ caller: Caller, _ from: (epoch: Int64, sequence: Int64)?) async throws -> Reply {
+        guard !hub.isDraining else { throw Problem(.draining, "The server is going away.") }
+        guard hub.admit(key: caller.keyHash) else {
+            throw Problem(
+                .tooManyStreams,
+                "A key has at most \(backend.configuration.stream.connectionsPerKey) streams.",
+            )
+        }
+        let reader = EventSource(backend: backend, hub: hub, caller: caller, from: from)
+        return Reply(
+            status: .ok,
+            headers: [.contentType: Self.eventStream, .accelBuffering: "no"],
+            body: .stream { writer in try await reader.run(&writer) },
+        )
+    }
+}
+
+/// One SSE connection.
+final class EventSource: StreamListener {
+    private struct State {
+        var isDraining = false
+        var checkedAt: Int64 = 0
+        var heartbeatAt: Int64 = 0
+    }
+
+    private let backend: Backend
+    private let hub: EventHub
+    private let caller: Caller
+    private let from: (epoch: Int64, sequence: Int64)?
+    private let bell = Bell()
+    private let state = Locked(State())
+
+    init(backend: Backend, hub: EventHub, caller: Caller, from: (epoch: Int64, sequence: Int64)?) {
+        self.backend = backend
+        self.hub = hub
+        self.caller = caller
+        self.from = from
+    }
+
+    func wake() { bell.ring() }
+
+    func tick(now: Int64) {
+        let isDue = state.withLock { now - $0.heartbeatAt >= backend.configuration.stream.heartbeatMs * 1_000_000 }
+        if isDue { bell.ring() }
+    }
+
+    func drain() {
+        state.withLock { $0.isDraining = true }
+        bell.ring()
+    }
+
+    @concurrent
+    func run(_ writer: inout any ResponseBodyWriter) async throws {
+        defer { hub.release(key: caller.keyHash) }
+        guard let id = hub.register(self) else { return }
+        defer { hub.unregister(id) }
+        let head = try await hub.follow(caller.account, listener: id)
+        try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
+        var cursor = try await begin(head, &writer)
+        let limits = backend.configuration.stream
+        state.withLock { state in
+            state.checkedAt = backend.clock.monotonicNanoseconds()
+            state.heartbeatAt = state.checkedAt
+        }
+        while !Task.isCancelled, !state.withLock({ $0.isDraining }) {
+            let events: [EncodedEvent]
+            switch hub.page(caller.account.id, after: cursor, limit: 64) {
+            case .events(let page): events = page
+            case .behind: events = try await hub.read(caller.account, after: cursor, limit: 100)
+            }
+            let now = backend.clock.monotonicNanoseconds()
+            if let last = events.last {
+                try await writer.write(contentsOf: events.map { line("order", $0) })
+                cursor = last.sequence
+                state.withLock { $0.heartbeatAt = now }
+                continue
+            }
+            if now - state.withLock({ $0.heartbeatAt }) >= limits.heartbeatMs * 1_000_000 {
+                state.withLock { $0.heartbeatAt = now }
+                try await writer.write(ByteBuffer(string: ": hb\n\n"))
+            }
+            if now - state.withLock({ $0.checkedAt }) >= limits.recheckMs * 1_000_000 {
+                state.withLock { $0.checkedAt = now }
+                guard try await backend.keys.isValid(caller) else { break }
+            }
+            await bell.wait()
+        }
+        try await writer.finish(nil)
+    }
+
+    /// Where to go on from; a gap and a snapshot where events cannot be.
+    @concurrent
+    private func begin(_ head: Int64, _ writer: inout any ResponseBodyWriter) async throws -> Int64 {
+        guard let from else { return head }
+        let epoch = backend.configuration.epoch
+        let reason =
+            if from.epoch != epoch {
+                "EPOCH"
+            } else if from.sequence > head {
+                "FUTURE"
+            } else if head - from.sequence > backend.configuration.stream.window {
+                "TOO_OLD"
+            } else { "" }
+        guard !reason.isEmpty else { return from.sequence }
+        var gap = JSONWriter()
+        gap.beginObject()
+        gap.member("account", caller.account.id.description)
+        gap.member("reason", reason)
+        gap.member("head", head)
+        gap.member("epoch", epoch)
+        gap.endObject()
+        try await writer.write(ByteBuffer(string: "id: \(epoch)-\(head)\nevent: gap\ndata: \(gap.text)\n\n"))
+        return head
+    }
+
+    private func line(_ name: String, _ event: EncodedEvent) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.writeString("id: \(backend.configuration.epoch)-\(event.sequence)\nevent: \(name)\ndata: ")
+        var data = event.data
+        buffer.writeBuffer(&data)
+        buffer.writeString("\n\n")
+        return buffer
+    }
+}

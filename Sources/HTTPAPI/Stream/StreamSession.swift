@@ -1,0 +1,437 @@
+// One WebSocket: who it is, what it follows, and what it is sent (INTERFACES.md 2).
+//
+// Invariants: a followed account has one cursor; what is sent has cursor + 1, so every event goes out once and in
+// order, from the hub's ring or, when the connection is behind it, from the store at the connection's own pace. There
+// is no queue of events: memory is the socket's write buffer, one page, and bounded replies.
+// The close handshake: open, close sent (a second close is not sent), gone.
+
+internal import JSONText
+internal import Logging
+internal import NIOCore
+internal import NIOWebSocket
+internal import OrderEngine
+internal import OwnerThread
+internal import SmartOrders
+
+/// Close codes of INTERFACES.md 2.5.
+enum CloseCode {
+    static let normal: UInt16 = 1000
+    static let goingAway: UInt16 = 1001
+    static let protocolError: UInt16 = 1002
+    static let tooBig: UInt16 = 1009
+    static let internalError: UInt16 = 1011
+    static let slowConsumer: UInt16 = 4008
+    static let badFrame: UInt16 = 4400
+    static let unauthenticated: UInt16 = 4401
+    static let forbidden: UInt16 = 4403
+    static let silent: UInt16 = 4408
+    static let tooMany: UInt16 = 4429
+    static let storeAway: UInt16 = 4503
+}
+
+typealias StreamChannel = NIOAsyncChannel<WebSocketFrame, WebSocketFrame>
+
+final class StreamSession: StreamListener {
+    /// One followed account.
+    struct Follow {
+        let account: Account
+        /// Sequence of the last event sent.
+        var cursor: Int64
+        /// A snapshot goes first; events follow from its sequence.
+        var needsSnapshot: Bool
+    }
+
+    struct State {
+        var id: UInt64 = 0
+        var caller: Caller?
+        var follows: [Follow] = []
+        var replies: [ByteBuffer] = []
+        var pong: [UInt8]?
+        /// What the connection is to be closed with.
+        var closing: UInt16?
+        var isCloseSent = false
+        var isPeerGone = false
+        var heartbeatDue = false
+        var pingDue = false
+        var checkDue = false
+        // Monotonic nanoseconds.
+        var openedAt: Int64 = 0
+        var sentAt: Int64 = 0
+        var writingSince: Int64?
+        var pingedAt: Int64 = 0
+        var pongedAt: Int64 = 0
+        var checkedAt: Int64 = 0
+        var storeAwaySince: Int64?
+        var storeTriedAt: Int64 = 0
+        /// GCRA of the client's frames.
+        var arrival: Int64 = 0
+
+        /// A store that did not answer is left alone for 200 ms.
+        func isStoreResting(_ now: Int64) -> Bool { storeAwaySince != nil && now - storeTriedAt < 200_000_000 }
+    }
+
+    /// Something to do for the writer.
+    private enum Work {
+        case frames([WebSocketFrame])
+        case snapshot(Account)
+        case events(Account, after: Int64)
+        case check(Caller)
+        case close(UInt16)
+        case wait
+        case end
+    }
+
+    private static let eventsPerWrite = 64
+    private static let eventsPerRead = 100
+    private static let maximumReplies = 256
+
+    let backend: Backend
+    let hub: EventHub
+    let tickets: TicketBook
+    private let channel: StreamChannel
+    private let authorization: String?
+    private let bell = Bell()
+    let state = Locked(State())
+
+    var limits: APIConfiguration.StreamLimits { backend.configuration.stream }
+
+    /// - Parameter authorization: the header of the upgrade, where it had one.
+    init(backend: Backend, hub: EventHub, tickets: TicketBook, channel: StreamChannel, authorization: String?) {
+        self.backend = backend
+        self.hub = hub
+        self.tickets = tickets
+        self.channel = channel
+        self.authorization = authorization
+    }
+
+    /// Runs until the connection is gone.
+    func run() async {
+        let now = backend.clock.monotonicNanoseconds()
+        state.withLock { state in
+            (state.openedAt, state.sentAt, state.pingedAt) = (now, now, now)
+            (state.pongedAt, state.checkedAt, state.arrival) = (now, now, now)
+        }
+        if let id = hub.register(self) {
+            state.withLock { $0.id = id }
+        } else {
+            close(CloseCode.goingAway)
+        }
+        reply(hello())
+        if let authorization { await authenticate { try await self.backend.keys.caller(authorization: authorization) } }
+        do {
+            try await channel.executeThenClose { inbound, outbound in
+                await withTaskGroup(of: Void.self) { group in
+                    group.addTask {
+                        await self.read(inbound)
+                        self.state.withLock { $0.isPeerGone = true }
+                        self.bell.ring()
+                    }
+                    group.addTask { await self.write(outbound) }
+                }
+            }
+        } catch {
+            // The peer is gone, which is how connections end.
+        }
+        let (id, key) = state.withLock { ($0.id, $0.caller?.keyHash) }
+        hub.unregister(id)
+        if let key { hub.release(key: key) }
+    }
+
+    // MARK: Told by others
+
+    func wake() { bell.ring() }
+    func drain() { close(CloseCode.goingAway) }
+
+    /// Asks for the connection to be closed; the first code counts.
+    func close(_ code: UInt16) {
+        state.withLock { if $0.closing == nil { $0.closing = code } }
+        bell.ring()
+    }
+
+    /// Queues a text frame.
+    func reply(_ text: [UInt8]) {
+        let isFull = state.withLock { state in
+            state.replies.append(ByteBuffer(bytes: text))
+            return state.replies.count > Self.maximumReplies
+        }
+        if isFull { close(CloseCode.slowConsumer) } else { bell.ring() }
+    }
+
+    func tick(now: Int64) {
+        func passed(_ since: Int64, _ milliseconds: Int64) -> Bool { now - since >= milliseconds * 1_000_000 }
+        enum Verdict { case nothing, wake, stuck, gone }
+        let limits = limits
+        let verdict = state.withLock { state -> Verdict in
+            guard !state.isCloseSent else { return .nothing }
+            if let since = state.writingSince {
+                guard passed(since, limits.stuckMs) else { return .nothing }
+                state.isCloseSent = true
+                return .stuck
+            }
+            if state.closing != nil { return .wake }
+            if state.pingedAt > state.pongedAt, passed(state.pingedAt, limits.pingMs) { return .gone }
+            var isDue = false
+            if state.caller == nil, passed(state.openedAt, limits.authenticateMs) {
+                state.closing = CloseCode.silent
+                isDue = true
+            }
+            if passed(state.sentAt, limits.heartbeatMs) {
+                state.heartbeatDue = true
+                isDue = true
+            }
+            if passed(max(state.pingedAt, state.pongedAt), limits.pingMs) {
+                state.pingDue = true
+                isDue = true
+            }
+            if state.caller != nil, passed(state.checkedAt, limits.recheckMs) {
+                state.checkedAt = now
+                state.checkDue = true
+                isDue = true
+            }
+            // A store that did not answer is asked again.
+            if state.storeAwaySince != nil { isDue = true }
+            return isDue ? .wake : .nothing
+        }
+        switch verdict {
+        case .nothing: break
+        case .wake: bell.ring()
+        case .gone: channel.channel.close(promise: nil)
+        case .stuck:
+            // The writer waits for the socket; the frame goes behind what waits already.
+            channel.channel.writeAndFlush(Self.closeFrame(CloseCode.slowConsumer), promise: nil)
+            closeLater()
+        }
+        watchStore(now: now)
+    }
+
+    private func watchStore(now: Int64) {
+        let accounts = state.withLock { $0.follows.map(\.account.id) }
+        for account in accounts {
+            guard let standing = hub.standing(account, now: now) else { continue }
+            if standing.awayFor > limits.storeAwayMs * 1_000_000 { close(CloseCode.storeAway) }
+        }
+    }
+
+    /// Ends the connection if the peer does not.
+    private func closeLater() {
+        let channel = channel.channel
+        channel.eventLoop.scheduleTask(in: .milliseconds(limits.closeGraceMs)) { channel.close(promise: nil) }
+    }
+
+    // MARK: Reading
+
+    private func read(_ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>) async {
+        var reader = FrameReader(limit: limits.clientFrameBytes)
+        var isFailed = false
+        do {
+            for try await frame in inbound {
+                // After a failure the rest is read and dropped, so that the peer gets to see why.
+                if isFailed, frame.opcode != .connectionClose { continue }
+                switch reader.read(frame) {
+                case .none: break
+                case .message(let text):
+                    guard !state.withLock({ $0.isCloseSent }) else { continue }
+                    guard takeToken() else {
+                        close(CloseCode.tooMany)
+                        isFailed = true
+                        continue
+                    }
+                    await obey(text)
+                case .ping(let payload):
+                    state.withLock { $0.pong = payload }
+                    bell.ring()
+                case .pong:
+                    let now = backend.clock.monotonicNanoseconds()
+                    state.withLock { $0.pongedAt = now }
+                case .close(let code):
+                    close(code ?? CloseCode.normal)
+                    return
+                case .fail(let code):
+                    close(code)
+                    isFailed = true
+                }
+            }
+        } catch let error as NIOWebSocketError {
+            switch error {
+            case .invalidFrameLength: close(CloseCode.tooBig)
+            case .fragmentedControlFrame, .multiByteControlFrameLength: close(CloseCode.protocolError)
+            }
+        } catch {
+            // The connection broke.
+        }
+    }
+
+    private func takeToken() -> Bool {
+        let now = backend.clock.monotonicNanoseconds()
+        let step = 1_000_000_000 / Int64(limits.framesPerSecond)
+        let burst = step * Int64(limits.frameBurst)
+        return state.withLock { state in
+            let next = max(state.arrival, now) + step
+            guard next - now <= burst else { return false }
+            state.arrival = next
+            return true
+        }
+    }
+
+    // MARK: Writing
+
+    private func write(_ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>) async {
+        do {
+            while !Task.isCancelled {
+                switch nextWork() {
+                case .frames(let frames): try await send(frames, outbound)
+                case .snapshot(let account): try await sendSnapshot(account, outbound)
+                case .events(let account, let cursor): try await sendEvents(account, after: cursor, outbound)
+                case .check(let caller):
+                    if try await !backend.keys.isValid(caller) { close(CloseCode.unauthenticated) }
+                case .close(let code):
+                    try await send([Self.closeFrame(code)], outbound)
+                    closeLater()
+                case .wait: await bell.wait()
+                case .end: return
+                }
+            }
+        } catch {
+            // The connection broke.
+        }
+    }
+
+    private func nextWork() -> Work {
+        let events = state.withLock { $0.follows }
+        let due = events.first { follow in
+            if follow.needsSnapshot { return true }
+            switch hub.page(follow.account.id, after: follow.cursor, limit: 1) {
+            case .behind: return true
+            case .events(let events): return !events.isEmpty
+            }
+        }
+        let now = backend.clock.monotonicNanoseconds()
+        return state.withLock { state in
+            if let code = state.closing, !state.isCloseSent {
+                state.isCloseSent = true
+                return .close(code)
+            }
+            if state.isPeerGone { return .end }
+            if state.isCloseSent { return .wait }
+            var frames: [WebSocketFrame] = []
+            if let payload = state.pong {
+                state.pong = nil
+                frames.append(WebSocketFrame(fin: true, opcode: .pong, data: ByteBuffer(bytes: payload)))
+            }
+            if state.pingDue {
+                state.pingDue = false
+                state.pingedAt = now
+                frames.append(WebSocketFrame(fin: true, opcode: .ping, data: ByteBuffer()))
+            }
+            frames += state.replies.map(Self.text)
+            state.replies = []
+            if !frames.isEmpty { return .frames(frames) }
+            if state.checkDue, let caller = state.caller {
+                state.checkDue = false
+                return .check(caller)
+            }
+            if let due, state.follows.contains(where: { $0.account.id == due.account.id }), !state.isStoreResting(now) {
+                return due.needsSnapshot ? .snapshot(due.account) : .events(due.account, after: due.cursor)
+            }
+            if state.heartbeatDue {
+                state.heartbeatDue = false
+                let heads = state.follows.map {
+                    ($0.account.id, hub.standing($0.account.id, now: now)?.head ?? $0.cursor)
+                }
+                return .frames([Self.text(ByteBuffer(bytes: heartbeat(heads)))])
+            }
+            return .wait
+        }
+    }
+
+    private static func text(_ buffer: ByteBuffer) -> WebSocketFrame {
+        WebSocketFrame(fin: true, opcode: .text, data: buffer)
+    }
+
+    private static func closeFrame(_ code: UInt16) -> WebSocketFrame {
+        var data = ByteBuffer()
+        data.writeInteger(code)
+        return WebSocketFrame(fin: true, opcode: .connectionClose, data: data)
+    }
+
+    /// Writes, and says how long that takes: a socket that takes nothing is noticed by `tick`.
+    private func send(
+        _ frames: [WebSocketFrame],
+        _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>,
+    ) async throws {
+        let begun = backend.clock.monotonicNanoseconds()
+        state.withLock { $0.writingSince = begun }
+        try await outbound.write(contentsOf: frames)
+        let now = backend.clock.monotonicNanoseconds()
+        state.withLock { state in
+            state.writingSince = nil
+            state.sentAt = now
+        }
+    }
+
+    private func sendEvents(
+        _ account: Account,
+        after cursor: Int64,
+        _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>,
+    ) async throws {
+        var events: [EncodedEvent]
+        switch hub.page(account.id, after: cursor, limit: Self.eventsPerWrite) {
+        case .events(let page): events = page
+        case .behind:
+            do throws(StoreError) {
+                events = try await hub.read(account, after: cursor, limit: Self.eventsPerRead)
+                state.withLock { $0.storeAwaySince = nil }
+            } catch {
+                storeFailed(error)
+                return
+            }
+            if let head = hub.standing(account.id, now: 0)?.head, head - cursor > limits.window {
+                close(CloseCode.slowConsumer)
+                return
+            }
+        }
+        guard let last = events.last else { return }
+        let isCurrent = state.withLock { state in
+            // A new subscription moved the cursor meanwhile: it counts.
+            guard let index = state.follows.firstIndex(where: { $0.account.id == account.id }),
+                state.follows[index].cursor == cursor, !state.follows[index].needsSnapshot
+            else { return false }
+            state.follows[index].cursor = last.sequence
+            return true
+        }
+        if isCurrent { try await send(events.map { Self.text($0.frame) }, outbound) }
+    }
+
+    private func sendSnapshot(
+        _ account: Account,
+        _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>,
+    ) async throws {
+        do {
+            let sequence = try await writeSnapshot(account) { frame in
+                try await self.send([Self.text(ByteBuffer(bytes: frame))], outbound)
+            }
+            state.withLock { state in
+                state.storeAwaySince = nil
+                guard let index = state.follows.firstIndex(where: { $0.account.id == account.id }) else { return }
+                state.follows[index].needsSnapshot = false
+                state.follows[index].cursor = sequence
+            }
+        } catch let error as StoreError {
+            storeFailed(error)
+        }
+    }
+
+    /// Tries again at the next tick, for as long as the store may be away.
+    private func storeFailed(_ error: StoreError) {
+        guard error.isTransient else { return close(CloseCode.internalError) }
+        let now = backend.clock.monotonicNanoseconds()
+        let limit = limits.storeAwayMs * 1_000_000
+        let isOver = state.withLock { state in
+            let since = state.storeAwaySince ?? now
+            state.storeAwaySince = since
+            state.storeTriedAt = now
+            return now - since > limit
+        }
+        if isOver { close(CloseCode.storeAway) }
+    }
+}
