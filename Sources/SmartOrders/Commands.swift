@@ -147,8 +147,10 @@ extension Deciding {
             )
         }
         guard let price = moment.price else { throw Refusal(.notReducible, "No current price is known.") }
+        let lostBefore = order.writtenOff
         let allowed = clamp(quantity).floored(to: order.instrument.stepSize)
         guard order.isUndisturbed else { return true }
+        if order.writtenOff != lostBefore { replan() }
         guard order.instrument.takes(allowed, at: price) else {
             throw Refusal(.notReducible, "What is free is too little for the venue.")
         }

@@ -10,7 +10,7 @@ public struct Moment: Hashable, Sendable {
     /// The venue's present price band for limit prices, where it publishes one (R4.3).
     public let band: PriceBand?
     /// What the account holds in this market, signed (spot: the free and locked coins); nil: not known, nothing is
-    /// clamped to it.
+    /// clamped to it. Read after the newest fill that the order was told of, else nil: a stale zero would end it.
     public let held: ExactDecimal?
     /// Live exit claims of the account's other orders on the same position (R16.4).
     public let claimedElsewhere: Quantity

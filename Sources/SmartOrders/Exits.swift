@@ -10,30 +10,39 @@ extension Deciding {
         order.exitingSince = now
     }
 
-    /// Free quantity of the position itself: what the account holds in this direction, less claims. Nil: not known.
-    private func unclaimedPosition() -> Quantity? {
+    /// What the account holds in this direction; nil: not known, nothing is clamped to it.
+    private var heldHere: Quantity? {
         guard let held = moment.held else { return nil }
         // Coins sold are bought back from the quote balance: there is no position to clamp to (6.1).
         if !order.instrument.kind.isDerivative, side == .sell { return nil }
-        let there = side.quantity(ofPosition: held) - order.claimed.value
-        return Quantity(max(there, .zero))
+        return max(.zero, Quantity(side.quantity(ofPosition: held)))
     }
 
     /// Clamps a wish to what is free and there (R16.2, R17). When it takes the last of the position, what the order
     /// believed to own beyond that is written off. Zero: nothing may be asked for now.
+    ///
+    /// An exit in flight may have been executed already, and then `held` is less for it: while one is, nothing is
+    /// subtracted for it twice, and nothing is written off.
     mutating func clamp(_ wanted: Quantity) -> Quantity {
-        var allowed = min(wanted, order.free)
-        guard let unclaimed = unclaimedPosition() else { return allowed }
-        if allowed >= unclaimed, order.free > unclaimed {
-            if unclaimed.isZero, order.claimed.isZero {
+        let allowed = min(wanted, order.free)
+        guard let held = heldHere else { return allowed }
+        var asked = Quantity.zero
+        var isCertain = true
+        for other in order.venueOrders where other.leg.isExit {
+            let isFresh = places.contains(.place(other.key))
+            let rests = other.type == .goodTillCancelled && (other.state == .open || other.state == .partial)
+            if isFresh || rests { asked += other.claim }
+            if !isFresh { isCertain = false }
+        }
+        let there = max(.zero, held - asked)
+        if isCertain, allowed >= there, order.free > there {
+            if held.isZero, asked.isZero {
                 cancelEverything(.positionClosedExternally)
                 return .zero
             }
-            writeOff(order.free - unclaimed)
-            allowed = min(allowed, unclaimed)
+            writeOff(order.free - there)
         }
-        let available = unclaimed - moment.claimedElsewhere
-        return max(.zero, min(allowed, available))
+        return max(.zero, min(allowed, order.free, there - moment.claimedElsewhere))
     }
 
     /// Sends the next exit of a latched stop or a close for everything that is free.

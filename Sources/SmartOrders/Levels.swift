@@ -31,6 +31,7 @@ extension Deciding {
             case .filled, .cancelled: break
             }
         }
+        if quantity.value.isNegative { quantity = trimTriggered(by: .zero - quantity) }
         guard !pending.isEmpty else { return }
         let shares = pending.map { index in
             let level = order.levels[index]
@@ -54,6 +55,21 @@ extension Deciding {
         for index in pending where order.levels[index].filled.isPositive {
             if order.levels[index].planned == order.levels[index].filled { levelFilled(index) }
         }
+    }
+
+    /// Other exits took what TRIGGERED levels had planned beyond their orders: they plan what they asked for (I6).
+    /// Zero, or what could not be trimmed.
+    private mutating func trimTriggered(by excess: Quantity) -> Quantity {
+        var excess = excess
+        for (index, level) in order.levels.enumerated() where level.state == .triggered && excess.isPositive {
+            let leg = Leg.takeProfit(level.number)
+            let asked = order.venueOrders.reduce(into: Quantity.zero) { if $1.leg == leg { $0 += $1.claim } }
+            let spare = min(level.planned - level.filled - asked, excess)
+            guard spare.isPositive else { continue }
+            order.levels[index].planned -= spare
+            excess -= spare
+        }
+        return .zero - excess
     }
 
     /// Targets given as a percentage move with the average, while pending and not trailing (F6).

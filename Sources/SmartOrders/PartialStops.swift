@@ -96,8 +96,10 @@ extension Deciding {
         let inFlight = order.venueOrders.reduce(into: Quantity.zero) { if $1.leg == leg { $0 += $1.claim } }
         let rest = partial.planned - partial.filled - inFlight
         guard rest.isPositive, let anchor = order.attempts[leg] == nil ? partial.firedAt : moment.price else { return }
+        let lostBefore = order.writtenOff
         let wanted = clamp(rest)
         guard order.isUndisturbed else { return }
+        if order.writtenOff != lostBefore { replan() }
         let quantity = wanted.floored(to: order.instrument.stepSize)
         if order.instrument.takes(quantity, at: anchor) {
             placeImmediate(leg, quantity, anchor: anchor)

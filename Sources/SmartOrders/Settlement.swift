@@ -111,7 +111,7 @@ extension Deciding {
         let from = before.effectiveStop
         let to = order.effectiveStop
         guard from != to else { return }
-        if !isCommand, from?.kind == .trailing, to?.kind == .trailing { return }
+        if !isCommand, to?.kind == .trailing { return }
         facts.append(.stopMoved(from: from?.price, to: to?.price, kind: to?.kind))
     }
 

@@ -144,7 +144,8 @@ extension Deciding {
 
     /// Arms break-even for good. With `onlyIfProtective` a price that the market is beyond is left alone (R6.4).
     mutating func armBreakEven(onlyIfProtective: Bool) {
-        guard order.breakEvenPrice == nil, let price = breakEvenPrice() else { return }
+        // A latched stop is not moved any more, and nothing needs one that is being closed or cancelled.
+        guard order.isUndisturbed, order.breakEvenPrice == nil, let price = breakEvenPrice() else { return }
         if onlyIfProtective, !isProtective(price) {
             facts.append(.breakEvenNotArmed(price))
             return
@@ -163,7 +164,8 @@ extension Deciding {
 
     /// F1: the stop follows to the price of the level filled before, or to break-even.
     mutating func follow(filled index: Int, onlyIfProtective: Bool) {
-        guard order.draft.stopFollow == .followTP, let candidate = followCandidate(filled: index) else { return }
+        guard order.isUndisturbed, order.draft.stopFollow == .followTP, let candidate = followCandidate(filled: index)
+        else { return }
         if let current = order.followPrice, !side.favours(candidate, over: current) { return }
         if onlyIfProtective, !isProtective(candidate) {
             facts.append(.breakEvenNotArmed(candidate))
