@@ -452,36 +452,57 @@ extension JSONWriter {
         let isDetached = order.status.isOpen && !order.venueOrders.contains { $0.side == order.side && $0.state.isLive }
         key("legs")
         beginArray()
-        leg("entry", order.draft.entry.price, order.draft.quantity, order.entryFilled, nil, nil)
+        var entry = LegRow(name: "entry", quantity: order.draft.quantity)
+        entry.price = order.draft.entry.price
+        entry.filled = order.entryFilled
+        leg(entry)
         for level in order.levels {
-            leg("tp\(level.number)", level.price, level.planned, level.filled, level.state.rawValue, isDetached)
+            var row = LegRow(name: "tp\(level.number)", quantity: level.planned)
+            row.price = level.price
+            row.filled = level.filled
+            row.state = level.state.rawValue
+            row.isDetached = isDetached
+            leg(row)
         }
         if order.stopState != .none || order.draft.stopLoss != nil || order.draft.trailing != nil {
-            leg("sl", order.effectiveStop?.price, order.remaining, nil, order.stopState.rawValue, isDetached)
+            var row = LegRow(name: "sl", quantity: order.remaining)
+            row.price = order.effectiveStop?.price
+            row.state = order.stopState.rawValue
+            row.isDetached = isDetached
+            leg(row)
         }
         for stop in order.partialStops {
-            leg("ps\(stop.number)", stop.firedAt, stop.planned, stop.filled, stop.state.rawValue, isDetached)
+            var row = LegRow(name: "ps\(stop.number)", quantity: stop.planned)
+            row.price = stop.firedAt
+            row.filled = stop.filled
+            row.state = stop.state.rawValue
+            row.isDetached = isDetached
+            leg(row)
         }
         endArray()
     }
 
-    private mutating func leg(
-        _ name: String,
-        _ price: Price?,
-        _ quantity: Quantity,
-        _ filled: Quantity?,
-        _ state: String?,
-        _ isDetached: Bool?,
-    ) {
+    private mutating func leg(_ row: LegRow) {
         beginObject()
-        member("leg", name)
-        member("price", orNull: price)
-        member("qty", quantity)
-        member("filledQty", orNull: filled)
-        member("status", orNull: state)
-        member("detached", isDetached ?? false)
+        member("leg", row.name)
+        member("price", orNull: row.price)
+        member("qty", row.quantity)
+        member("filledQty", orNull: row.filled)
+        member("status", orNull: row.state)
+        member("detached", row.isDetached)
         endObject()
     }
+}
+
+/// One row of `legs`. A struct, because Swift 6.3 misaligns the stack of a function that takes several optional 128-bit
+/// numbers as parameters of their own (it crashes in a debug build).
+private struct LegRow {
+    var name: String
+    var quantity: Quantity
+    var price: Price?
+    var filled: Quantity?
+    var state: String?
+    var isDetached = false
 }
 
 extension SmartOrder {

@@ -41,6 +41,8 @@ struct SmartRun {
     private var notes: [JSONValue] = []
     /// Contradictions that no expectation names: a restart that is no identity, a fact that was refused.
     private var defects: [String] = []
+    /// Cancels that were asked for in this event: a restart does not ask again at once.
+    private var asked: Set<VenueOrderKey> = []
 
     /// Runs a scenario and gives everything that an expectation may name.
     static func run(_ scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> JSONObject {
@@ -106,7 +108,8 @@ struct SmartRun {
         self.price = price
         self.position = position
         order = decision.next
-        note(decision.facts, before: nil)
+        defects = OrderInvariants.violations(from: nil, to: order, isEdit: false)
+        note(decision.facts)
         effects = decision.effects
         restartIfAsked()
         work()
@@ -123,6 +126,7 @@ struct SmartRun {
         for (index, event) in timeline.enumerated() {
             self.event = index
             market.now = event.time
+            asked = []
             if order.status.isTerminal {
                 if case .command(let command) = event.what { self.command(command) }
                 continue
@@ -217,12 +221,10 @@ struct SmartRun {
     @discardableResult
     private mutating func commit(_ event: OrderEvent) throws(Refusal) -> Bool {
         guard let decision = try order.decide(event, at: moment) else { return false }
-        if decision.next.version != order.version + 1 {
-            defects.append("version \(decision.next.version) after \(order.version)")
-        }
-        let before = order
+        let isEdit = if case .command(.edit) = event { true } else { false }
+        defects += OrderInvariants.violations(from: order, to: decision.next, isEdit: isEdit)
         order = decision.next
-        note(decision.facts, before: before)
+        note(decision.facts)
         effects += decision.effects
         restartIfAsked()
         return true
@@ -243,13 +245,26 @@ struct SmartRun {
                 guard let venueOrder = order.venueOrders.first(where: { $0.key == key }) else { continue }
                 tell(market.place(venueOrder))
             case .cancel(let key):
+                asked.insert(key)
                 if let reports = market.cancel(key) { tell(reports) } else { decide(.cancelFailed(key)) }
             }
         }
     }
 
+    /// A worker dies after every commit: the next one finds in the row what has still to be done.
     private mutating func restartIfAsked() {
-        if modes.restartEveryStep { restart() }
+        guard modes.restartEveryStep else { return }
+        restart()
+        effects = []
+        for venueOrder in order.venueOrders where venueOrder.cancelWanted && !asked.contains(venueOrder.key) {
+            switch venueOrder.state {
+            case .open, .partial, .cancelRequested: effects.append(.cancel(venueOrder.key))
+            case .intent, .submitted, .unknown, .filled, .cancelled, .expired, .rejected, .notSent, .absent: break
+            }
+        }
+        for venueOrder in order.venueOrders where venueOrder.state == .intent {
+            effects.append(.place(venueOrder.key))
+        }
     }
 
     private mutating func restart() {
@@ -264,7 +279,7 @@ struct SmartRun {
 
     // MARK: What an expectation may name
 
-    private mutating func note(_ facts: [Fact], before: SmartOrder?) {
+    private mutating func note(_ facts: [Fact]) {
         for fact in facts {
             switch fact {
             case .statusChanged(_, let status, _): note(status)
