@@ -1,7 +1,6 @@
 // What a trader asks: validate, decide, commit, tell. The venue's work follows as jobs of a worker: the process that
 // takes commands holds no venue keys.
 public import SmartOrders
-internal import TriggerIndex
 
 /// Why a command was not carried out.
 public enum CommandError: Error, Sendable {
@@ -84,6 +83,8 @@ public struct CommandService: Sendable {
                 at: moment,
             )
             var transition = Transition(created: decision)
+            // Ticks from before it do not touch it, whatever its entry waits for.
+            transition.reach(moment.position)
             let outcome = try await commit(&transition, actor: actor, idempotency: idempotency)
             switch outcome {
             case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
@@ -116,11 +117,12 @@ public struct CommandService: Sendable {
                 }
                 if let version, version != row.version { throw CommandError.versionMismatch(present: row) }
                 var transition = Transition(row)
-                let moment = try await catchUp(&transition)
-                guard try transition.apply(.command(command), at: moment) else {
+                // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
+                let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
+                guard try transition.apply(.command(command), at: present.moment) else {
                     return CommandAnswer(order: row, isCommitted: false, isReplay: false)
                 }
-                switch try await commit(&transition, actor: actor, idempotency: idempotency) {
+                switch try await commit(&transition, actor: actor, tick: present.tick, idempotency: idempotency) {
                 case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
                 case .lost: continue
                 case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
@@ -136,53 +138,8 @@ public struct CommandService: Sendable {
         }
     }
 
-    /// Brings an order up to the newest tick before a command: crossings that nobody has decided on yet go first, so
-    /// that no command overtakes a trigger (ORDERS.md R21.4).
-    private func catchUp(_ transition: inout Transition) async throws -> Moment {
-        let row = transition.order
-        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
-        guard let latest = try await context.ticks.latest(series) else {
-            return Moment(now: context.clock.now(), price: nil, position: row.extremePosition)
-        }
-        let decimals = row.instrument.priceDecimals
-        let armed = ArmedOrder(row)
-        if row.extremePosition < latest.position,
-            try await history.load(series, after: row.extremePosition, through: latest.position),
-            let points = history.points(series, after: row.extremePosition, through: latest.position),
-            let tickUnits = row.instrument.tickSize.value.units(decimals: decimals)
-        {
-            var set = WatchSet(
-                rules: armed.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) },
-                tickUnits: tickUnits,
-            )
-            for point in points where set.cross(point.price) != nil {
-                if let found = history.context(series, after: row.extremePosition, at: point.position) {
-                    transition.absorb(found, decimals: decimals)
-                }
-                let moment = Moment(
-                    now: Timestamp(microseconds: point.position.venueTime),
-                    price: Price(units: point.price, decimals: decimals),
-                    position: point.position,
-                )
-                try transition.apply(.tick, at: moment)
-                return moment
-            }
-            if let last = points.last,
-                let found = history.context(series, after: row.extremePosition, at: last.position)
-            {
-                transition.absorb(found, decimals: decimals)
-                transition.absorb(last, decimals: decimals)
-            }
-        }
-        return Moment(
-            now: max(context.clock.now(), Timestamp(microseconds: latest.position.venueTime)),
-            price: Price(units: latest.price, decimals: decimals),
-            position: latest.position,
-        )
-    }
-
     private func present(_ series: PriceSeries, _ instrument: Instrument) async throws -> Moment? {
-        guard let latest = try await context.ticks.latest(series) else { return nil }
+        guard let latest = try await newest(series) else { return nil }
         return Moment(
             now: max(context.clock.now(), Timestamp(microseconds: latest.position.venueTime)),
             price: Price(units: latest.price, decimals: instrument.priceDecimals),
@@ -190,10 +147,22 @@ public struct CommandService: Sendable {
         )
     }
 
+    /// The newest tick; while the stream is away, what the feed stored in the last minute.
+    private func newest(_ series: PriceSeries) async throws -> ExtremeBucket.Point? {
+        do throws(TickLogError) {
+            let tick = try await context.ticks.latest(series)
+            return tick.map { ExtremeBucket.Point(position: $0.position, price: $0.price) }
+        } catch {
+            let minuteAgo = TickPosition(venueTime: context.clock.now().microseconds - 60_000_000, sequence: 0)
+            return try await history.catchUp(series, after: max(minuteAgo, .start))
+        }
+    }
+
     /// Stores the decision with a job for each venue order that waits, offers the jobs, and tells.
     private func commit(
         _ transition: inout Transition,
         actor: Actor,
+        tick: Tick? = nil,
         idempotency: IdempotencyRecord?,
     ) async throws(StoreError) -> CommitOutcome {
         let order = transition.order
@@ -208,6 +177,7 @@ public struct CommandService: Sendable {
             id: Int64(bitPattern: context.random()),
             cause: .command,
             actor: actor,
+            tick: tick,
             jobs: jobs,
             idempotency: idempotency,
         )

@@ -2,12 +2,14 @@
 //
 // Limits: 128 decisions a batch. Cost: no timer, no added latency when idle. A commit of unknown outcome is concluded
 // from a write: the same commit is run again (RELIABILITY.md 3.1.5).
+internal import SmartOrders
 
 /// Groups the commits of concurrent tasks.
 public actor CommitBatcher {
     private let store: any OrderStore
     private let clock: any EngineClock
-    private var waiting: [(commit: Commit, done: CheckedContinuation<Result<CommitOutcome, StoreError>, Never>)] = []
+    private typealias Waiting = (commit: Commit, done: CheckedContinuation<Result<CommitOutcome, StoreError>, Never>)
+    private var waiting: [Waiting] = []
     private var running = 0
     /// Batches under way at once: one fills while another is being made durable.
     private static let maximumRunning = 2
@@ -34,8 +36,7 @@ public actor CommitBatcher {
 
     private func run() async {
         while !waiting.isEmpty {
-            let batch = Array(waiting.prefix(Self.maximumBatch))
-            waiting.removeFirst(batch.count)
+            let batch = nextBatch()
             let result = await store(batch.map(\.commit))
             switch result {
             case .success(let outcomes):
@@ -45,6 +46,24 @@ public actor CommitBatcher {
             }
         }
         running -= 1
+    }
+
+    /// The oldest decisions, at most one per order: a second one of the same order waits for the next batch.
+    private func nextBatch() -> [Waiting] {
+        var batch: [Waiting] = []
+        var orders: Set<OrderID> = []
+        var rest: [Waiting] = []
+        var index = waiting.startIndex
+        while index < waiting.endIndex, batch.count < Self.maximumBatch {
+            if orders.insert(waiting[index].commit.next.id).inserted {
+                batch.append(waiting[index])
+            } else {
+                rest.append(waiting[index])
+            }
+            index += 1
+        }
+        waiting.replaceSubrange(..<index, with: rest)
+        return batch
     }
 
     private func store(_ commits: [Commit]) async -> Result<[CommitOutcome], StoreError> {

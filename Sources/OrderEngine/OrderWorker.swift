@@ -25,7 +25,8 @@ public struct OrderWorker: Sendable {
         var inOrder: [OrderID] = []
         var outcomes: [(job: TakenJob, outcome: JobOutcome)] = []
         for taken in jobs {
-            guard let id = taken.job?.id ?? JobID(taken.rawID) else {
+            // The id names the work; a body that says otherwise is not ours.
+            guard let id = JobID(taken.rawID), taken.job.map({ $0.id == id }) ?? true else {
                 outcomes.append((taken, .dead(reason: "BADID: \(taken.rawID.prefix(64))")))
                 continue
             }
@@ -39,7 +40,7 @@ public struct OrderWorker: Sendable {
                 uniquingKeysWith: { first, _ in first },
             )
         } catch {
-            return outcomes + jobs.filter { JobID($0.rawID) != nil }.map { ($0, retry($0, error)) }
+            return outcomes + inOrder.flatMap { byOrder[$0] ?? [] }.map { ($0.0, retry($0.0, error)) }
         }
         return await withTaskGroup { group in
             for order in inOrder {
@@ -112,75 +113,136 @@ public struct OrderWorker: Sendable {
         case .trigger:
             guard let job = taken.job else { break }
             switch try await TriggerDecision.make(job, on: row, history: history) {
-            case .stale: break
+            case .stale: return try await sendWaiting(row, venue: venue)
             case .unavailable:
                 return .later(delayMs: 250, reason: "TICK_UNAVAILABLE: the tick of \(id) is not to be had")
             case .decided(let decided, let tick):
                 transition = decided
-                return try await finish(&transition, cause: .tick, tick: tick, venue: venue)
+                let moment = Moment(
+                    now: Timestamp(microseconds: tick.position.venueTime),
+                    price: tick.price,
+                    position: tick.position,
+                )
+                return try await finish(&transition, cause: .tick, tick: tick, at: moment, venue: venue)
             }
         case .timer:
-            _ = try transition.apply(.timer, at: moment(of: row))
-            return try await finish(&transition, cause: .timer, tick: nil, venue: venue)
+            let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
+            if present.tick == nil { _ = try transition.apply(.timer, at: present.moment) }
+            let cause: EventCause = present.tick == nil ? .timer : .tick
+            return try await finish(&transition, cause: cause, tick: present.tick, at: present.moment, venue: venue)
         case .check, .reconcile: break
         }
-        return try await settle(&transition, venue: venue)
+        return try await settle(taken.job?.name == .reconcile ? nil : id, row, venue: venue)
+    }
+
+    /// Sends what an order wished for while it could not be sent.
+    private func sendWaiting(_ row: SmartOrder, venue: any Venue) async throws -> Step {
+        guard row.venueOrders.contains(where: { $0.state == .intent }) else { return .obsolete }
+        var transition = Transition(row)
+        let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
+        let cause: EventCause = present.tick == nil ? .venueAnswer : .tick
+        return try await finish(&transition, cause: cause, tick: present.tick, at: present.moment, venue: venue)
     }
 
     /// Later work: sends what waits, looks up what is unknown, asks again for cancels that are not confirmed.
-    private func settle(_ transition: inout Transition, venue: any Venue) async throws -> Step {
-        let intents = try await context.orders.intents(of: [transition.order.id], ended: false)
-        var looked = false
-        for intent in intents {
-            switch intent.venueOrder.state {
+    /// - Parameter id: names the attempt to look up; nil: all of them.
+    private func settle(_ id: JobID?, _ row: SmartOrder, venue: any Venue) async throws -> Step {
+        let intents = try await context.orders.intents(of: [row.id], ended: false).filter { intent in
+            guard intent.token != nil else { return false }
+            return switch intent.venueOrder.state {
             case .submitted, .unknown, .cancelRequested, .open, .partial:
-                guard intent.token != nil else { continue }
-                looked = true
-                try await lookUp(intent, &transition, venue: venue)
-            case .intent, .filled, .cancelled, .expired, .rejected, .notSent, .absent: continue
+                id.map { $0.leg == intent.venueOrder.leg && $0.attempt == intent.venueOrder.attempt } ?? true
+            case .intent, .filled, .cancelled, .expired, .rejected, .notSent, .absent: false
             }
         }
-        let hasWaiting = transition.order.venueOrders.contains { $0.state == .intent }
-        guard transition.isChanged || hasWaiting || looked else { return .obsolete }
-        return try await finish(&transition, cause: .venueAnswer, tick: nil, venue: venue)
+        guard !intents.isEmpty else { return try await sendWaiting(row, venue: venue) }
+        var replies: [(VenueOrderKey, VenueReply)] = []
+        for intent in intents {
+            guard let reply = try await lookUp(intent, of: row, venue: venue) else { continue }
+            replies.append((intent.venueOrder.key, reply))
+        }
+        var (transition, present) = try await record(replies, on: row, seen: knownFills(row))
+        let cause: EventCause = present.tick == nil ? .venueAnswer : .tick
+        switch try await finish(&transition, cause: cause, tick: present.tick, at: present.moment, venue: venue) {
+        // Looked at, and nothing new.
+        case .obsolete: return .done(row)
+        case .done(let next): return .done(next)
+        case .later(let delayMs, let reason): return .later(delayMs: delayMs, reason: reason)
+        case .conflict: return .conflict
+        }
     }
 
-    /// Looks one venue order up and lets the order learn the answer (RELIABILITY.md 2.6).
-    private func lookUp(_ intent: StoredIntent, _ transition: inout Transition, venue: any Venue) async throws {
-        let market = transition.order.instrument.market
+    /// What a venue said of an order of ours.
+    private enum VenueReply: Sendable {
+        case snapshot(VenueSnapshot)
+        case news([VenueNews])
+    }
+
+    /// Looks one venue order up (RELIABILITY.md 2.6). Nil: nothing was learnt.
+    private func lookUp(_ intent: StoredIntent, of row: SmartOrder, venue: any Venue) async throws -> VenueReply? {
+        let market = row.instrument.market
+        var snapshot: VenueSnapshot?
         if intent.venueOrder.cancelWanted {
             switch await venue.cancel(market: market, clientOrderID: intent.clientOrderID) {
-            case .cancelled(let snapshot):
-                transition.learn(
-                    intent.venueOrder.key,
-                    snapshot.news(known: intent.venueOrder),
-                    at: moment(of: transition.order),
-                )
-                return
+            case .cancelled(let found): snapshot = found
             case .notOpen, .failed: break
             }
         }
-        let answer = await venue.lookUp(market: market, clientOrderID: intent.clientOrderID)
         var isAbsent = false
-        switch answer {
-        case .found(let snapshot):
-            transition.learn(
-                intent.venueOrder.key,
-                snapshot.news(known: intent.venueOrder),
-                at: moment(of: transition.order),
-            )
-        case .notFound:
-            isAbsent = intent.fencePassed
-            // Two look-ups after the fence, at least 500 ms apart: this one and one before it.
-            if isAbsent, intent.absences >= 1 {
-                transition.learn(intent.venueOrder.key, [.absent], at: moment(of: transition.order))
+        if snapshot == nil {
+            switch await venue.lookUp(market: market, clientOrderID: intent.clientOrderID) {
+            case .found(let found): snapshot = found
+            // What the venue once confirmed is never concluded to be absent.
+            case .notFound: isAbsent = intent.fencePassed && intent.venueOrder.venueOrderID == nil
+            case .failed: break
             }
-        case .failed: break
         }
+        let isResting = snapshot != nil && !intent.venueOrder.cancelWanted
         let delay: Int64 =
-            isAbsent
-            ? 500 : intent.checks < 3 ? 500 << Int64(intent.checks) : intent.venueOrder.state == .open ? 60_000 : 2_000
+            isAbsent ? 500 : intent.checks < 3 ? 500 << Int64(intent.checks) : isResting ? 60_000 : 2_000
         _ = try await context.orders.noteCheck(intent, absent: isAbsent, delayMs: delay)
+        if let snapshot { return .snapshot(snapshot) }
+        guard isAbsent else { return nil }
+        // The store counts absences after the fence that lie 500 ms apart: two of them are proof.
+        let now = try await context.orders.intents(of: [intent.order], ended: false)
+        let isProven = now.contains {
+            $0.venueOrder.key == intent.venueOrder.key && $0.token == intent.token && $0.absences >= 2
+        }
+        return isProven ? .news([.absent]) : nil
+    }
+
+    private func knownFills(_ row: SmartOrder) async throws -> Set<String> {
+        Set(try await context.orders.fills(order: row.id).map(\.fill.venueFillID))
+    }
+
+    /// Brings the row up to the present and lets it learn what the venue said.
+    /// - Parameter seen: fills that were stored when `row` was read, or later: a later one costs a lost race.
+    private func record(
+        _ replies: [(VenueOrderKey, VenueReply)],
+        on row: SmartOrder,
+        seen: Set<String>,
+    ) async throws -> (Transition, CatchUp.Present) {
+        var transition = Transition(row)
+        let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
+        // Facts are learnt now, whatever tick was decided on before them.
+        let moment = Moment(
+            now: max(context.clock.now(), present.moment.now),
+            price: present.moment.price,
+            position: present.moment.position,
+        )
+        for (key, reply) in replies {
+            switch (reply, transition.order.venueOrders.first { $0.key == key }) {
+            case (.snapshot(let snapshot), let known?):
+                transition.learn(key, snapshot.news(known: known, seen: seen), at: moment)
+            case (.snapshot(let snapshot), nil):
+                // The attempt is over for the row; only an execution can be new.
+                let fills = snapshot.fills.filter { !seen.contains($0.venueFillID) }
+                transition.learn(key, fills.map(VenueNews.fill), at: moment)
+            case (.news(let news), .some): transition.learn(key, news, at: moment)
+            case (.news, nil): break
+            }
+        }
+        return (transition, CatchUp.Present(moment: moment, tick: present.tick))
     }
 
     /// Commit, act, record, until nothing is left to do now; then tell.
@@ -188,15 +250,23 @@ public struct OrderWorker: Sendable {
         _ transition: inout Transition,
         cause: EventCause,
         tick: Tick?,
+        at moment: Moment,
         venue: any Venue,
     ) async throws -> Step {
         var cause = cause
         var tick = tick
+        var moment = moment
         var isFirst = true
+        var maySend = true
+        var conflicts = 0
+        var replies: [(VenueOrderKey, VenueReply)] = []
         while true {
+            transition.dropUnsent(at: moment)
+            // Before the commit: a process that sleeps in between wakes with a request that the venue refuses.
             let t0 = venue.venueTime()
             let begun = context.clock.monotonicNanoseconds()
-            let sent = transition.submit { _ in true }
+            let unsent = transition
+            let sent = maySend ? transition.submit { _ in true } : []
             let effects = transition.takeEffects()
             guard transition.isChanged else { return isFirst ? .obsolete : .done(transition.order) }
             let rights = sent.map { order in
@@ -219,8 +289,23 @@ public struct OrderWorker: Sendable {
             )
             switch outcome {
             case .committed: break
-            case .lost: return .conflict
-            case .blocked: return .later(delayMs: 1_000, reason: "HALTED: no order is sent now")
+            case .lost:
+                if isFirst { return .conflict }
+                // Somebody was faster while the venue was asked. What it said is still evidence.
+                conflicts += 1
+                guard conflicts <= Self.maximumConflicts,
+                    let fresh = try await context.orders.load([transition.order.id]).first
+                else { return .later(delayMs: 50, reason: "VERSION_CONFLICT: the answers are looked up again") }
+                let (next, present) = try await record(replies, on: fresh, seen: knownFills(fresh))
+                (transition, moment, tick) = (next, present.moment, present.tick)
+                cause = tick == nil ? .venueAnswer : .tick
+                continue
+            case .blocked:
+                // The decision counts, the wish waits as INTENT; the sweep brings it back (RELIABILITY.md 11.1).
+                guard !sent.isEmpty else { return .later(delayMs: 1_000, reason: "HALTED: nothing is stored now") }
+                maySend = false
+                transition = unsent
+                continue
             case .refused(let constraint):
                 context.observer.note(
                     .error,
@@ -234,21 +319,14 @@ public struct OrderWorker: Sendable {
             isFirst = false
 
             let stored = transition.order
-            var next = Transition(stored)
-            let answers = await act(
-                effects,
-                placing: sent,
-                rights: rights,
-                of: stored,
-                venue: venue,
-                t0: t0,
-                begun: begun,
-            )
-            let now = moment(of: stored)
-            for (key, news) in answers { next.learn(key, news, at: now) }
-            transition = next
-            cause = .venueAnswer
-            tick = nil
+            if sent.isEmpty, effects.isEmpty { return .done(stored) }
+            replies = await act(effects, placing: sent, rights: rights, of: stored, venue: venue, t0: t0, begun: begun)
+            // A request that was just made for the first time has no fills that anybody knows.
+            let isNew = replies.allSatisfy { key, _ in sent.contains { $0.key == key } }
+            let (next, present) = try await record(replies, on: stored, seen: isNew ? [] : knownFills(stored))
+            (transition, moment, tick) = (next, present.moment, present.tick)
+            cause = tick == nil ? .venueAnswer : .tick
+            conflicts = 0
             if !transition.isChanged, !transition.order.venueOrders.contains(where: { $0.state == .intent }) {
                 return .done(stored)
             }
@@ -264,32 +342,32 @@ public struct OrderWorker: Sendable {
         venue: any Venue,
         t0: Timestamp,
         begun: Int64,
-    ) async -> [(VenueOrderKey, [VenueNews])] {
+    ) async -> [(VenueOrderKey, VenueReply)] {
         let context = context
         let market = order.instrument.market
         return await withTaskGroup { group in
             for effect in effects {
-                guard case .cancel(let key) = effect else { continue }
+                guard case .cancel(let key) = effect, order.venueOrders.contains(where: { $0.key == key }) else {
+                    continue
+                }
                 let id = context.identity.clientOrderID(order.id, key)
-                let known = order.venueOrders.first { $0.key == key }
-                group.addTask { () -> (Int, VenueOrderKey, [VenueNews]) in
-                    guard let known else { return (0, key, []) }
+                group.addTask { () -> (Int, VenueOrderKey, VenueReply?) in
                     switch await venue.cancel(market: market, clientOrderID: id) {
-                    case .cancelled(let snapshot): return (0, key, snapshot.news(known: known))
+                    case .cancelled(let snapshot): return (0, key, .snapshot(snapshot))
                     case .notOpen:
                         guard case .found(let snapshot) = await venue.lookUp(market: market, clientOrderID: id) else {
-                            return (0, key, [])
+                            return (0, key, nil)
                         }
-                        return (0, key, snapshot.news(known: known))
+                        return (0, key, .snapshot(snapshot))
                     // The sweep asks again.
-                    case .failed: return (0, key, [])
+                    case .failed: return (0, key, nil)
                     }
                 }
             }
             for (index, (one, right)) in zip(placing, rights).enumerated() {
-                group.addTask { () -> (Int, VenueOrderKey, [VenueNews]) in
+                group.addTask { () -> (Int, VenueOrderKey, VenueReply?) in
                     let waited = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
-                    guard waited <= venue.windowMs - 200 else { return (index + 1, one.key, [.notSent]) }
+                    guard waited <= venue.windowMs - 200 else { return (index + 1, one.key, .news([.notSent])) }
                     let answer = await venue.place(
                         Placement(
                             market: market,
@@ -314,7 +392,7 @@ public struct OrderWorker: Sendable {
                             clientOrderID: right.clientOrderID,
                         )
                     {
-                        return (index + 1, one.key, snapshot.news(known: one))
+                        return (index + 1, one.key, .snapshot(snapshot))
                     }
                     if case .refused(_, let code, let detail) = answer {
                         context.observer.note(
@@ -325,29 +403,17 @@ public struct OrderWorker: Sendable {
                             ],
                         )
                     }
-                    return (index + 1, one.key, answer.news(known: one))
+                    if case .accepted(let snapshot) = answer { return (index + 1, one.key, .snapshot(snapshot)) }
+                    return (index + 1, one.key, .news(answer.news(known: one)))
                 }
             }
-            var answers: [(Int, VenueOrderKey, [VenueNews])] = []
-            for await answer in group { answers.append(answer) }
+            var answers: [(Int, VenueOrderKey, VenueReply)] = []
+            for await (place, key, reply) in group {
+                if let reply { answers.append((place, key, reply)) }
+            }
             // In the order in which they were asked: a simulation with the same seed gives the same trace.
             return answers.sorted { ($0.0, "\($0.1.leg)") < ($1.0, "\($1.1.leg)") }.map { ($0.1, $0.2) }
         }
-    }
-
-    /// The present, for news and timers. The row's position stays where it is, because the ticks behind it are not
-    /// decided on yet; only an entry that is being filled starts to count ticks from now.
-    private func moment(of order: SmartOrder) -> Moment {
-        let series = PriceSeries(market: order.instrument.market, source: order.triggerSource)
-        guard let latest = history.latest(series) else {
-            return Moment(now: context.clock.now(), price: nil, position: order.extremePosition)
-        }
-        let starts = order.status == .pending && order.phase == .entryWorking
-        return Moment(
-            now: max(context.clock.now(), Timestamp(microseconds: latest.position.venueTime)),
-            price: Price(units: latest.price, decimals: order.instrument.priceDecimals),
-            position: starts ? max(order.extremePosition, latest.position) : order.extremePosition,
-        )
     }
 
     private func retry(_ taken: TakenJob, _ error: StoreError) -> JobOutcome {

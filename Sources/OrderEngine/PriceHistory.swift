@@ -1,8 +1,9 @@
 // The recent prices of each series in this process's memory: what the evaluator has read, and what handlers look up.
 //
-// Invariants: points are in order of position without gaps between `oldest` and `newest` (everything the stream or the
-// persisted extremes show). Limits: 200,000 points a series; older ones are in the store. Cost: O(1) amortised per
-// point; a range extreme costs O(points in range).
+// Invariants: points are in order of position without gaps behind `coveredFrom` (everything the stream or the persisted
+// extremes show). Limits: 200,000 points a series; of older ones the records are kept, the prices that nothing later
+// surpassed, so the best price since any position is still known. Cost: O(1) amortised per point; a range extreme
+// O(range / 256 + 256).
 internal import OwnerThread
 public import SmartOrders
 
@@ -20,16 +21,9 @@ public struct TickContext: Hashable, Sendable {
 
 /// Recent prices by series.
 public final class PriceHistory: Sendable {
-    /// A class, so that appending to one series copies nothing.
-    private final class Series {
-        var points: [ExtremeBucket.Point] = []
-        /// Everything after this position is in `points`.
-        var coveredFrom: TickPosition
-        init(coveredFrom: TickPosition) { self.coveredFrom = coveredFrom }
-    }
-    private static let maximumPoints = 200_000
-
-    private let series = Locked<[PriceSeries: Series]>([:])
+    private let series = Locked<[PriceSeries: PriceSpan]>([:])
+    /// Series that the evaluator of this process keeps up to date.
+    private let followed = Locked<Set<PriceSeries>>([])
     private let ticks: any TickLog
     private let cluster: any ClusterStore
 
@@ -41,21 +35,22 @@ public final class PriceHistory: Sendable {
     /// Takes over what was read from the stream, which starts right after `after`. Points already known are skipped.
     public func append(_ batch: [RawTick], to name: PriceSeries, after: TickPosition) {
         series.withLock { all in
-            if let known = all[name]?.points.last?.position, after > known { all[name] = nil }
-            let one = all[name] ?? Series(coveredFrom: after)
+            if let known = all[name]?.newest, after > known { all[name] = nil }
+            let one = all[name] ?? PriceSpan(coveredFrom: after)
             all[name] = one
-            for tick in batch where tick.position > (one.points.last?.position ?? one.coveredFrom) {
-                one.points.append(.init(position: tick.position, price: tick.price))
-            }
-            if one.points.count > Self.maximumPoints {
-                let surplus = one.points.count - Self.maximumPoints / 2
-                one.coveredFrom = one.points[surplus - 1].position
-                one.points.removeFirst(surplus)
-            }
+            for tick in batch { one.append(.init(position: tick.position, price: tick.price)) }
+            one.trim()
         }
     }
 
-    /// The newest known price.
+    /// Says that `append` is called for every tick of the series, as soon as it is read.
+    func follow(_ name: PriceSeries, _ isFollowed: Bool) {
+        followed.withLock { followed in
+            if isFollowed { followed.insert(name) } else { followed.remove(name) }
+        }
+    }
+
+    /// The newest price in memory.
     public func latest(_ name: PriceSeries) -> ExtremeBucket.Point? {
         series.withLock { $0[name]?.points.last }
     }
@@ -67,101 +62,278 @@ public final class PriceHistory: Sendable {
         through last: TickPosition,
     ) -> [ExtremeBucket.Point]? {
         series.withLock { all in
-            guard let one = all[name], one.coveredFrom <= position else { return nil }
-            let start = Self.firstIndex(in: one.points, after: position)
-            let end = Self.firstIndex(in: one.points, after: last)
-            return start < end ? Array(one.points[start..<end]) : []
+            guard let one = all[name], one.coveredFrom <= position, last <= one.newest else { return nil }
+            return Array(one.points[one.range(after: position, through: last)])
+        }
+    }
+
+    /// Highest and lowest price after `position` up to and including `last`; nil when that is not in memory. `isEmpty`:
+    /// there was no tick.
+    func extremes(
+        _ name: PriceSeries,
+        after position: TickPosition,
+        through last: TickPosition,
+    ) -> (high: Int64, low: Int64, isEmpty: Bool)? {
+        series.withLock { all in
+            guard let one = all[name], one.recordsFrom <= position, last <= one.newest, one.coveredFrom <= last else {
+                return nil
+            }
+            let end = one.range(after: position, through: last).upperBound
+            guard let found = one.extremes(after: position, before: end) else { return (0, 0, true) }
+            return (found.high, found.low, false)
         }
     }
 
     /// Makes everything after `position` up to `last` available, from the stream or the persisted extremes.
     ///
     /// - Returns: false when `last` is not to be found anywhere yet.
-    /// - Throws: `TickLogError`, `StoreError` when the sources cannot be read now.
+    /// - Throws: `StoreError` when neither can be read now.
     public func load(
         _ name: PriceSeries,
         after position: TickPosition,
         through last: TickPosition,
     ) async throws -> Bool {
-        let newest = series.withLock { all -> TickPosition? in
-            guard let one = all[name], one.coveredFrom <= position else { return nil }
-            return one.points.last?.position ?? one.coveredFrom
+        try await fill(name, after: position, through: last) >= last
+    }
+
+    /// Reads whatever there is after `position`; returns the newest point that follows it without a gap, nil when there
+    /// is none.
+    func catchUp(_ name: PriceSeries, after position: TickPosition) async throws -> ExtremeBucket.Point? {
+        let isFresh = followed.withLock { $0.contains(name) }
+        let covers = series.withLock { all in all[name].map { $0.recordsFrom <= position } ?? false }
+        if !isFresh || !covers { _ = try await fill(name, after: position, through: nil) }
+        return series.withLock { all in
+            guard let one = all[name], one.recordsFrom <= position else { return nil }
+            return one.points.last
         }
-        if let newest, newest >= last { return true }
-        var reached = newest ?? position
-        var points: [ExtremeBucket.Point] = []
+    }
+
+    /// Visits the points after `position` up to and including `last`, in order, until `visit` returns false. What is too
+    /// old for the memory is read page by page.
+    ///
+    /// - Returns: false when not all of them can be had now; some were visited then.
+    func walk(
+        _ name: PriceSeries,
+        after position: TickPosition,
+        through last: TickPosition,
+        _ visit: (ExtremeBucket.Point) -> Bool,
+    ) async throws -> Bool {
+        var reached = position
         while reached < last {
-            let batch = try await ticks.read([name: reached], limit: 10_000, waitMs: 0)[name]
-            let reachesBack = batch?.oldest.map { $0 <= reached } ?? false
-            if !reachesBack {
-                let page = try await cluster.extremes(
-                    market: name.market,
-                    source: name.source,
-                    after: reached,
-                    limit: 10_000,
-                )
-                // Nothing yet: what lies between is stored within half a second.
-                guard let end = page.last else { break }
-                points += page
+            if let points = points(name, after: reached, through: last) {
+                for point in points where !visit(point) { return true }
+                return true
+            }
+            let held = series.withLock { $0[name]?.coveredFrom }
+            if held == nil || reached == position, try await load(name, after: reached, through: last),
+                points(name, after: reached, through: last) != nil
+            {
+                continue
+            }
+            let page = try await cluster.extremes(
+                market: name.market,
+                source: name.source,
+                after: reached,
+                limit: 10_000,
+            )
+            guard let end = page.last else { return false }
+            for point in page {
+                guard point.position <= last else { return true }
+                guard visit(point) else { return true }
+            }
+            reached = end.position
+        }
+        return true
+    }
+
+    /// - Parameter last: nil: as far as there is anything.
+    /// - Returns: the position up to which everything is in memory now.
+    private func fill(
+        _ name: PriceSeries,
+        after position: TickPosition,
+        through last: TickPosition?,
+    ) async throws -> TickPosition {
+        let newest = series.withLock { all -> TickPosition? in
+            guard let one = all[name], one.recordsFrom <= position else { return nil }
+            return one.newest
+        }
+        if let newest, let last, newest >= last { return newest }
+        let start = newest ?? position
+        var reached = start
+        var points: [ExtremeBucket.Point] = []
+        while last.map({ reached < $0 }) ?? true, !Task.isCancelled {
+            var batch: TickBatch?
+            var isAway = false
+            do throws(TickLogError) {
+                batch = try await ticks.read([name: reached], limit: 10_000, waitMs: 0)[name]
+            } catch {
+                isAway = true
+            }
+            if let batch, let oldest = batch.oldest, oldest <= reached {
+                guard let end = batch.ticks.last else { break }
+                points += batch.ticks.map { .init(position: $0.position, price: $0.price) }
                 reached = end.position
                 continue
             }
-            guard let batch, let end = batch.ticks.last else { break }
-            points += batch.ticks.map { .init(position: $0.position, price: $0.price) }
+            // The stream is at its end, as far as anybody asks.
+            if batch == nil, !isAway, last == nil, newest != nil { break }
+            let page = try await cluster.extremes(
+                market: name.market,
+                source: name.source,
+                after: reached,
+                limit: 10_000,
+            )
+            // Nothing yet: what lies between is stored within half a second.
+            guard let end = page.last else { break }
+            points += page
             reached = end.position
         }
-        insert(points, into: name, after: position, extending: newest != nil)
-        return reached >= last
+        insert(points, into: name, from: start, through: reached)
+        return reached
     }
 
     /// What the crossing at `position` looked like for an order whose row stands at `after`. Nil: not known here.
     public func context(_ name: PriceSeries, after: TickPosition, at position: TickPosition) -> TickContext? {
         series.withLock { all in
-            guard let one = all[name], one.coveredFrom <= after else { return nil }
-            let start = Self.firstIndex(in: one.points, after: after)
+            guard let one = all[name], one.recordsFrom <= after, one.coveredFrom < position else { return nil }
             // The first point at or after the asked position.
-            var end = Self.firstIndex(in: one.points, after: position)
-            if end > 0, one.points[end - 1].position == position { end -= 1 }
-            guard end < one.points.count, end >= start else { return nil }
-            var high: Int64?
-            var low: Int64?
-            for index in start..<end {
-                let price = one.points[index].price
-                if high.map({ price > $0 }) ?? true { high = price }
-                if low.map({ price < $0 }) ?? true { low = price }
-            }
+            let end = one.firstIndex(notBefore: position)
+            guard end < one.points.count else { return nil }
+            let between = one.extremes(after: after, before: end)
             return TickContext(
                 price: one.points[end].price,
                 position: one.points[end].position,
-                high: high,
-                low: low,
-                before: end > 0 ? one.points[end - 1].position : one.coveredFrom,
+                high: between?.high,
+                low: between?.low,
+                before: max(after, end > 0 ? one.points[end - 1].position : one.coveredFrom),
             )
         }
     }
 
+    /// Takes over `points`: everything after `start` up to `end`.
     private func insert(
         _ points: [ExtremeBucket.Point],
         into name: PriceSeries,
-        after: TickPosition,
-        extending: Bool,
+        from start: TickPosition,
+        through end: TickPosition,
     ) {
         series.withLock { all in
-            let one = all[name] ?? Series(coveredFrom: after)
-            all[name] = one
-            if !extending, one.coveredFrom > after {
-                // What was loaded reaches from `after` into what is held, or replaces it.
-                let tail = one.points
-                one.coveredFrom = after
-                one.points = points
-                let end = points.last?.position ?? after
-                one.points += tail.drop { $0.position <= end }
-            } else {
-                for point in points where point.position > (one.points.last?.position ?? one.coveredFrom) {
-                    one.points.append(point)
-                }
+            guard let one = all[name] else {
+                let one = PriceSpan(coveredFrom: start)
+                for point in points { one.append(point) }
+                all[name] = one
+                return
+            }
+            if one.coveredFrom <= start {
+                // Continues what is held, unless somebody else was faster or there is a gap between.
+                if start <= one.newest { for point in points { one.append(point) } }
+            } else if end >= one.coveredFrom {
+                // Reaches from `start` into what is held.
+                let joined = PriceSpan(coveredFrom: start)
+                for point in points { joined.append(point) }
+                for point in one.points { joined.append(point) }
+                all[name] = joined
             }
         }
+    }
+}
+
+/// Points of one series. A class, so that appending copies nothing; guarded by its owner's lock.
+private final class PriceSpan {
+    private(set) var points: [ExtremeBucket.Point] = []
+    /// Everything after this position is in `points`.
+    private(set) var coveredFrom: TickPosition
+    /// Everything after this position and up to `coveredFrom` is in the records.
+    private(set) var recordsFrom: TickPosition
+    /// Highest and lowest of each full stretch of `stride` points.
+    private var stretches: [(high: Int64, low: Int64)] = []
+    private var highs: [ExtremeBucket.Point] = []
+    private var lows: [ExtremeBucket.Point] = []
+
+    private static let stride = 256
+    private static let maximumPoints = 200_000
+    private static let maximumRecords = 50_000
+
+    init(coveredFrom: TickPosition) {
+        self.coveredFrom = coveredFrom
+        recordsFrom = coveredFrom
+    }
+
+    var newest: TickPosition { points.last?.position ?? coveredFrom }
+
+    /// Takes a point unless it is known.
+    func append(_ point: ExtremeBucket.Point) {
+        guard point.position > newest else { return }
+        points.append(point)
+        guard points.count % Self.stride == 0 else { return }
+        let stretch = points[(points.count - Self.stride)...]
+        var high = Int64.min
+        var low = Int64.max
+        for point in stretch {
+            high = max(high, point.price)
+            low = min(low, point.price)
+        }
+        stretches.append((high, low))
+    }
+
+    /// Turns old points into records when there are too many.
+    func trim() {
+        guard points.count > Self.maximumPoints else { return }
+        let surplus = (points.count - Self.maximumPoints / 2) / Self.stride * Self.stride
+        for point in points[..<surplus] {
+            while let last = highs.last, last.price <= point.price { highs.removeLast() }
+            highs.append(point)
+            while let last = lows.last, last.price >= point.price { lows.removeLast() }
+            lows.append(point)
+        }
+        coveredFrom = points[surplus - 1].position
+        points.removeFirst(surplus)
+        stretches.removeFirst(surplus / Self.stride)
+        forget(&highs)
+        forget(&lows)
+    }
+
+    private func forget(_ records: inout [ExtremeBucket.Point]) {
+        guard records.count > Self.maximumRecords else { return }
+        let surplus = records.count - Self.maximumRecords / 2
+        recordsFrom = max(recordsFrom, records[surplus - 1].position)
+        records.removeFirst(surplus)
+    }
+
+    func range(after position: TickPosition, through last: TickPosition) -> Range<Int> {
+        let start = Self.firstIndex(in: points, after: position)
+        return start..<max(start, Self.firstIndex(in: points, after: last))
+    }
+
+    func firstIndex(notBefore position: TickPosition) -> Int {
+        let index = Self.firstIndex(in: points, after: position)
+        return index > 0 && points[index - 1].position == position ? index - 1 : index
+    }
+
+    /// Best prices after `position` and before the point `end`; nil when there is none.
+    func extremes(after position: TickPosition, before end: Int) -> (high: Int64, low: Int64)? {
+        var high = Int64.min
+        var low = Int64.max
+        if position < coveredFrom {
+            let first = Self.firstIndex(in: highs, after: position)
+            if first < highs.count { high = highs[first].price }
+            let second = Self.firstIndex(in: lows, after: position)
+            if second < lows.count { low = lows[second].price }
+        }
+        var index = Self.firstIndex(in: points, after: position)
+        while index < end {
+            if index % Self.stride == 0, index + Self.stride <= end {
+                let stretch = stretches[index / Self.stride]
+                high = max(high, stretch.high)
+                low = min(low, stretch.low)
+                index += Self.stride
+            } else {
+                high = max(high, points[index].price)
+                low = min(low, points[index].price)
+                index += 1
+            }
+        }
+        return high == .min ? nil : (high, low)
     }
 
     /// Index of the first point behind `position`.

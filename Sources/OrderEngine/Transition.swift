@@ -37,6 +37,11 @@ public struct Transition: Sendable {
         order.absorb(extreme: Price(units: point.price, decimals: decimals), upTo: point.position)
     }
 
+    /// Ticks up to here are decided on. No version by itself.
+    public mutating func reach(_ position: TickPosition) {
+        order.extremePosition = max(order.extremePosition, position)
+    }
+
     /// Decides. False: the event changes nothing.
     @discardableResult
     public mutating func apply(_ event: OrderEvent, at moment: Moment) throws(Refusal) -> Bool {
@@ -45,9 +50,12 @@ public struct Transition: Sendable {
         return true
     }
 
-    /// News of a venue order: facts are never refused, and a fact learnt twice changes nothing.
+    /// News of a venue order: facts are never refused. The caller leaves out fills that the row knows.
     public mutating func learn(_ key: VenueOrderKey, _ news: [VenueNews], at moment: Moment) {
         for item in news {
+            if case .fill(let fill) = item, fills.contains(where: { $0.fill.venueFillID == fill.venueFillID }) {
+                continue
+            }
             do throws(Refusal) {
                 if try apply(.venue(key, item), at: moment), case .fill(let fill) = item {
                     fills.append((key, fill))
@@ -71,6 +79,13 @@ public struct Transition: Sendable {
     public mutating func takeEffects() -> [Effect] {
         defer { effects = [] }
         return effects
+    }
+
+    /// Ends venue orders that are to be cancelled and were never sent: nobody but this row knows them.
+    public mutating func dropUnsent(at moment: Moment) {
+        while let unsent = order.venueOrders.first(where: { $0.state == .intent && $0.cancelWanted }) {
+            learn(unsent.key, [.ended(.cancelled)], at: moment)
+        }
     }
 
     /// Marks venue orders that wait as sent with the commit that follows; returns their keys.

@@ -13,8 +13,7 @@ enum TriggerDecision {
 
     /// Decides what the crossing `job` means for `row`.
     static func make(_ job: Job, on row: SmartOrder, history: PriceHistory) async throws -> Result {
-        guard row.awaits(job.id.leg, attempt: job.id.attempt), let position = job.position,
-            job.source == row.triggerSource,
+        guard row.awaitsTick(of: job), let position = job.position, job.source == row.triggerSource,
             position > row.extremePosition
         else { return .stale }
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
@@ -38,6 +37,8 @@ enum TriggerDecision {
                 position: found.position,
             ),
         )
+        // A latched order keeps no extremes, but it has had this tick: one attempt per tick (ORDERS.md R10).
+        transition.reach(found.position)
         return .decided(transition, tick)
     }
 
@@ -51,9 +52,28 @@ enum TriggerDecision {
     }
 }
 
+extension SmartOrder {
+    /// Whether the crossing that `job` is about is still awaited.
+    fileprivate func awaitsTick(of job: Job) -> Bool {
+        // Whoever wants every tick is armed with a watch of its own (ArmedOrders.swift).
+        if job.id.leg == .timer, wantsEveryTick { return job.id.attempt == Int(version) }
+        return awaits(job.id.leg, attempt: job.id.attempt)
+    }
+}
+
 extension Job {
-    /// The same work under an id that the queue has not seen.
+    /// The same work under an id that the queue has not seen: a crossing at another tick, or offered more often, has
+    /// another number; two evaluators of one shard find the same.
     func again(_ number: Int) -> Job {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for part in [position?.venueTime ?? 0, position?.sequence ?? 0, version, Int64(number)] {
+            hash = (hash ^ UInt64(bitPattern: part)) &* 0x0000_0100_0000_01b3
+            hash ^= hash >> 29
+        }
+        return with(check: 1_000_000_000 + Int(hash % 1_000_000_000))
+    }
+
+    private func with(check number: Int) -> Job {
         Job(
             id: JobID(order: id.order, leg: id.leg, attempt: id.attempt, check: number),
             name: name,

@@ -3,10 +3,15 @@ public import SmartOrders
 
 extension VenueSnapshot {
     /// What this snapshot says of an order of which `known` is stored already. Fills come first, the end last.
-    public func news(known: VenueOrder) -> [VenueNews] {
+    ///
+    /// - Parameter seen: fills that the row knows; they are left out.
+    /// An end whose executions are not all known yet is no news: the order is looked up until they are.
+    public func news(known: VenueOrder, seen: Set<String> = []) -> [VenueNews] {
         var news: [VenueNews] = []
         if state != .rejected { news.append(.accepted(venueOrderID: venueOrderID)) }
-        news += fills.map(VenueNews.fill)
+        let new = fills.filter { !seen.contains($0.venueFillID) }
+        news += new.map(VenueNews.fill)
+        guard new.reduce(known.filled, { $0 + $1.quantity }) >= filled else { return news }
         switch state {
         case .open: break
         case .filled: news.append(.ended(.filled))
@@ -19,10 +24,10 @@ extension VenueSnapshot {
 }
 
 extension PlacementAnswer {
-    /// Nil: nothing can be said yet; the order is looked up.
-    func news(known: VenueOrder) -> [VenueNews] {
+    /// What the answer to the one request for `known` says; `duplicate` has been looked up.
+    func news(known: VenueOrder, seen: Set<String> = []) -> [VenueNews] {
         switch self {
-        case .accepted(let snapshot): snapshot.news(known: known)
+        case .accepted(let snapshot): snapshot.news(known: known, seen: seen)
         case .refused(let kind, let code, _): [.refused(kind, venueCode: code)]
         case .notSent: [.notSent]
         case .duplicate, .unknown: [.unknown]

@@ -20,6 +20,25 @@ public struct WatchSet: Sendable {
         return nil
     }
 
+    /// Whether prices between `low` and `high`, in whatever order, could cross a watch. False is certain, true is not.
+    public func mayCross(high: Int64, low: Int64) -> Bool {
+        rules.contains { rule in
+            switch rule {
+            case .rising(let threshold): high >= threshold
+            case .falling(let threshold): low <= threshold
+            case .followsHigh(let callback, let extreme): low <= grid.threshold(below: max(extreme, high), callback)
+            case .followsLow(let callback, let extreme): high >= grid.threshold(above: min(extreme, low), callback)
+            }
+        }
+    }
+
+    /// Takes the extremes of prices that crossed nothing, or whose crossing a rule answered with nothing.
+    public mutating func absorb(high: Int64, low: Int64) {
+        for index in rules.indices {
+            rules[index] = moved(moved(rules[index], by: high), by: low)
+        }
+    }
+
     private func isCrossed(_ rule: WatchRule, by price: Int64) -> Bool {
         switch rule {
         case .rising(let threshold): price >= threshold

@@ -1,0 +1,98 @@
+// Brings an order up to the newest tick before it hears anything but a tick: a command, a timer, news of the venue.
+//
+// Invariant: ticks are decided on in their order and before whatever was learnt after them. A crossing that nobody has
+// decided on yet goes first (ORDERS.md R21.4); quiet ticks move the extremes; the row's position moves with them, so a
+// threshold that the event makes is never compared with a tick from before it (RELIABILITY.md 4.6.3).
+// Cost: one range extreme; the ticks are walked only where they could cross something.
+internal import SmartOrders
+internal import TriggerIndex
+
+enum CatchUp {
+    /// The present of an order: the newest tick that is known without a gap, or the crossing that was decided on.
+    struct Present {
+        let moment: Moment
+        /// The tick of the crossing.
+        let tick: Tick?
+    }
+
+    /// - Throws: `StoreError` when prices can be read nowhere.
+    static func bring(_ transition: inout Transition, history: PriceHistory, now: Timestamp) async throws -> Present {
+        let row = transition.order
+        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
+        let decimals = row.instrument.priceDecimals
+        guard let newest = try await history.catchUp(series, after: row.extremePosition) else {
+            return Present(moment: Moment(now: now, price: nil, position: row.extremePosition), tick: nil)
+        }
+        if newest.position > row.extremePosition,
+            let crossed = try await firstCrossing(of: row, in: series, through: newest.position, history: history)
+        {
+            if let found = history.context(series, after: row.extremePosition, at: crossed.position) {
+                transition.absorb(found, decimals: decimals)
+            }
+            let price = Price(units: crossed.price, decimals: decimals)
+            let moment = Moment(
+                now: Timestamp(microseconds: crossed.position.venueTime),
+                price: price,
+                position: crossed.position,
+            )
+            let isDecided = apply(&transition, moment)
+            transition.reach(crossed.position)
+            if isDecided {
+                let tick = Tick(market: series.market, source: series.source, price: price, position: crossed.position)
+                return Present(moment: moment, tick: tick)
+            }
+            // A rule answers the crossing with nothing: the ticks go on from there.
+            return try await bring(&transition, history: history, now: now)
+        }
+        if let found = history.context(series, after: row.extremePosition, at: newest.position) {
+            transition.absorb(found, decimals: decimals)
+            transition.absorb(newest, decimals: decimals)
+        }
+        transition.reach(newest.position)
+        return Present(
+            moment: Moment(
+                now: max(now, Timestamp(microseconds: newest.position.venueTime)),
+                price: Price(units: newest.price, decimals: decimals),
+                position: transition.order.extremePosition,
+            ),
+            tick: nil,
+        )
+    }
+
+    private static func apply(_ transition: inout Transition, _ moment: Moment) -> Bool {
+        do throws(Refusal) {
+            return try transition.apply(.tick, at: moment)
+        } catch {
+            preconditionFailure("a tick was refused: \(error.code.rawValue)")
+        }
+    }
+
+    /// The first tick after the row that crosses one of its watches.
+    private static func firstCrossing(
+        of row: SmartOrder,
+        in series: PriceSeries,
+        through last: TickPosition,
+        history: PriceHistory,
+    ) async throws -> ExtremeBucket.Point? {
+        let decimals = row.instrument.priceDecimals
+        let rules = row.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) }
+        guard !rules.isEmpty, let tickUnits = row.instrument.tickSize.value.units(decimals: decimals) else {
+            return nil
+        }
+        var set = WatchSet(rules: rules, tickUnits: tickUnits)
+        if let range = history.extremes(series, after: row.extremePosition, through: last),
+            range.isEmpty || !set.mayCross(high: range.high, low: range.low)
+        {
+            return nil
+        }
+        var crossed: ExtremeBucket.Point?
+        let isComplete = try await history.walk(series, after: row.extremePosition, through: last) { point in
+            if set.cross(point.price) != nil { crossed = point }
+            return crossed == nil
+        }
+        guard isComplete || crossed != nil else {
+            throw StoreError(.unavailable, "prices of \(series) since the last version are not stored yet")
+        }
+        return crossed
+    }
+}
