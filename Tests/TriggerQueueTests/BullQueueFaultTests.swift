@@ -252,8 +252,11 @@ extension BullQueueTests {
                 let back = try await other.take(.all)
                 #expect(back.count == 10)
                 try await other.release(back)
-                try await rig.pass(milliseconds: rig.leaseMs / 2)
-                #expect(try await other.take(.all).count == 10)
+                let held = try await other.take(.all)
+                #expect(held.count == 10)
+                // Leases are renewed too.
+                try await rig.pass(milliseconds: rig.leaseMs * 3 / 2)
+                #expect(try await other.finish(held.map { ($0, .done(version: 1)) }).allSatisfy { $0 == .done })
                 try await rig.send("CONFIG", "SET", "maxmemory", "0")
                 #expect(try await queue.offer([.sample(2)], verify: false) == [.queued])
             }
