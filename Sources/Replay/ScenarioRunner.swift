@@ -49,14 +49,22 @@ public enum ScenarioRunner {
         return results
     }
 
-    private static func run(_ scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> ScenarioResult {
-        let outcome: JSONObject
+    /// Everything that came out of one scenario, whatever it expects.
+    package static func outcome(of bytes: [UInt8], modes: ScenarioModes) throws(JSONError) -> JSONObject {
+        try outcome(of: Scenario(json: JSONField(JSONValue(parsing: bytes))), modes: modes)
+    }
+
+    private static func outcome(of scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> JSONObject {
         switch scenario.kind {
-        case .smart: outcome = try SmartRun.run(scenario, modes: modes)
-        case .conditional: outcome = try ConditionalRun.run(scenario)
-        case .validation: outcome = try CaseRuns.validation(scenario)
-        case .calc: outcome = try CaseRuns.calc(scenario)
+        case .smart: try SmartRun.run(scenario, modes: modes)
+        case .conditional: try ConditionalRun.run(scenario)
+        case .validation: try CaseRuns.validation(scenario)
+        case .calc: try CaseRuns.calc(scenario)
         }
+    }
+
+    private static func run(_ scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> ScenarioResult {
+        let outcome = try outcome(of: scenario, modes: modes)
         let difference = Difference.first(expect: try scenario.expect.object(), outcome: outcome)
         return ScenarioResult(id: scenario.id, difference: difference.map { ($0.path, $0.want, $0.got) })
     }

@@ -255,16 +255,23 @@ struct SmartRun {
     private mutating func restartIfAsked() {
         guard modes.restartEveryStep else { return }
         restart()
-        effects = []
+        var found: [Effect] = []
         for venueOrder in order.venueOrders where venueOrder.cancelWanted && !asked.contains(venueOrder.key) {
             switch venueOrder.state {
-            case .open, .partial, .cancelRequested: effects.append(.cancel(venueOrder.key))
+            case .open, .partial, .cancelRequested: found.append(.cancel(venueOrder.key))
             case .intent, .submitted, .unknown, .filled, .cancelled, .expired, .rejected, .notSent, .absent: break
             }
         }
         for venueOrder in order.venueOrders where venueOrder.state == .intent {
-            effects.append(.place(venueOrder.key))
+            found.append(.place(venueOrder.key))
         }
+        for effect in effects where !found.contains(effect) {
+            if case .place(let key) = effect, order.venueOrders.contains(where: { $0.key == key }) {
+                defects.append("\(key.leg) \(key.attempt) would be lost by a restart")
+            }
+        }
+        // In the order in which they were decided; what only the row knows comes last.
+        effects = effects.filter(found.contains) + found.filter { !effects.contains($0) }
     }
 
     private mutating func restart() {
