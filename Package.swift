@@ -124,7 +124,7 @@ let package = Package(
             dependencies: [
                 "SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OrderJSON", "OwnerThread", "PostgresClient",
                 "RedisClient", "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI",
-                "Telemetry", "Replay", "LocalServers", arguments, logging,
+                "Telemetry", "Replay", "TickFiles", "LocalServers", arguments, logging, crypto,
             ],
             swiftSettings: common,
         ),

@@ -10,7 +10,10 @@ internal import Darwin
 #endif
 
 /// Starts private servers. Each function returns when the server accepts connections.
-public enum LocalServers {}
+public enum LocalServers {
+    /// Removes a folder that servers were started in, with all of their data.
+    public static func remove(_ directory: String) { LocalFiles.removeTree(directory) }
+}
 
 /// Why a private server did not start or stop.
 public struct LocalServerError: Error, Hashable, Sendable, CustomStringConvertible {

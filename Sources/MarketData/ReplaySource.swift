@@ -36,15 +36,15 @@ public struct ReplaySource: TickSource {
     private let pace: ReplayPace
     private let clock: any EngineClock
     private let ticks: any TickLog
-    /// Called after the first tick: the replay goes on when it returns.
-    private let begun: (@Sendable () async throws -> Void)?
+    /// Called after the first tick of each series: the replay goes on when it returns.
+    private let begun: (@Sendable (PriceSeries) async throws -> Void)?
 
     public init(
         files: [File],
         pace: ReplayPace,
         clock: any EngineClock,
         ticks: any TickLog,
-        begun: (@Sendable () async throws -> Void)? = nil,
+        begun: (@Sendable (PriceSeries) async throws -> Void)? = nil,
     ) {
         self.files = files
         self.pace = pace
@@ -99,7 +99,7 @@ public struct ReplaySource: TickSource {
             if batch.count >= batchLimit {
                 try await emit(batch)
                 let isFirst = seen.insert(series).inserted
-                if isFirst { try await begun?() }
+                if isFirst { try await begun?(series) }
                 if pace == .stepped { try await settle(batch[batch.count - 1]) }
                 batch.removeAll(keepingCapacity: true)
             }

@@ -1,12 +1,51 @@
 import ArgumentParser
 
-@main
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 struct SmartOrdersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "smartorders",
+        abstract: "Exit plans that are watched on the server and executed once.",
+        version: Backend.version,
         subcommands: [
+            DevCommand.self,
+            ServeCommand.self,
+            MigrateCommand.self,
             BacktestCommand.self,
             ScenarioCommand.self,
         ],
     )
+}
+
+@main
+enum Main {
+    static func main() async {
+        // hiredis writes to closed peers; without this the first one ends the process.
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            var command = try SmartOrdersCommand.parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch let failure as Failure {
+            tell(failure.line)
+            exit(failure.exit.rawValue)
+        } catch {
+            let code = SmartOrdersCommand.exitCode(for: error)
+            // Usage errors are 2 here (INTERFACES.md 4.1); argument-parser's own number is 64.
+            let text = SmartOrdersCommand.fullMessage(for: error)
+            if code == .success {
+                show(text)
+            } else if !text.isEmpty {
+                tell(text)
+            }
+            exit(code == .validationFailure ? 2 : code.rawValue)
+        }
+    }
 }

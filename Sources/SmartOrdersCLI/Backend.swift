@@ -1,0 +1,208 @@
+// The ports of one process, connected and checked: what every role is made of.
+import Exchanges
+import Logging
+import MarketData
+import OrderEngine
+import OrderStorage
+import PostgresClient
+import RedisClient
+import SmartOrders
+import Telemetry
+import TriggerQueue
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// What a process is told about where it works.
+struct Deployment: Sendable {
+    var database: String
+    var redis: String
+    /// `http://host:port` of the paper venue; nil: no paper accounts.
+    var paperVenue: String?
+    /// The paper venue keeps a position for each side.
+    var paperIsHedged = false
+    /// 64 hexadecimal digits; nil: this process cannot use venue keys.
+    var masterKey: String?
+    /// Feeds wait for evaluators after each tick.
+    var isStepped = false
+    var name = "smartorders"
+}
+
+/// The connected ports of one process.
+struct Backend: Sendable {
+    let deployment: Deployment
+    let pool: PostgresPool
+    let orders: PostgresOrderStore
+    let accounts: PostgresAccountStore
+    let cluster: PostgresClusterStore
+    let queue: BullQueue
+    let ticks: RedisTickLog
+    let venues: AccountDirectory
+    let http: VenueHTTP
+    let clock: SystemClock
+    let logger: Logger
+    let metrics: Metrics
+    let worker: WorkerID
+
+    static let version = "0.1.0"
+
+    /// Connects and checks: PostgreSQL reachable with the schema of this binary, Redis reachable and not evicting.
+    static func open(_ deployment: Deployment, role: String, worker: WorkerID? = nil, logger: Logger) async throws -> Backend {
+        let clock = SystemClock()
+        let worker = worker ?? WorkerID("\(role)-\(getpid())-\(String(UInt32.random(in: .min ... .max), radix: 36))")
+        let pool = try Self.pool(deployment.database)
+        let generation: Int64
+        let incarnation: Int64
+        do {
+            try await Migrator(pool: pool, binaryVersion: version).validate()
+            let history = try await DatabaseHistory.check(pool)
+            generation = history.queueGeneration
+            incarnation = history.incarnation
+        } catch {
+            await pool.close()
+            throw Self.databaseFailure(error)
+        }
+        let address = try Self.address(deployment.redis)
+        let queue = BullQueue(
+            BullQueueOptions(address: address, worker: worker, deployment: deployment.name, generation: generation),
+            clock: clock,
+        )
+        do {
+            try await Self.check(queue, logger)
+        } catch {
+            queue.close()
+            await pool.close()
+            throw error
+        }
+        let secrets = SealedSecrets(hexadecimal: deployment.masterKey ?? SealedSecrets.makeKey())
+        guard let secrets else {
+            throw Failure(
+                .usage, "MASTER_KEY_INVALID", "the master key is not 64 hexadecimal digits.",
+                hint: "make one with: openssl rand -hex 32")
+        }
+        let accounts = PostgresAccountStore(pool: pool, secrets: secrets)
+        let orders = PostgresOrderStore(pool: pool, incarnation: incarnation)
+        let http = VenueHTTP()
+        return Backend(
+            deployment: deployment,
+            pool: pool,
+            orders: orders,
+            accounts: accounts,
+            cluster: PostgresClusterStore(pool: pool, orders: orders),
+            queue: queue,
+            ticks: RedisTickLog(RedisOptions(address: address, name: "so-ticks")),
+            venues: AccountDirectory(
+                accounts: accounts, endpoints: Self.endpoints(deployment), http: http, clock: clock),
+            http: http,
+            clock: clock,
+            logger: logger,
+            metrics: Metrics(version: version, role: role),
+            worker: worker,
+        )
+    }
+
+    static func pool(_ conninfo: String) throws -> PostgresPool {
+        do {
+            return try PostgresPool(configuration: PostgresConfiguration(conninfo: conninfo))
+        } catch {
+            throw databaseFailure(error)
+        }
+    }
+
+    static func address(_ url: String) throws -> RedisAddress {
+        do throws(RedisURLError) {
+            return try RedisAddress(url: url)
+        } catch {
+            throw Failure(
+                .usage, "REDIS_URL_INVALID", "the Redis address cannot be read (\(error.rawValue)).",
+                hint: "redis://[user:password@]host:port/db or unix:///path")
+        }
+    }
+
+    /// One clear line for what a database can be wrong about.
+    static func databaseFailure(_ error: any Error) -> Failure {
+        switch error {
+        case let failure as Failure: failure
+        case let error as StoreError where error.code == .incompatible:
+            Failure(.refused, "DATABASE_INCOMPATIBLE", error.detail, hint: "smartorders migrate status, then migrate up")
+        case let error as StoreError:
+            Failure(.unreachable, "DATABASE_UNREACHABLE", error.detail, hint: "is PostgreSQL running, and does the database exist?")
+        default:
+            Failure(.unreachable, "DATABASE_UNREACHABLE", "\(error)", hint: "is PostgreSQL running, and does the database exist?")
+        }
+    }
+
+    private static func check(_ queue: BullQueue, _ logger: Logger) async throws {
+        var patience = 20
+        while true {
+            do throws(QueueError) {
+                for finding in try await queue.findings() {
+                    if finding.isRefusal {
+                        throw QueueError(.badArgument, finding.description)
+                    }
+                    logger.debug("Redis is usable, but", metadata: ["finding": "\(finding)"])
+                }
+                try await queue.open()
+                return
+            } catch {
+                if error.code == .badArgument || error.code == .closed {
+                    throw Failure(.refused, "REDIS_REFUSED", error.detail, hint: "smartorders doctor says more")
+                }
+                // The first connection may still be under way.
+                patience -= 1
+                if patience == 0 {
+                    throw Failure(.unreachable, "REDIS_UNREACHABLE", error.detail, hint: "is Redis running at the given address?")
+                }
+            }
+            try await Task.sleep(nanoseconds: 100_000_000)
+        }
+    }
+
+    private static func endpoints(_ deployment: Deployment) -> [BinanceEndpoint] {
+        guard let base = deployment.paperVenue else { return [] }
+        let socket = "ws" + base.dropFirst(4)
+        return [
+            BinanceEndpoint(venue: "paper", product: .spot, rest: base, stream: socket + "/ws", fenceMs: 15_500),
+            BinanceEndpoint(
+                venue: "paper",
+                product: .linear,
+                rest: base,
+                stream: socket + "/private/ws",
+                fenceMs: 15_500,
+                isHedged: deployment.paperIsHedged,
+            ),
+        ]
+    }
+
+    var context: EngineContext {
+        EngineContext(
+            orders: orders,
+            accounts: accounts,
+            cluster: cluster,
+            queue: queue,
+            ticks: ticks,
+            venues: venues,
+            clock: clock,
+            observer: EngineTelemetry(logger: logger, metrics: metrics),
+            identity: VenueIdentity(sha256: sha256),
+            random: { UInt64.random(in: .min ... .max) },
+            worker: worker,
+            reportsEveryBatch: deployment.isStepped,
+        )
+    }
+
+    /// A service for commands, with a price history of its own.
+    var commands: CommandService {
+        CommandService(context: context, history: PriceHistory(ticks: ticks, cluster: cluster))
+    }
+
+    func close() async {
+        queue.close()
+        ticks.close()
+        await pool.close()
+        do { try await http.shutdown() } catch { logger.debug("HTTP client did not shut down", metadata: ["error": "\(error)"]) }
+    }
+}

@@ -1,0 +1,226 @@
+// `smartorders serve ROLE`: one role of a deployment in one process.
+import ArgumentParser
+import Exchanges
+import Logging
+import MarketData
+import OrderEngine
+import OrderStorage
+import PaperVenue
+import SmartOrders
+import Telemetry
+
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Run one role: api, scheduler, worker, feed or paper-venue.",
+        subcommands: [API.self, SchedulerRole.self, Worker.self, Feed.self, Paper.self],
+    )
+
+    /// What the roles that work on orders have in common.
+    struct RoleOptions: ParsableArguments {
+        @OptionGroup var connections: ConnectionOptions
+
+        @Option(help: "Address of the paper venue (SMARTORDERS_PAPER_VENUE).")
+        var paperVenue: String?
+
+        @Flag(help: "The paper venue keeps a position for each side.")
+        var paperHedged = false
+
+        @Flag(help: "Report progress after every batch of ticks, for a stepped replay.")
+        var stepped = false
+
+        func deployment() throws -> Deployment {
+            var deployment = Deployment(database: try connections.databaseURL(), redis: try connections.redisURL())
+            deployment.paperVenue = paperVenue ?? environment("SMARTORDERS_PAPER_VENUE")
+            deployment.paperIsHedged = paperHedged || environment("SMARTORDERS_PAPER_HEDGED") == "true"
+            deployment.isStepped = stepped
+            deployment.masterKey = environment("SMARTORDERS_MASTER_KEY")
+            return deployment
+        }
+
+        func backend(_ role: String) async throws -> Backend {
+            try await Backend.open(try deployment(), role: role, logger: ServeCommand.logger(role))
+        }
+    }
+
+    static func logger(_ role: String) -> Logger {
+        let level = environment("SMARTORDERS_LOG_LEVEL").flatMap(Logger.Level.init(rawValue:)) ?? .info
+        return Logger(label: "smartorders") { JSONLogHandler(label: $0, role: role, level: level) }
+    }
+
+    /// Runs `body` until it ends or the process is asked to stop.
+    static func untilStopped(_ body: @escaping @Sendable () async throws -> Void) async throws {
+        try await withThrowingTaskGroup { group in
+            group.addTask { try await body() }
+            group.addTask { _ = try await stopSignal() }
+            defer { group.cancelAll() }
+            try await group.next()
+            group.cancelAll()
+            // The role leaves in order before the process ends.
+            while !group.isEmpty {
+                do { try await group.next() } catch is CancellationError { continue }
+            }
+        }
+    }
+
+    struct Worker: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Evaluates its shards and executes jobs of any shard.")
+        @OptionGroup var options: RoleOptions
+
+        func run() async throws {
+            let deployment = try options.deployment()
+            guard deployment.masterKey != nil else {
+                throw Failure(
+                    .usage, "MASTER_KEY_REQUIRED", "a worker opens venue keys and needs SMARTORDERS_MASTER_KEY.",
+                    hint: "the same 64 hexadecimal digits for every worker and api: openssl rand -hex 32")
+            }
+            let backend = try await options.backend("worker")
+            try await ServeCommand.untilStopped { try await Roles.worker(backend) }
+            await backend.close()
+        }
+    }
+
+    struct SchedulerRole: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "scheduler", abstract: "Assigns shards, relays the outbox, sweeps what is due.")
+        @OptionGroup var options: RoleOptions
+
+        func run() async throws {
+            let backend = try await options.backend("scheduler")
+            try await ServeCommand.untilStopped { try await Roles.scheduler(backend) }
+            await backend.close()
+        }
+    }
+
+    struct API: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "HTTP API and event stream.")
+        @OptionGroup var options: RoleOptions
+        @Option(help: "Address to listen on.")
+        var listen = "127.0.0.1:8080"
+
+        func run() async throws {
+            let (host, port) = try ServeCommand.address(listen)
+            let backend = try await options.backend("api")
+            let api = APIRole(backend: backend, host: host, port: port)
+            _ = try await api.start()
+            try await ServeCommand.untilStopped { try await api.run() }
+            await backend.close()
+        }
+    }
+
+    struct Feed: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Publishes prices: recorded ones, or a seeded random walk.")
+        @OptionGroup var options: RoleOptions
+        @Option(help: "Replay this tick file; may be repeated. Without it a random walk.")
+        var ticks: [String] = []
+        @Option(help: "stepped, max, or xN.")
+        var pace = "x1"
+        @Option(help: "Market of the random walk.")
+        var market = "paper:linear:DEMO"
+        @Option(help: "First price of the random walk.")
+        var start = "100"
+        @Option(help: "Seed of the random walk.")
+        var seed: UInt64 = 1
+
+        func run() async throws {
+            let recorded = try ticks.flatMap(DevMarkets.recorded)
+            let pace = try DevCommand.pace(pace)
+            let backend = try await options.backend("feed")
+            let source = try await source(backend, recorded, pace)
+            let market = try await marketPrices(backend)
+            try await ServeCommand.untilStopped { try await Roles.feed(backend, source: source, market: market) }
+            await backend.close()
+        }
+
+        private func source(_ backend: Backend, _ recorded: [RecordedMarket], _ pace: ReplayPace) async throws -> any TickSource {
+            guard recorded.isEmpty else {
+                let files = Set(recorded.map(\.path)).sorted().map { path in
+                    let markets = recorded.filter { $0.path == path }
+                    return ReplaySource.File(
+                        path: path,
+                        series: Dictionary(markets.map { ($0.name, $0.series) }, uniquingKeysWith: { first, _ in first }),
+                        decimals: Dictionary(
+                            markets.map { ($0.series, $0.decimals) }, uniquingKeysWith: { first, _ in first }),
+                    )
+                }
+                return ReplaySource(files: files, pace: pace, clock: backend.clock, ticks: backend.ticks)
+            }
+            guard let id = MarketID(market), let instrument = try await backend.accounts.instrument(id),
+                let step = instrument.tickSize.value.units(decimals: instrument.priceDecimals),
+                let first = Price(start)?.value.units(decimals: instrument.priceDecimals)
+            else {
+                throw Failure(
+                    .usage, "MARKET", "\(market) is not in the catalogue, or \(start) is no price on its grid.",
+                    hint: "markets are read from the venue: smartorders serve api, then GET /v1/markets")
+            }
+            return RandomWalkSource(
+                series: PriceSeries(market: id, source: instrument.defaultTriggerSource),
+                start: first,
+                step: step,
+                periodMs: 200,
+                seed: seed,
+                clock: backend.clock,
+            )
+        }
+
+        private func marketPrices(_ backend: Backend) async throws -> (@Sendable ([SourcedTick]) async throws -> Void)? {
+            guard let base = backend.deployment.paperVenue else { return nil }
+            let prices = PaperPrices(base: base, http: backend.http)
+            let catalogue = Dictionary(
+                try await backend.accounts.instruments().map { ($0.market, $0.priceDecimals) },
+                uniquingKeysWith: { first, _ in first })
+            return { ticks in
+                let both = ticks.flatMap { tick in
+                    [TriggerSource.mark, .last].map {
+                        SourcedTick(
+                            series: PriceSeries(market: tick.series.market, source: $0), tick: tick.tick,
+                            quantity: tick.quantity)
+                    }
+                }
+                try await prices.send(both) { catalogue[$0] ?? 8 }
+            }
+        }
+    }
+
+    struct Paper: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "paper-venue", abstract: "A simulated exchange that speaks Binance's protocol.")
+        @Option(help: "Address to listen on.")
+        var listen = "127.0.0.1:9090"
+        @Option(help: "Configuration file (JSON).")
+        var config: String?
+        @Option(help: "Append-only log; the state is rebuilt from it.")
+        var log: String?
+        @Flag(help: "Keep a position for each side.")
+        var hedged = false
+
+        func run() async throws {
+            let (host, port) = try ServeCommand.address(listen)
+            var configuration = PaperVenueConfiguration()
+            configuration.markets = [DevMarkets.demoMarket] + PaperMarket.demo
+            if let config {
+                guard let bytes = DevOrderFile.contents(config) else {
+                    throw Failure(.usage, "CONFIG_FILE", "\(config) cannot be read.")
+                }
+                do {
+                    configuration = try PaperVenueConfiguration(json: bytes)
+                } catch {
+                    throw Failure(.usage, "CONFIG_FILE", "\(config): \(error)")
+                }
+            }
+            configuration.host = host
+            configuration.port = port
+            if let log { configuration.logPath = log }
+            if hedged { configuration.hedgeMode = true }
+            let server = PaperVenueServer(configuration: configuration, logger: ServeCommand.logger("paper-venue"))
+            try await ServeCommand.untilStopped { try await server.run() }
+        }
+    }
+
+    static func address(_ text: String) throws -> (host: String, port: Int) {
+        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]), (0...65_535).contains(port)
+        else { throw Failure(.usage, "LISTEN", "\(text) is no address.", hint: "host:port, for example 127.0.0.1:8080") }
+        return (String(text[..<colon]), port)
+    }
+}
