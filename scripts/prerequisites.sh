@@ -77,14 +77,16 @@ unpack_packages() {
   local wanted=() file
   say "No root here: unpacking into .local/ instead of installing: $*"
   mapfile -t wanted < <(apt-get install -s --no-install-recommends "$@" 2>/dev/null | awk '/^Inst /{print $2}')
-  [ ${#wanted[@]} -gt 0 ] || die "apt-get knows no such packages; run 'apt-get update' as root once, then repeat"
+  [ ${#wanted[@]} -gt 0 ] ||
+    die "apt-get cannot find them or what they need; as root run 'apt-get update' once, or: apt-get install $*"
   mkdir -p "$root/.local/packages"
   (cd "$root/.local/packages" && apt-get download -qq "${wanted[@]}" >&2) || die "apt-get download failed"
   for file in "$root/.local/packages"/*.deb; do dpkg -x "$file" "$root/.local"; done
   rm -r "$root/.local/packages"
   # The pkg-config files say where they were meant to be.
-  find "$root/.local/usr" -name '*.pc' -exec sed -i \
-    -e "s#^prefix=/usr\$#prefix=$root/.local/usr#" -e "s#=/usr/#=$root/.local/usr/#" {} +
+  local usr=$root/.local/usr
+  find "$usr" -name '*.pc' -exec sed -i -e "s#^prefix=/usr\$#prefix=$usr#" -e "s#=/usr/#=$usr/#" \
+    -e "s#^Libs:#Libs: -L$usr/lib/$(uname -m)-linux-gnu#" -e "s#^Cflags:#Cflags: -I$usr/include#" {} +
 }
 
 need_packages() {
@@ -117,7 +119,7 @@ build() {
   trap "kill $pid 2>/dev/null; exit 130" INT TERM
   while kill -0 "$pid" 2>/dev/null; do
     sleep 1
-    line=$(grep -aoE '^\[[0-9]+/[0-9]+\] .*' "$log" | tail -n 1)
+    line=$(grep -aoE '^\[[0-9]+/[0-9]+\] .*' "$log" | tail -n 1 || true)
     if [ -t 2 ]; then
       printf '\r\033[K%.*s' "$((${COLUMNS:-80} - 1))" "$line" >&2
     elif [ $(((SECONDS - started) % 60)) = 59 ]; then
