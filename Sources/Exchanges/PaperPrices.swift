@@ -49,7 +49,10 @@ public struct PaperPrices: Sendable {
     private func post(_ path: String, _ body: String) async throws {
         var pause: UInt64 = 10_000_000
         for attempt in 1... {
-            let outcome = await http.send(SignedRequest(method: .post, base: base, path: path, body: body), timeoutMs: 3_000)
+            let outcome = await http.send(
+                SignedRequest(method: .post, base: base, path: path, body: body),
+                timeoutMs: 3_000,
+            )
             switch outcome {
             case .answered(200, _, _): return
             case .answered(let status, let answer, _):

@@ -50,7 +50,12 @@ struct Backend: Sendable {
     static let version = "0.1.0"
 
     /// Connects and checks: PostgreSQL reachable with the schema of this binary, Redis reachable and not evicting.
-    static func open(_ deployment: Deployment, role: String, worker: WorkerID? = nil, logger: Logger) async throws -> Backend {
+    static func open(
+        _ deployment: Deployment,
+        role: String,
+        worker: WorkerID? = nil,
+        logger: Logger,
+    ) async throws -> Backend {
         let clock = SystemClock()
         let worker = worker ?? WorkerID("\(role)-\(getpid())-\(String(UInt32.random(in: .min ... .max), radix: 36))")
         let pool = try Self.pool(deployment.database)
@@ -80,8 +85,11 @@ struct Backend: Sendable {
         let secrets = SealedSecrets(hexadecimal: deployment.masterKey ?? SealedSecrets.makeKey())
         guard let secrets else {
             throw Failure(
-                .usage, "MASTER_KEY_INVALID", "the master key is not 64 hexadecimal digits.",
-                hint: "make one with: openssl rand -hex 32")
+                .usage,
+                "MASTER_KEY_INVALID",
+                "the master key is not 64 hexadecimal digits.",
+                hint: "make one with: openssl rand -hex 32",
+            )
         }
         let accounts = PostgresAccountStore(pool: pool, secrets: secrets)
         let orders = PostgresOrderStore(pool: pool, incarnation: incarnation)
@@ -95,7 +103,11 @@ struct Backend: Sendable {
             queue: queue,
             ticks: RedisTickLog(RedisOptions(address: address, name: "so-ticks")),
             venues: AccountDirectory(
-                accounts: accounts, endpoints: Self.endpoints(deployment), http: http, clock: clock),
+                accounts: accounts,
+                endpoints: Self.endpoints(deployment),
+                http: http,
+                clock: clock,
+            ),
             http: http,
             clock: clock,
             logger: logger,
@@ -117,8 +129,11 @@ struct Backend: Sendable {
             return try RedisAddress(url: url)
         } catch {
             throw Failure(
-                .usage, "REDIS_URL_INVALID", "the Redis address cannot be read (\(error.rawValue)).",
-                hint: "redis://[user:password@]host:port/db or unix:///path")
+                .usage,
+                "REDIS_URL_INVALID",
+                "the Redis address cannot be read (\(error.rawValue)).",
+                hint: "redis://[user:password@]host:port/db or unix:///path",
+            )
         }
     }
 
@@ -127,11 +142,26 @@ struct Backend: Sendable {
         switch error {
         case let failure as Failure: failure
         case let error as StoreError where error.code == .incompatible:
-            Failure(.refused, "DATABASE_INCOMPATIBLE", error.detail, hint: "smartorders migrate status, then migrate up")
+            Failure(
+                .refused,
+                "DATABASE_INCOMPATIBLE",
+                error.detail,
+                hint: "smartorders migrate status, then migrate up",
+            )
         case let error as StoreError:
-            Failure(.unreachable, "DATABASE_UNREACHABLE", error.detail, hint: "is PostgreSQL running, and does the database exist?")
+            Failure(
+                .unreachable,
+                "DATABASE_UNREACHABLE",
+                error.detail,
+                hint: "is PostgreSQL running, and does the database exist?",
+            )
         default:
-            Failure(.unreachable, "DATABASE_UNREACHABLE", "\(error)", hint: "is PostgreSQL running, and does the database exist?")
+            Failure(
+                .unreachable,
+                "DATABASE_UNREACHABLE",
+                "\(error)",
+                hint: "is PostgreSQL running, and does the database exist?",
+            )
         }
     }
 
@@ -154,7 +184,12 @@ struct Backend: Sendable {
                 // The first connection may still be under way.
                 patience -= 1
                 if patience == 0 {
-                    throw Failure(.unreachable, "REDIS_UNREACHABLE", error.detail, hint: "is Redis running at the given address?")
+                    throw Failure(
+                        .unreachable,
+                        "REDIS_UNREACHABLE",
+                        error.detail,
+                        hint: "is Redis running at the given address?",
+                    )
                 }
             }
             try await Task.sleep(nanoseconds: 100_000_000)
@@ -203,6 +238,8 @@ struct Backend: Sendable {
         queue.close()
         ticks.close()
         await pool.close()
-        do { try await http.shutdown() } catch { logger.debug("HTTP client did not shut down", metadata: ["error": "\(error)"]) }
+        do { try await http.shutdown() } catch {
+            logger.debug("HTTP client did not shut down", metadata: ["error": "\(error)"])
+        }
     }
 }

@@ -24,8 +24,11 @@ struct ConnectionOptions: ParsableArguments {
     func databaseURL() throws -> String {
         guard let url = database ?? environment("SMARTORDERS_DATABASE_URL") ?? environment("DATABASE_URL") else {
             throw Failure(
-                .usage, "DATABASE_REQUIRED", "no database is named.",
-                hint: "pass --database or set SMARTORDERS_DATABASE_URL; `smartorders dev` needs neither")
+                .usage,
+                "DATABASE_REQUIRED",
+                "no database is named.",
+                hint: "pass --database or set SMARTORDERS_DATABASE_URL; `smartorders dev` needs neither",
+            )
         }
         return url
     }
@@ -33,8 +36,11 @@ struct ConnectionOptions: ParsableArguments {
     func redisURL() throws -> String {
         guard let url = redis ?? environment("SMARTORDERS_REDIS_URL") ?? environment("REDIS_URL") else {
             throw Failure(
-                .usage, "REDIS_REQUIRED", "no Redis is named.",
-                hint: "pass --redis or set SMARTORDERS_REDIS_URL; `smartorders dev` needs neither")
+                .usage,
+                "REDIS_REQUIRED",
+                "no Redis is named.",
+                hint: "pass --redis or set SMARTORDERS_REDIS_URL; `smartorders dev` needs neither",
+            )
         }
         return url
     }

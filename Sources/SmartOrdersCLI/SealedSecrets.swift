@@ -12,7 +12,9 @@ struct SealedSecrets: SecretBox {
         guard digits.count == 64 else { return nil }
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: 64, by: 2) {
-            guard let byte = UInt8(String(decoding: digits[index...index + 1], as: UTF8.self), radix: 16) else { return nil }
+            guard let byte = UInt8(String(decoding: digits[index...index + 1], as: UTF8.self), radix: 16) else {
+                return nil
+            }
             bytes.append(byte)
         }
         key = SymmetricKey(data: bytes)
@@ -31,7 +33,9 @@ struct SealedSecrets: SecretBox {
     }
 
     func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8] {
-        Array(try AES.GCM.open(AES.GCM.SealedBox(combined: sealed), using: key, authenticating: Array("\(account)".utf8)))
+        Array(
+            try AES.GCM.open(AES.GCM.SealedBox(combined: sealed), using: key, authenticating: Array("\(account)".utf8))
+        )
     }
 }
 

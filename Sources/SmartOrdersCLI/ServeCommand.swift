@@ -64,15 +64,20 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     struct Worker: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Evaluates its shards and executes jobs of any shard.")
+        static let configuration = CommandConfiguration(
+            abstract: "Evaluates its shards and executes jobs of any shard."
+        )
         @OptionGroup var options: RoleOptions
 
         func run() async throws {
             let deployment = try options.deployment()
             guard deployment.masterKey != nil else {
                 throw Failure(
-                    .usage, "MASTER_KEY_REQUIRED", "a worker opens venue keys and needs SMARTORDERS_MASTER_KEY.",
-                    hint: "the same 64 hexadecimal digits for every worker and api: openssl rand -hex 32")
+                    .usage,
+                    "MASTER_KEY_REQUIRED",
+                    "a worker opens venue keys and needs SMARTORDERS_MASTER_KEY.",
+                    hint: "the same 64 hexadecimal digits for every worker and api: openssl rand -hex 32",
+                )
             }
             let backend = try await options.backend("worker")
             try await ServeCommand.untilStopped { try await Roles.worker(backend) }
@@ -82,7 +87,9 @@ struct ServeCommand: AsyncParsableCommand {
 
     struct SchedulerRole: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "scheduler", abstract: "Assigns shards, relays the outbox, sweeps what is due.")
+            commandName: "scheduler",
+            abstract: "Assigns shards, relays the outbox, sweeps what is due.",
+        )
         @OptionGroup var options: RoleOptions
 
         func run() async throws {
@@ -110,7 +117,8 @@ struct ServeCommand: AsyncParsableCommand {
 
     struct Feed: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Publishes prices: recorded ones, or a seeded random walk.")
+            abstract: "Publishes prices: recorded ones, or a seeded random walk."
+        )
         @OptionGroup var options: RoleOptions
         @Option(help: "Replay this tick file; may be repeated. Without it a random walk.")
         var ticks: [String] = []
@@ -133,15 +141,24 @@ struct ServeCommand: AsyncParsableCommand {
             await backend.close()
         }
 
-        private func source(_ backend: Backend, _ recorded: [RecordedMarket], _ pace: ReplayPace) async throws -> any TickSource {
+        private func source(
+            _ backend: Backend,
+            _ recorded: [RecordedMarket],
+            _ pace: ReplayPace,
+        ) async throws -> any TickSource {
             guard recorded.isEmpty else {
                 let files = Set(recorded.map(\.path)).sorted().map { path in
                     let markets = recorded.filter { $0.path == path }
                     return ReplaySource.File(
                         path: path,
-                        series: Dictionary(markets.map { ($0.name, $0.series) }, uniquingKeysWith: { first, _ in first }),
+                        series: Dictionary(
+                            markets.map { ($0.name, $0.series) },
+                            uniquingKeysWith: { first, _ in first },
+                        ),
                         decimals: Dictionary(
-                            markets.map { ($0.series, $0.decimals) }, uniquingKeysWith: { first, _ in first }),
+                            markets.map { ($0.series, $0.decimals) },
+                            uniquingKeysWith: { first, _ in first },
+                        ),
                     )
                 }
                 return ReplaySource(files: files, pace: pace, clock: backend.clock, ticks: backend.ticks)
@@ -151,8 +168,11 @@ struct ServeCommand: AsyncParsableCommand {
                 let first = Price(start)?.value.units(decimals: instrument.priceDecimals)
             else {
                 throw Failure(
-                    .usage, "MARKET", "\(market) is not in the catalogue, or \(start) is no price on its grid.",
-                    hint: "markets are read from the venue: smartorders serve api, then GET /v1/markets")
+                    .usage,
+                    "MARKET",
+                    "\(market) is not in the catalogue, or \(start) is no price on its grid.",
+                    hint: "markets are read from the venue: smartorders serve api, then GET /v1/markets",
+                )
             }
             return RandomWalkSource(
                 series: PriceSeries(market: id, source: instrument.defaultTriggerSource),
@@ -164,18 +184,22 @@ struct ServeCommand: AsyncParsableCommand {
             )
         }
 
-        private func marketPrices(_ backend: Backend) async throws -> (@Sendable ([SourcedTick]) async throws -> Void)? {
+        private func marketPrices(_ backend: Backend) async throws -> (@Sendable ([SourcedTick]) async throws -> Void)?
+        {
             guard let base = backend.deployment.paperVenue else { return nil }
             let prices = PaperPrices(base: base, http: backend.http)
             let catalogue = Dictionary(
                 try await backend.accounts.instruments().map { ($0.market, $0.priceDecimals) },
-                uniquingKeysWith: { first, _ in first })
+                uniquingKeysWith: { first, _ in first },
+            )
             return { ticks in
                 let both = ticks.flatMap { tick in
                     [TriggerSource.mark, .last].map {
                         SourcedTick(
-                            series: PriceSeries(market: tick.series.market, source: $0), tick: tick.tick,
-                            quantity: tick.quantity)
+                            series: PriceSeries(market: tick.series.market, source: $0),
+                            tick: tick.tick,
+                            quantity: tick.quantity,
+                        )
                     }
                 }
                 try await prices.send(both) { catalogue[$0] ?? 8 }
@@ -185,7 +209,9 @@ struct ServeCommand: AsyncParsableCommand {
 
     struct Paper: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "paper-venue", abstract: "A simulated exchange that speaks Binance's protocol.")
+            commandName: "paper-venue",
+            abstract: "A simulated exchange that speaks Binance's protocol.",
+        )
         @Option(help: "Address to listen on.")
         var listen = "127.0.0.1:9090"
         @Option(help: "Configuration file (JSON).")
@@ -219,8 +245,11 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     static func address(_ text: String) throws -> (host: String, port: Int) {
-        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]), (0...65_535).contains(port)
-        else { throw Failure(.usage, "LISTEN", "\(text) is no address.", hint: "host:port, for example 127.0.0.1:8080") }
+        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
+            (0...65_535).contains(port)
+        else {
+            throw Failure(.usage, "LISTEN", "\(text) is no address.", hint: "host:port, for example 127.0.0.1:8080")
+        }
         return (String(text[..<colon]), port)
     }
 }

@@ -60,7 +60,12 @@ struct DevCommand: AsyncParsableCommand {
         let pace = try Self.pace(pace)
         let recorded = try ticks.flatMap(DevMarkets.recorded)
         guard order.isEmpty || !ticks.isEmpty else {
-            throw Failure(.usage, "ORDER_WITHOUT_TICKS", "--order needs --ticks.", hint: "name the prices it should meet")
+            throw Failure(
+                .usage,
+                "ORDER_WITHOUT_TICKS",
+                "--order needs --ticks.",
+                hint: "name the prices it should meet",
+            )
         }
         let session = try await DevSession.start(
             data: data,

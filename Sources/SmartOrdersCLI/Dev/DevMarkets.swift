@@ -41,7 +41,12 @@ enum DevMarkets {
         do {
             survey = try TickSurvey(path: path)
         } catch {
-            throw Failure(.usage, "TICK_FILE", "\(error)", hint: "header ts_us,venue,symbol,price,qty,side; plain or gzip")
+            throw Failure(
+                .usage,
+                "TICK_FILE",
+                "\(error)",
+                hint: "header ts_us,venue,symbol,price,qty,side; plain or gzip",
+            )
         }
         return survey.entries.map { entry in
             let symbol = entry.series.symbol.filter { $0.isLetter || $0.isNumber || $0 == "_" }
@@ -50,7 +55,8 @@ enum DevMarkets {
                 name: entry.series.description,
                 market: PaperMarket(
                     product: .linear,
-                    symbol: survey.entries.count > 1 ? "\(symbol)_\(entry.series.venue.filter { $0.isLetter })".uppercased() : symbol,
+                    symbol: survey.entries.count > 1
+                        ? "\(symbol)_\(entry.series.venue.filter { $0.isLetter })".uppercased() : symbol,
                     base: symbol,
                     quote: "USDT",
                     tickSize: Price(ExactDecimal(mantissa: 1, scale: entry.priceDecimals)),

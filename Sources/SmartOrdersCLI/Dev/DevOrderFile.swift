@@ -43,7 +43,13 @@ struct DevOrderFile: Sendable {
             draft.entry.price = price
             holds = (draft.side == .buy ? draft.quantity.value : -draft.quantity.value, price)
         }
-        return DevOrder(label: path.split(separator: "/").last.map(String.init) ?? path, market: market.id, draft: draft, expected: nil, holds: holds)
+        return DevOrder(
+            label: path.split(separator: "/").last.map(String.init) ?? path,
+            market: market.id,
+            draft: draft,
+            expected: nil,
+            holds: holds,
+        )
     }
 
     static func contents(_ path: String) -> [UInt8]? {
@@ -68,6 +74,12 @@ extension RecordedMarket {
         market.stepSize = grid.stepSize
         market.minQuantity = grid.stepSize
         return RecordedMarket(
-            path: path, name: name, market: market, firstPrice: firstPrice, firstPosition: firstPosition, rows: rows)
+            path: path,
+            name: name,
+            market: market,
+            firstPrice: firstPrice,
+            firstPosition: firstPosition,
+            rows: rows,
+        )
     }
 }

@@ -118,7 +118,8 @@ enum DevOrders {
                     draft: Draft(side: side, quantity: quantity, entry: entry, trailing: trailing),
                     expected: nil,
                     holds: (side == .buy ? quantity.value : -quantity.value, first),
-                ))
+                )
+            )
         }
         let levels = [("1", "40"), ("2", "35"), ("5", "25")].map { percent, size in
             TakeProfitPlan(target: .price(away(percent, .ceiling)), sizePercent: number(size))
@@ -137,7 +138,8 @@ enum DevOrders {
                 ),
                 expected: nil,
                 holds: (ExactDecimal(100), first),
-            ))
+            )
+        )
         return orders
     }
 }

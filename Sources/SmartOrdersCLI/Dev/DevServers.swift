@@ -22,11 +22,18 @@ struct DevServers: Sendable {
             directory = data
             mkdir(data, 0o755)
             guard access(data, W_OK) == 0 else {
-                throw Failure(.usage, "DATA_FOLDER", "\(data) cannot be written.", hint: "choose another --data folder")
+                throw Failure(
+                    .usage,
+                    "DATA_FOLDER",
+                    "\(data) cannot be written.",
+                    hint: "choose another --data folder",
+                )
             }
         } else {
             var template = Array("/tmp/so-dev-XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else { throw Failure(.failed, "TEMPORARY_FOLDER", "no folder can be made in /tmp.") }
+            guard mkdtemp(&template) != nil else {
+                throw Failure(.failed, "TEMPORARY_FOLDER", "no folder can be made in /tmp.")
+            }
             directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
             // PostgreSQL's account must be able to enter it.
             chmod(directory, 0o755)
@@ -39,8 +46,11 @@ struct DevServers: Sendable {
             return DevServers(directory: directory, isThrowAway: data == nil, postgres: postgres, redis: redis)
         } catch {
             throw Failure(
-                .failed, "PRIVATE_SERVER", "\(error)",
-                hint: "./scripts/dev installs PostgreSQL and Redis; by hand: apt-get install postgresql redis-server")
+                .failed,
+                "PRIVATE_SERVER",
+                "\(error)",
+                hint: "./scripts/dev installs PostgreSQL and Redis; by hand: apt-get install postgresql redis-server",
+            )
         }
     }
 

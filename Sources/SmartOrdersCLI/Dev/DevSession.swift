@@ -85,7 +85,9 @@ final class DevSession: Sendable {
         seconds: Double?,
     ) async throws -> DevSession {
         var logger = Logger(label: "smartorders") { JSONLogHandler(label: $0, role: "dev", level: .warning) }
-        if let level = environment("SMARTORDERS_LOG_LEVEL").flatMap(Logger.Level.init(rawValue:)) { logger.logLevel = level }
+        if let level = environment("SMARTORDERS_LOG_LEVEL").flatMap(Logger.Level.init(rawValue:)) {
+            logger.logLevel = level
+        }
         let custom = try orderFiles.map(DevOrderFile.read)
         var recorded = recorded
         if let instrument = custom.compactMap(\.market).first {
@@ -152,7 +154,9 @@ final class DevSession: Sendable {
             Account(id: id, name: "demo", venue: "paper", product: "linear", mode: .paper, maximumConditionals: 200),
             credentials: Credentials(key: key, secret: secret),
         )
-        let apiKey = "so_paper_" + String(UInt64.random(in: .min ... .max), radix: 36) + String(UInt64.random(in: .min ... .max), radix: 36)
+        let apiKey =
+            "so_paper_" + String(UInt64.random(in: .min ... .max), radix: 36)
+            + String(UInt64.random(in: .min ... .max), radix: 36)
         try await backend.accounts.addAPIKey(hash: hexadecimal(sha256(Array(apiKey.utf8))), account: id)
         try await backend.accounts.save(try await backend.venues.venue(for: id).instruments())
         return (id, apiKey)
@@ -256,8 +260,12 @@ final class DevSession: Sendable {
                 ReplaySource.File(
                     path: path,
                     series: Dictionary(markets.map { ($0.name, $0.series) }, uniquingKeysWith: { first, _ in first }),
-                    decimals: Dictionary(markets.map { ($0.series, $0.decimals) }, uniquingKeysWith: { first, _ in first }),
-                ))
+                    decimals: Dictionary(
+                        markets.map { ($0.series, $0.decimals) },
+                        uniquingKeysWith: { first, _ in first },
+                    ),
+                )
+            )
         }
         return ReplaySource(
             files: files,
@@ -272,7 +280,9 @@ final class DevSession: Sendable {
     private var tellVenue: @Sendable ([SourcedTick]) async throws -> Void {
         let venue = venue
         let decimals = Dictionary(
-            recorded.map { ($0.id, $0.decimals) } + [(DevMarkets.demo, 8)], uniquingKeysWith: { first, _ in first })
+            recorded.map { ($0.id, $0.decimals) } + [(DevMarkets.demo, 8)],
+            uniquingKeysWith: { first, _ in first },
+        )
         return { ticks in
             var batch: [PaperTick] = []
             for sourced in ticks {
@@ -285,7 +295,8 @@ final class DevSession: Sendable {
                             price: price,
                             quantity: sourced.quantity,
                             position: sourced.tick.position,
-                        ))
+                        )
+                    )
                 }
             }
             await venue.feed(batch)
@@ -301,7 +312,13 @@ final class DevSession: Sendable {
             let held = wanted.compactMap(\.holds).filter { ($0.quantity.isPositive ? "LONG" : "SHORT") == side }
             guard let first = held.first, let any = wanted.first else { continue }
             let sum = held.reduce(ExactDecimal.zero) { $0 + $1.quantity }
-            try await prices.setPosition(key: Self.key, market: any.market, positionSide: side, quantity: sum, price: first.price)
+            try await prices.setPosition(
+                key: Self.key,
+                market: any.market,
+                positionSide: side,
+                quantity: sum,
+                price: first.price,
+            )
         }
         for order in wanted {
             do {
@@ -333,7 +350,8 @@ final class DevSession: Sendable {
 
     static func reason(_ error: any Error) -> String {
         switch error {
-        case CommandError.refused(let refusals): refusals.map { "\($0.code.rawValue) \($0.detail)" }.joined(separator: "; ")
+        case CommandError.refused(let refusals):
+            refusals.map { "\($0.code.rawValue) \($0.detail)" }.joined(separator: "; ")
         case CommandError.unavailable(let detail): detail
         case CommandError.priceUnavailable: "no price is known yet"
         default: "\(error)"  // tidy-ok: errors of other modules
@@ -385,7 +403,12 @@ final class DevSession: Sendable {
 
     func printSummary(json: Bool) async {
         do {
-            try await DevSummary.show(orders(), labels: created.withLock { $0.map(\.order) }, store: backend.orders, json: json)
+            try await DevSummary.show(
+                orders(),
+                labels: created.withLock { $0.map(\.order) },
+                store: backend.orders,
+                json: json,
+            )
         } catch {
             tell("the summary cannot be read: \(error)")
         }

@@ -12,7 +12,10 @@ enum DevSummary {
         for (order, planned) in zip(orders, labels) {
             let fills = try await store.fills(order: order.id)
             let filled = order.levels.filter { $0.state == .filled }.count
-            let stop = order.latch.map { "\($0.kind.rawValue) \($0.price)" } ?? order.effectiveStop.map { "\($0.kind.rawValue) \($0.price)" } ?? "-"
+            let stop =
+                order.latch.map { "\($0.kind.rawValue) \($0.price)" } ?? order.effectiveStop.map {
+                    "\($0.kind.rawValue) \($0.price)"
+                } ?? "-"
             let told = fills.map { "\($0.key.leg) \($0.fill.quantity)@\($0.fill.price)" }.joined(separator: " ")
             table.rows.append([
                 planned.label,
@@ -55,7 +58,8 @@ enum DevSummary {
                 fill["qty"] = .string("\(entry.fill.quantity)")
                 fill["price"] = .string("\(entry.fill.price)")
                 return .object(fill)
-            })
+            }
+        )
         var changes: [JSONValue] = []
         for event in try await store.events(order: order.id, after: 0, limit: 1_000) {
             var change = JSONObject()
