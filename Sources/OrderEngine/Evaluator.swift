@@ -15,6 +15,8 @@ public final class Evaluator: Sendable {
     private let inbox: Inbox<EvaluatorMessage>
     /// What to read next of each series. The reader moves it on; the evaluating task adds, removes and resets.
     private let plan = ReadPlan()
+    /// The newest word about shards; taken before each message.
+    private let orders = Locked(ShardOrders())
 
     public init(context: EngineContext, history: PriceHistory) {
         self.context = context
@@ -22,14 +24,17 @@ public final class Evaluator: Sendable {
         inbox = Inbox(capacity: 32)
     }
 
-    /// Shards to hold from now on; the first call after a lost lease names all of them as new.
+    /// Shards to hold from now on; the first call after a lost lease names all of them as new. Never waits: the heartbeat
+    /// must not stop because evaluation is behind.
     public func hold(_ assignments: [ShardAssignment]) async {
-        await inbox.send(.shards(assignments))
+        orders.withLock { $0.assignments = assignments }
+        _ = inbox.trySend(.beat)
     }
 
     /// The lease was lost: forget everything.
     public func drop() async {
-        await inbox.send(.drop)
+        orders.withLock { $0 = ShardOrders(mustDrop: true) }
+        _ = inbox.trySend(.beat)
     }
 
     /// Runs until its task is cancelled.
@@ -41,7 +46,10 @@ public final class Evaluator: Sendable {
             group.addTask { try await self.beat() }
             group.addTask {
                 var state = EvaluatorState(context: self.context, history: self.history, plan: self.plan)
-                while let message = await self.inbox.receive() { await state.handle(message) }
+                while let message = await self.inbox.receive() {
+                    if let orders = self.takeOrders() { await state.handle(.orders(orders)) }
+                    await state.handle(message)
+                }
             }
             defer { inbox.finish() }
             try await group.next()
@@ -49,7 +57,15 @@ public final class Evaluator: Sendable {
         }
     }
 
+    private func takeOrders() -> ShardOrders? {
+        orders.withLock { orders in
+            defer { orders = ShardOrders() }
+            return orders.mustDrop || orders.assignments != nil ? orders : nil
+        }
+    }
+
     private func readTicks() async throws {
+        var isDown = false
         while !Task.isCancelled {
             let wanted = plan.positions
             guard !wanted.isEmpty else {
@@ -58,13 +74,16 @@ public final class Evaluator: Sendable {
             }
             do throws(TickLogError) {
                 let batches = try await context.ticks.read(wanted, limit: 2_000, waitMs: 100)
+                if isDown { await inbox.send(.streamUp) }
+                isDown = false
                 guard !batches.isEmpty else { continue }
                 plan.advance(batches, from: wanted)
                 await inbox.send(.ticks(batches, from: wanted))
             } catch {
                 context.observer.count("ticklog_errors_total", 1)
+                if !isDown { await inbox.send(.streamDown) }
+                isDown = true
                 try await context.clock.sleep(milliseconds: 250)
-                await inbox.send(.streamDown)
             }
         }
     }
@@ -83,24 +102,30 @@ public final class Evaluator: Sendable {
     private func pollChanges() async throws {
         while !Task.isCancelled {
             try await context.clock.sleep(milliseconds: 500)
-            await inbox.send(.poll)
+            _ = inbox.trySend(.poll)
         }
     }
 
     private func beat() async throws {
         while !Task.isCancelled {
             try await context.clock.sleep(milliseconds: 50)
-            await inbox.send(.beat)
+            _ = inbox.trySend(.beat)
         }
     }
 }
 
+/// What the heartbeat says about shards: drop first, then hold.
+struct ShardOrders: Sendable {
+    var assignments: [ShardAssignment]?
+    var mustDrop = false
+}
+
 enum EvaluatorMessage: Sendable {
-    case shards([ShardAssignment])
-    case drop
+    case orders(ShardOrders)
     case ticks([PriceSeries: TickBatch], from: [PriceSeries: TickPosition])
     /// The stream cannot be read: go on from the persisted extremes.
     case streamDown
+    case streamUp
     case changed([OrderID])
     case poll
     case beat

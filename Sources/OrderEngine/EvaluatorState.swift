@@ -1,4 +1,7 @@
 // What the evaluating task owns: one index per series, every armed order of the held shards, the open crossings.
+//
+// An order that cannot be armed now (its prices are not to be had) is tried again and holds the cursor back meanwhile;
+// shards whose take-over failed are taken over again with the next heartbeat.
 internal import SmartOrders
 internal import TriggerIndex
 
@@ -15,25 +18,11 @@ struct EvaluatorState {
 
     /// A crossing whose order has not moved on in PostgreSQL yet.
     private struct OpenCrossing {
-        var job: Job
+        let job: Job
         /// Position of the last tick before it: the cursor stays there.
         let before: TickPosition
-        let since: Int64
         var nextOffer: Int64
         var offers: Int
-    }
-
-    /// One market and source.
-    private struct Series {
-        var index: MarketIndex
-        let decimals: Int
-        let tickUnits: Int64
-        /// Every armed order was evaluated up to here.
-        var position: TickPosition
-        var saved: TickPosition
-        var count = 0
-        /// Orders whose rows stand behind `position`: armed when the index gets there, by position, last first.
-        var ahead: [ArmedOrder] = []
     }
 
     private let context: EngineContext
@@ -44,18 +33,28 @@ struct EvaluatorState {
     /// Order by slot number: what a tag of the index points at.
     private var slots: [OrderID?] = []
     private var freeSlots: [Int] = []
-    private var series: [PriceSeries: Series] = [:]
+    private var series: [PriceSeries: SeriesState] = [:]
     private var instruments: [MarketID: Instrument] = [:]
     private var timers = TimerHeap()
     private var openOrders: Set<OrderID> = []
+    /// Orders whose prices could not be had; they hold the cursor back.
+    private var unarmed: [OrderID: ArmedOrder] = [:]
     /// Orders with unanswered venue requests.
     private var busyOrders: Set<OrderID> = []
     private var changeCursor: ChangeCursor?
     private var lastCursorSave: Int64 = 0
     private var lastOpenCheck: Int64 = 0
+    private var lastMend: Int64 = 0
     private var isStreamDown = false
     /// Reused for every tick.
     private var crossings: [Crossing] = []
+    /// Found and not offered yet.
+    private var found: [Job] = []
+
+    /// How far the stored cursor lags behind, in nanoseconds: longer than a commit takes from reading the newest tick to
+    /// being known here.
+    private static let cursorLag: Int64 = 10_000_000_000
+    private static let idleLimit: Int64 = 30_000_000_000
 
     init(context: EngineContext, history: PriceHistory, plan: ReadPlan) {
         self.context = context
@@ -66,18 +65,17 @@ struct EvaluatorState {
     mutating func handle(_ message: EvaluatorMessage) async {
         do {
             switch message {
-            case .shards(let assignments): try await hold(assignments)
-            case .drop: forgetEverything()
+            case .orders(let orders):
+                if orders.mustDrop { forgetEverything() }
+                if let assignments = orders.assignments { try await hold(assignments) }
             case .ticks(let batches, let wanted):
-                isStreamDown = false
                 for (name, batch) in batches.sorted(by: { $0.key < $1.key }) {
                     guard let from = wanted[name] else { continue }
                     try await take(batch, of: name, from: from)
                 }
                 if context.reportsEveryBatch { await reportProgress() }
-            case .streamDown:
-                isStreamDown = true
-                try await goOnFromExtremes()
+            case .streamDown: isStreamDown = true
+            case .streamUp: isStreamDown = false
             case .changed(let ids):
                 let mine = ids.filter { shards[$0.shard] != nil }
                 if !mine.isEmpty { try await update(context.orders.armed(mine)) }
@@ -88,39 +86,58 @@ struct EvaluatorState {
             context.observer.note(.warning, "Evaluator could not go on", [("error", "\(error)")])
             context.observer.count("evaluator_errors_total", 1)
         }
+        await offerFound()
     }
 
     // MARK: Shards
 
     private mutating func forgetEverything() {
-        for name in series.keys { plan.set(name, to: nil) }
+        for name in series.keys { close(name) }
         shards = [:]
         entries = [:]
         slots = []
         freeSlots = []
-        series = [:]
         timers = TimerHeap()
         openOrders = []
+        unarmed = [:]
         busyOrders = []
+        found = []
         changeCursor = nil
     }
 
     private mutating func hold(_ assignments: [ShardAssignment]) async throws {
         let wanted = Dictionary(assignments.map { ($0.shard, $0) }, uniquingKeysWith: { first, _ in first })
-        let gone = shards.filter { wanted[$0.key] == nil }.map(\.key)
-        if !gone.isEmpty {
-            let left = Set(gone)
-            for id in entries.keys.filter({ left.contains($0.shard) }) { disarm(id) }
-            for shard in gone { shards[shard] = nil }
-        }
+        release(shards.keys.filter { wanted[$0] == nil })
         let new = assignments.filter { shards[$0.shard]?.epoch != $0.epoch }
         guard !new.isEmpty else { return }
+        // What an earlier assignment left of them is void.
+        release(new.map(\.shard).filter { shards[$0] != nil })
+        do {
+            if try await takeOver(new) { return }
+            // Given to somebody else meanwhile: the next heartbeat says so.
+            context.observer.count("shards_lost_while_loading_total", new.count)
+        } catch {
+            release(new.map(\.shard))
+            throw error
+        }
+        release(new.map(\.shard))
+    }
+
+    private mutating func release(_ gone: [Int]) {
+        guard !gone.isEmpty else { return }
+        let left = Set(gone)
+        for id in entries.keys.filter({ left.contains($0.shard) }) { disarm(id) }
+        for shard in gone { shards[shard] = nil }
+    }
+
+    /// False: one of the shards is somebody else's by now.
+    private mutating func takeOver(_ new: [ShardAssignment]) async throws -> Bool {
         // Where the last holders stood.
-        var starts: [PriceSeries: TickPosition] = [:]
+        var starts: [Int64: [PriceSeries: TickPosition]] = [:]
         for handover in Set(new.compactMap(\.handover)).sorted() {
             for cursor in try await context.cluster.cursors(handover: handover) {
-                let name = PriceSeries(market: cursor.market, source: cursor.source)
-                starts[name] = min(starts[name] ?? cursor.position, cursor.position)
+                starts[handover, default: [:]][PriceSeries(market: cursor.market, source: cursor.source)] =
+                    cursor.position
             }
         }
         // Changes from before the load are in the load.
@@ -130,13 +147,9 @@ struct EvaluatorState {
         try await context.orders.loadArmed(shards: new.map(\.shard)) { page in pages.add(page) }
         for assignment in new { shards[assignment.shard] = assignment }
         let loaded = pages.take()
-        try await takeOver(loaded, starts: starts)
+        try await arm(loaded, starts: starts)
         // Only now may this worker's own cursors stand for these shards.
-        guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else {
-            // Given to somebody else meanwhile: the next heartbeat says so.
-            context.observer.count("shards_lost_while_loading_total", new.count)
-            return
-        }
+        guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else { return false }
         if !loaded.isEmpty {
             let ms = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
             context.observer.note(
@@ -146,52 +159,74 @@ struct EvaluatorState {
             )
         }
         await reportProgress()
+        return true
     }
 
-    /// Arms the orders of shards that were taken over. Up to the last holder's cursor they crossed nothing (4.3), so
-    /// only their extremes are brought up to it, by suffix extremes instead of walks; from there on every tick counts.
-    private mutating func takeOver(_ loaded: [ArmedOrder], starts: [PriceSeries: TickPosition]) async throws {
+    /// Arms the orders of shards that were taken over. Up to its last holder's cursor an order crossed nothing (4.3), so
+    /// only its extremes are brought up to it, by suffix extremes instead of walks; from there on every tick counts. An
+    /// order whose last holder left no cursor for its series is walked from its row.
+    private mutating func arm(_ loaded: [ArmedOrder], starts: [Int64: [PriceSeries: TickPosition]]) async throws {
         var bySeries: [PriceSeries: [ArmedOrder]] = [:]
-        for armed in loaded {
-            bySeries[PriceSeries(market: armed.market, source: armed.source), default: []].append(armed)
-        }
+        for armed in loaded where armed.isLive { bySeries[armed.series, default: []].append(armed) }
         for name in bySeries.keys.sorted() {
-            let orders = bySeries[name] ?? []
-            guard let start = starts[name] else {
-                for armed in orders { try await arm(armed) }
+            var behind: [ArmedOrder] = []
+            var others: [ArmedOrder] = []
+            var start: TickPosition?
+            for armed in bySeries[name] ?? [] {
+                let cursor = shards[armed.id.shard]?.handover.flatMap { starts[$0]?[name] }
+                if let cursor, armed.position <= cursor {
+                    behind.append(armed)
+                    start = min(start ?? cursor, cursor)
+                } else {
+                    others.append(armed)
+                }
+            }
+            if let start { try await arm(behind, of: name, crossedNothingUpTo: start) }
+            for armed in others { await arm(armed) }
+        }
+    }
+
+    private mutating func arm(
+        _ orders: [ArmedOrder],
+        of name: PriceSeries,
+        crossedNothingUpTo start: TickPosition,
+    ) async throws {
+        let one = try await open(name, at: start)
+        // An index that is not there yet meets those ticks itself: nothing from behind it may be in the extremes.
+        let start = min(start, one.position)
+        let oldest = orders.reduce(start) { min($0, $1.position) }
+        var suffix = SuffixExtremes(points: [])
+        if oldest < start {
+            // What the last holder saw and nobody stored is gone for good; what there is counts.
+            _ = try await history.load(name, after: oldest, through: start)
+            let newest = min(start, history.latest(name)?.position ?? start)
+            suffix = SuffixExtremes(points: history.points(name, after: oldest, through: newest) ?? [])
+        }
+        var bulk: [(rule: WatchRule, tag: UInt64)] = []
+        var owners: [OrderID] = []
+        for armed in orders {
+            if armed.position > start {
+                await arm(armed)
                 continue
             }
-            try await open(name, at: start)
-            guard let one = series[name] else { continue }
-            let oldest = orders.reduce(start) { min($0, $1.position) }
-            var suffix = SuffixExtremes(points: [])
-            if oldest < start {
-                _ = try await history.load(name, after: oldest, through: start)
-                suffix = SuffixExtremes(points: history.points(name, after: oldest, through: start) ?? [])
-            }
-            var bulk: [(rule: WatchRule, tag: UInt64)] = []
-            var owners: [OrderID] = []
-            for armed in orders where armed.isLive {
-                if armed.position > start {
-                    try await arm(armed)
-                    continue
-                }
-                disarm(armed.id)
+            disarm(armed.id)
+            let slot = enter(armed, one)
+            do {
                 let rules = try rules(of: armed, one).map { suffix.raise($0, after: armed.position) }
-                enter(armed)
                 if one.position > start {
-                    try await walk(armed.id, rules: rules, from: start)
+                    try await walk(armed.id, one, rules: rules, from: start)
                     continue
                 }
-                guard let slot = entries[armed.id]?.slot else { continue }
                 for (number, rule) in rules.enumerated() {
                     bulk.append((rule, UInt64(slot) << 8 | UInt64(number)))
                     owners.append(armed.id)
                 }
+            } catch {
+                noteUnarmed(armed, error)
             }
-            let handles = series[name]?.index.arm(contentsOf: bulk) ?? []
-            for (id, handle) in zip(owners, handles) { entries[id]?.handles.append(handle) }
         }
+        let handles = one.index.arm(contentsOf: bulk)
+        for (id, handle) in zip(owners, handles) { entries[id]?.handles.append(handle) }
     }
 
     // MARK: Orders
@@ -199,7 +234,7 @@ struct EvaluatorState {
     private mutating func update(_ changed: [ArmedOrder]) async throws {
         for armed in changed where shards[armed.id.shard] != nil {
             if let known = entries[armed.id], known.armed.version >= armed.version { continue }
-            try await arm(armed)
+            await arm(armed)
         }
         await reportProgress()
     }
@@ -212,10 +247,12 @@ struct EvaluatorState {
     }
 
     private mutating func disarm(_ id: OrderID) {
+        unarmed[id] = nil
         guard let entry = entries.removeValue(forKey: id) else { return }
-        let name = PriceSeries(market: entry.armed.market, source: entry.armed.source)
-        for handle in entry.handles { series[name]?.index.disarm(handle) }
-        series[name]?.count -= 1
+        if let one = series[entry.armed.series] {
+            for handle in entry.handles { one.index.disarm(handle) }
+            one.count -= 1
+        }
         slots[entry.slot] = nil
         freeSlots.append(entry.slot)
         openOrders.remove(id)
@@ -223,7 +260,8 @@ struct EvaluatorState {
         timers.remove(id)
     }
 
-    private mutating func enter(_ armed: ArmedOrder) {
+    /// Returns the order's slot.
+    private mutating func enter(_ armed: ArmedOrder, _ one: SeriesState) -> Int {
         let slot: Int
         if let free = freeSlots.popLast() {
             slot = free
@@ -233,29 +271,46 @@ struct EvaluatorState {
             slots.append(armed.id)
         }
         entries[armed.id] = Entry(armed: armed, slot: slot)
-        series[PriceSeries(market: armed.market, source: armed.source)]?.count += 1
+        one.count += 1
+        one.idleSince = nil
         if let due = armed.dueAt { timers.set(armed.id, due) }
         if armed.isBusy { busyOrders.insert(armed.id) }
+        return slot
     }
 
     /// Puts an order at its present version into the index, after walking the ticks between its row and the index.
-    private mutating func arm(_ armed: ArmedOrder) async throws {
+    private mutating func arm(_ armed: ArmedOrder) async {
         disarm(armed.id)
         guard armed.isLive else { return }
-        let name = PriceSeries(market: armed.market, source: armed.source)
-        try await open(name, at: armed.position)
-        guard let one = series[name] else { return }
-        enter(armed)
-        let rules = try rules(of: armed, one)
-        if armed.position > one.position {
-            let at = one.ahead.firstIndex { $0.position <= armed.position } ?? one.ahead.count
-            series[name]?.ahead.insert(armed, at: at)
-            return
+        do {
+            let one = try await open(armed.series, at: armed.position)
+            _ = enter(armed, one)
+            if armed.position > one.position {
+                _ = try rules(of: armed, one)
+                one.insertAhead(armed)
+            } else {
+                try await walk(armed.id, one, rules: rules(of: armed, one), from: armed.position)
+            }
+        } catch {
+            noteUnarmed(armed, error)
         }
-        try await walk(armed.id, rules: rules, from: armed.position)
     }
 
-    private func rules(of armed: ArmedOrder, _ one: Series) throws -> [WatchRule] {
+    private mutating func noteUnarmed(_ armed: ArmedOrder, _ error: any Error) {
+        if let error = error as? StoreError, !error.isTransient {
+            context.observer.note(
+                .error,
+                "Order cannot be armed",
+                [("order_id", "\(armed.id)"), ("error", error.detail)],
+            )
+            context.observer.count("orders_unarmable_total", 1)
+            return
+        }
+        unarmed[armed.id] = armed
+        context.observer.count("orders_armed_later_total", 1)
+    }
+
+    private func rules(of armed: ArmedOrder, _ one: SeriesState) throws -> [WatchRule] {
         let rules = armed.watches.compactMap { WatchRule($0.condition, priceDecimals: one.decimals) }
         guard rules.count == armed.watches.count, rules.count <= 256 else {
             throw StoreError(.corruptRow, "order \(armed.id) has a watch off the price grid of \(armed.market)")
@@ -264,29 +319,46 @@ struct EvaluatorState {
     }
 
     /// Evaluates one order over the ticks after `position` up to where its series stands, then arms it there.
-    private mutating func walk(_ id: OrderID, rules: [WatchRule], from position: TickPosition) async throws {
+    private mutating func walk(
+        _ id: OrderID,
+        _ one: SeriesState,
+        rules: [WatchRule],
+        from position: TickPosition,
+    ) async throws {
         guard let armed = entries[id]?.armed else { return }
-        let name = PriceSeries(market: armed.market, source: armed.source)
-        guard let one = series[name] else { return }
         var set = WatchSet(rules: rules, tickUnits: one.tickUnits)
         if position < one.position, !rules.isEmpty {
-            if history.points(name, after: position, through: one.position) == nil {
-                _ = try await history.load(name, after: position, through: one.position)
+            let through = one.position
+            if history.extremes(one.name, after: position, through: through) == nil {
+                _ = try await history.load(one.name, after: position, through: through)
             }
-            var before = position
-            for point in history.points(name, after: position, through: one.position) ?? [] {
-                if let crossed = set.cross(point.price) {
-                    await offer([note(id, armed.watches[crossed], at: point.position, before: before)], verify: false)
+            if let range = history.extremes(one.name, after: position, through: through),
+                range.isEmpty || !set.mayCross(high: range.high, low: range.low)
+            {
+                if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
+            } else {
+                var before = position
+                var crossed: (watch: Int, at: TickPosition)?
+                let isComplete = try await history.walk(one.name, after: position, through: through) { point in
+                    if let watch = set.cross(point.price) {
+                        crossed = (watch, point.position)
+                        return false
+                    }
+                    before = point.position
+                    return true
+                }
+                if let crossed {
+                    found.append(note(id, one, armed.watches[crossed.watch], at: crossed.at, before: before))
                     return
                 }
-                before = point.position
+                guard isComplete else {
+                    throw StoreError(.unavailable, "prices of \(one.name) since the row of \(id) are not stored yet")
+                }
             }
         }
         guard let slot = entries[id]?.slot else { return }
         for (number, rule) in set.rules.enumerated() {
-            if let handle = series[name]?.index.arm(rule, tag: UInt64(slot) << 8 | UInt64(number)) {
-                entries[id]?.handles.append(handle)
-            }
+            entries[id]?.handles.append(one.index.arm(rule, tag: UInt64(slot) << 8 | UInt64(number)))
         }
     }
 
@@ -300,71 +372,91 @@ struct EvaluatorState {
         return found
     }
 
-    private mutating func open(_ name: PriceSeries, at position: TickPosition) async throws {
-        guard series[name] == nil else { return }
+    private mutating func open(_ name: PriceSeries, at position: TickPosition) async throws -> SeriesState {
+        if let one = series[name] { return one }
         let instrument = try await instrument(name.market)
         guard let tickUnits = instrument.tickSize.value.units(decimals: instrument.priceDecimals) else {
             throw StoreError(.corruptRow, "market \(name.market) of an armed order has a tick finer than its prices")
         }
-        series[name] = Series(
-            index: MarketIndex(tickUnits: tickUnits),
+        let one = SeriesState(
+            name,
             decimals: instrument.priceDecimals,
             tickUnits: tickUnits,
             position: position,
-            saved: position,
+            now: context.clock.monotonicNanoseconds(),
         )
+        series[name] = one
         plan.set(name, to: position)
+        return one
+    }
+
+    private mutating func close(_ name: PriceSeries) {
+        plan.set(name, to: nil)
+        history.follow(name, false)
+        series[name] = nil
     }
 
     // MARK: Ticks
 
     private mutating func take(_ batch: TickBatch, of name: PriceSeries, from: TickPosition) async throws {
         guard let one = series[name] else { return }
-        if let oldest = batch.oldest, oldest > one.position, from <= one.position {
-            // The stream no longer reaches back to where we stand: the persisted extremes do.
-            try await readExtremes(name, through: oldest)
-            if let reached = series[name]?.position, reached < oldest {
-                // Not stored yet; nothing behind a hole is evaluated before the hole.
-                plan.set(name, to: reached)
-                try await context.clock.sleep(milliseconds: 50)
-                return
-            }
-        } else if from > one.position {
+        if from > one.position {
             // A batch was lost between reader and index: read again from where we stand.
             plan.set(name, to: one.position)
             return
         }
-        history.append(batch.ticks, to: name, after: max(from, series[name]?.position ?? from))
-        for tick in batch.ticks { await advance(name, to: tick.position, price: tick.price) }
+        if let oldest = batch.oldest, oldest > one.position {
+            // The stream no longer reaches back to where we stand: the persisted extremes do.
+            try await readExtremes(one, through: oldest)
+            if one.position < oldest {
+                // Not stored yet; nothing behind a hole is evaluated before the hole.
+                one.isBroken = true
+                plan.set(name, to: nil)
+                return
+            }
+        }
+        history.append(batch.ticks, to: name, after: one.position)
+        history.follow(name, true)
+        for tick in batch.ticks {
+            if !one.ahead.isEmpty { await armAhead(one) }
+            advance(one, to: tick.position, price: tick.price)
+        }
     }
 
-    private mutating func readExtremes(_ name: PriceSeries, through last: TickPosition) async throws {
-        while let one = series[name], one.position < last {
+    private mutating func readExtremes(_ one: SeriesState, through last: TickPosition) async throws {
+        while one.position < last {
             let page = try await context.cluster.extremes(
-                market: name.market,
-                source: name.source,
+                market: one.name.market,
+                source: one.name.source,
                 after: one.position,
                 limit: 10_000,
             )
             guard !page.isEmpty else { return }
             let ticks = page.map { RawTick(position: $0.position, price: $0.price, receivedAt: 0) }
-            history.append(ticks, to: name, after: one.position)
-            for point in page { await advance(name, to: point.position, price: point.price) }
+            history.append(ticks, to: one.name, after: one.position)
+            for point in page {
+                if !one.ahead.isEmpty { await armAhead(one) }
+                advance(one, to: point.position, price: point.price)
+            }
         }
     }
 
-    private mutating func goOnFromExtremes() async throws {
+    /// Goes on from what the feed stored: series with a hole in the stream, or all of them while it is away.
+    private mutating func mend() async throws {
         for name in series.keys.sorted() {
-            try await readExtremes(name, through: TickPosition(venueTime: .max, sequence: .max))
-            if let position = series[name]?.position { plan.set(name, to: position) }
+            guard let one = series[name], isStreamDown || one.isBroken else { continue }
+            history.follow(name, false)
+            try await readExtremes(one, through: TickPosition(venueTime: .max, sequence: .max))
+            one.isBroken = false
+            plan.set(name, to: one.position)
         }
     }
 
-    private mutating func advance(_ name: PriceSeries, to position: TickPosition, price: Int64) async {
-        guard let before = series[name]?.position, position > before else { return }
-        if let next = series[name]?.ahead.last, next.position <= before { await armAhead(name) }
-        series[name]?.position = position
-        series[name]?.index.advance(to: price, &crossings)
+    private mutating func advance(_ one: SeriesState, to position: TickPosition, price: Int64) {
+        let before = one.position
+        guard position > before else { return }
+        one.position = position
+        one.index.advance(to: price, &crossings)
         guard !crossings.isEmpty else { return }
         var first: [OrderID: Watch] = [:]
         for crossing in crossings {
@@ -374,29 +466,23 @@ struct EvaluatorState {
             first[id] = watch
         }
         crossings.removeAll(keepingCapacity: true)
-        var jobs: [Job] = []
         for (id, watch) in first.sorted(by: { $0.key < $1.key }) {
-            jobs.append(note(id, watch, at: position, before: before))
+            found.append(note(id, one, watch, at: position, before: before))
         }
-        await offer(jobs, verify: false)
     }
 
     /// Arms the orders whose rows the index has now reached.
-    private mutating func armAhead(_ name: PriceSeries) async {
-        while let one = series[name], let next = one.ahead.last, next.position <= one.position {
-            series[name]?.ahead.removeLast()
+    private mutating func armAhead(_ one: SeriesState) async {
+        while let next = one.ahead.last, next.position <= one.position {
+            one.ahead.removeLast()
             // Changed or gone meanwhile: armed by its newer version.
-            guard let entry = entries[next.id], entry.armed.version == next.version, entry.handles.isEmpty else {
-                continue
-            }
+            guard let entry = entries[next.id], entry.armed.version == next.version, entry.handles.isEmpty,
+                entry.open == nil
+            else { continue }
             do {
-                try await walk(next.id, rules: rules(of: next, one), from: next.position)
+                try await walk(next.id, one, rules: rules(of: next, one), from: next.position)
             } catch {
-                context.observer.note(
-                    .error,
-                    "Order could not be armed",
-                    [("order_id", "\(next.id)"), ("error", "\(error)")],
-                )
+                noteUnarmed(next, error)
             }
         }
     }
@@ -406,37 +492,52 @@ struct EvaluatorState {
     /// Remembers a crossing: the order's other watches rest until its row moves on.
     private mutating func note(
         _ id: OrderID,
+        _ one: SeriesState,
         _ watch: Watch,
         at position: TickPosition,
         before: TickPosition,
     ) -> Job {
         guard var entry = entries[id] else { preconditionFailure("a crossing of an unknown order") }
-        let name = PriceSeries(market: entry.armed.market, source: entry.armed.source)
-        for handle in entry.handles { series[name]?.index.disarm(handle) }
+        for handle in entry.handles { one.index.disarm(handle) }
         entry.handles = []
         let job = Job.trigger(entry.armed, watch, at: position)
         let now = context.clock.monotonicNanoseconds()
-        entry.open = OpenCrossing(job: job, before: before, since: now, nextOffer: now + 1_000_000_000, offers: 1)
+        entry.open = OpenCrossing(job: job, before: before, nextOffer: now + 1_000_000_000, offers: 1)
         entries[id] = entry
         openOrders.insert(id)
         return job
     }
 
-    private func offer(_ jobs: [Job], verify: Bool) async {
-        guard !jobs.isEmpty else { return }
+    private mutating func offerFound() async {
+        guard !found.isEmpty else { return }
+        let jobs = found
+        found = []
         context.observer.count("crossings_offered_total", jobs.count)
+        let done = await offer(jobs, verify: false)
+        // The queue remembers an older job of this id as done. What crossed now is another tick: it gets another id.
+        if !done.isEmpty { _ = await offer(done.map { $0.again(0) }, verify: false) }
+    }
+
+    /// Returns jobs whose ids the queue remembers as completed.
+    private func offer(_ jobs: [Job], verify: Bool) async -> [Job] {
+        var done: [Job] = []
         var start = 0
         while start < jobs.count {
             let page = Array(jobs[start..<min(start + 256, jobs.count)])
             start += page.count
             do throws(QueueError) {
                 let codes = try await context.queue.offer(page, verify: verify)
-                for (job, code) in zip(page, codes) where code == .dead {
-                    context.observer.note(
-                        .warning,
-                        "Trigger job is dead",
-                        [("job_id", "\(job.id)"), ("order_id", "\(job.id.order)")],
-                    )
+                for (job, code) in zip(page, codes) {
+                    switch code {
+                    case .queued, .live, .healed, .replaced, .full: break
+                    case .completed: done.append(job)
+                    case .dead:
+                        context.observer.note(
+                            .warning,
+                            "Trigger job is dead",
+                            [("job_id", "\(job.id)"), ("order_id", "\(job.id.order)")],
+                        )
+                    }
                 }
             } catch {
                 // The queue is away or full: the outbox carries the jobs (RELIABILITY.md 3.3).
@@ -448,6 +549,7 @@ struct EvaluatorState {
                 }
             }
         }
+        return done
     }
 
     /// Asks which open crossings are answered by their rows; the others are decided on as a handler would (4.3):
@@ -462,60 +564,85 @@ struct EvaluatorState {
             let page = Array(ids[start..<min(start + 512, ids.count)])
             start += 512
             var still: [OrderID] = []
-            let rows = try await context.orders.armed(page)
-            for row in rows {
+            for row in try await context.orders.armed(page) {
                 guard let entry = entries[row.id], let open = entry.open else { continue }
                 if row.version > entry.armed.version {
-                    try await arm(row)
+                    await arm(row)
                 } else if now >= open.nextOffer {
                     still.append(row.id)
                 }
             }
+            guard !still.isEmpty else { continue }
             for row in try await context.orders.load(still) {
-                guard var open = entries[row.id]?.open, let armed = entries[row.id]?.armed else { continue }
+                guard var open = entries[row.id]?.open, entries[row.id]?.armed.version == row.version else { continue }
                 if try await TriggerDecision.isMoot(open.job, on: row, history: history) {
-                    entries[row.id]?.open = nil
-                    openOrders.remove(row.id)
-                    let name = PriceSeries(market: armed.market, source: armed.source)
-                    if let one = series[name] {
-                        try await walk(
-                            row.id,
-                            rules: rules(of: armed, one),
-                            from: open.job.position ?? armed.position,
-                        )
-                    }
+                    await goOn(row.id, after: open)
                     continue
                 }
                 // The queue may remember an older job of this id as done: later work has an id of its own.
-                open.job = open.job.again(open.offers)
+                again.append(open.job.again(open.offers))
                 open.offers += 1
                 open.nextOffer = now + 1_000_000_000 << Int64(min(open.offers - 1, 3))
                 entries[row.id]?.open = open
-                again.append(open.job)
             }
         }
-        await offer(again, verify: true)
+        _ = await offer(again, verify: true)
         await reportProgress()
+    }
+
+    /// A rule answers the crossing with nothing: the order is armed again behind that tick, whose price counts.
+    private mutating func goOn(_ id: OrderID, after open: OpenCrossing) async {
+        guard let armed = entries[id]?.armed, let one = series[armed.series], let position = open.job.position else {
+            return
+        }
+        do {
+            _ = try await history.load(one.name, after: armed.position, through: position)
+            guard let range = history.extremes(one.name, after: armed.position, through: position) else { return }
+            var set = WatchSet(rules: try rules(of: armed, one), tickUnits: one.tickUnits)
+            if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
+            entries[id]?.open = nil
+            openOrders.remove(id)
+            try await walk(id, one, rules: set.rules, from: position)
+        } catch {
+            // Still open, or tried again from its row.
+            if entries[id]?.open == nil { noteUnarmed(armed, error) }
+        }
     }
 
     // MARK: Time
 
     private mutating func beat() async throws {
         let now = context.clock.monotonicNanoseconds()
-        var due: [Job] = []
         for id in timers.due(at: context.clock.now()) {
-            if let entry = entries[id] { due.append(.timer(entry.armed)) }
+            if let entry = entries[id] { found.append(.timer(entry.armed)) }
         }
-        await offer(due, verify: false)
+        await offerFound()
+        if now - lastMend >= (isStreamDown ? 250_000_000 : 50_000_000) {
+            lastMend = now
+            try await mend()
+        }
         if now - lastOpenCheck >= 250_000_000 {
             lastOpenCheck = now
+            for id in unarmed.keys.sorted() {
+                if let armed = unarmed[id] { await arm(armed) }
+            }
             try await checkOpen()
         }
-        if isStreamDown { try await goOnFromExtremes() }
         if now - lastCursorSave >= 500_000_000 {
             lastCursorSave = now
+            closeIdle(now)
             try await saveCursors()
             await reportProgress()
+        }
+    }
+
+    private mutating func closeIdle(_ now: Int64) {
+        for (name, one) in series.sorted(by: { $0.key < $1.key }) where one.count == 0 {
+            if let since = one.idleSince {
+                if now - since > Self.idleLimit { close(name) }
+            } else {
+                one.idleSince = now
+            }
         }
     }
 
@@ -529,36 +656,37 @@ struct EvaluatorState {
         }
     }
 
+    /// The positions that a new holder may start from: a while ago, and before the oldest open crossing.
     private func safeCursors() -> [EvaluationCursor] {
-        series.keys.sorted().map { name in
-            EvaluationCursor(market: name.market, source: name.source, position: safePosition(name))
-        }
-    }
-
-    /// The position that a new holder may start from: before the oldest open crossing.
-    private func safePosition(_ name: PriceSeries) -> TickPosition {
-        var safe = series[name]?.position ?? .start
+        var held: [PriceSeries: TickPosition] = [:]
         for id in openOrders {
-            guard let entry = entries[id], let open = entry.open, entry.armed.market == name.market,
-                entry.armed.source == name.source
-            else { continue }
-            safe = min(safe, open.before)
+            guard let entry = entries[id], let open = entry.open else { continue }
+            held[entry.armed.series] = min(held[entry.armed.series] ?? open.before, open.before)
         }
-        return safe
+        for armed in unarmed.values { held[armed.series] = min(held[armed.series] ?? armed.position, armed.position) }
+        let now = context.clock.monotonicNanoseconds()
+        return series.sorted { $0.key < $1.key }.map { name, one in
+            let settled = one.settled(now: now, lag: Self.cursorLag)
+            return EvaluationCursor(
+                market: name.market,
+                source: name.source,
+                position: min(settled, held[name] ?? settled),
+            )
+        }
     }
 
     private func reportProgress() async {
         var open: [PriceSeries: Int] = [:]
-        for id in openOrders.union(busyOrders) {
-            guard let armed = entries[id]?.armed else { continue }
-            open[PriceSeries(market: armed.market, source: armed.source), default: 0] += 1
+        for id in openOrders.union(busyOrders).union(unarmed.keys) {
+            guard let armed = entries[id]?.armed ?? unarmed[id] else { continue }
+            open[armed.series, default: 0] += 1
         }
-        let reports = series.keys.sorted().map { name in
+        let reports = series.sorted { $0.key < $1.key }.map { name, one in
             EvaluationProgress(
                 series: name,
-                position: series[name]?.position ?? .start,
+                position: one.position,
                 open: open[name] ?? 0,
-                orders: series[name]?.count ?? 0,
+                orders: one.count,
                 shards: shards.count,
             )
         }
@@ -568,4 +696,8 @@ struct EvaluatorState {
             context.observer.count("ticklog_errors_total", 1)
         }
     }
+}
+
+extension ArmedOrder {
+    fileprivate var series: PriceSeries { PriceSeries(market: market, source: source) }
 }

@@ -68,6 +68,9 @@ public final class FeedDuty: Sendable {
     /// The newest ticks of each series, appended again when the stream lost them.
     private let ring = Locked<[PriceSeries: [RawTick]]>([:])
     private static let ringLimit = 20_000
+    /// Series whose last append failed: the end of the stream is looked up first.
+    private let suspect = Locked<Set<PriceSeries>>([])
+    private let isStoring = Locked(false)
 
     public init(
         context: EngineContext,
@@ -81,18 +84,23 @@ public final class FeedDuty: Sendable {
 
     /// Runs until the source ends or the task is cancelled; what was published is stored by then.
     public func run() async throws {
-        try await withThrowingTaskGroup { group in
-            group.addTask {
-                while !Task.isCancelled {
-                    try await self.context.clock.sleep(milliseconds: 400)
-                    await self.store()
-                    await self.restoreStreams()
+        do {
+            try await withThrowingTaskGroup { group in
+                group.addTask {
+                    while !Task.isCancelled {
+                        try await self.context.clock.sleep(milliseconds: 400)
+                        await self.store()
+                        await self.restoreStreams()
+                    }
                 }
+                group.addTask { try await self.source.run { try await self.publish($0) } }
+                // The storing task never ends by itself; the source's end ends the duty.
+                try await group.next()
+                group.cancelAll()
             }
-            group.addTask { try await self.source.run { try await self.publish($0) } }
-            // The storing task never ends by itself; the source's end ends the duty.
-            try await group.next()
-            group.cancelAll()
+        } catch {
+            await Task { await self.store() }.value  // tidy-ok: awaited in place; the last prices outlive a cancellation
+            throw error
         }
         await store()
     }
@@ -104,24 +112,24 @@ public final class FeedDuty: Sendable {
         collectors.withLock { collectors in
             for sourced in batch { collectors[sourced.series, default: ExtremeCollector()].add(sourced.tick) }
         }
-        for series in bySeries.keys.sorted() {
-            let ticks = bySeries[series] ?? []
-            while !Task.isCancelled {
-                do throws(TickLogError) {
-                    try await context.ticks.append(ticks, to: series)
-                    break
-                } catch {
-                    // The stream is away: the stored extremes carry the prices meanwhile.
-                    context.observer.count("ticklog_errors_total", 1)
-                    await store()
-                    try await context.clock.sleep(milliseconds: 250)
-                }
-            }
-        }
         ring.withLock { ring in
             for (series, ticks) in bySeries {
                 ring[series, default: []] += ticks
                 if let count = ring[series]?.count, count > Self.ringLimit { ring[series]?.removeFirst(count / 2) }
+            }
+        }
+        for series in bySeries.keys.sorted() {
+            do throws(TickLogError) {
+                // Behind a failed append nothing newer goes in before what is missing: readers would not see the hole.
+                if suspect.withLock({ $0.contains(series) }) {
+                    try await restore(series)
+                } else {
+                    try await context.ticks.append(bySeries[series] ?? [], to: series)
+                }
+            } catch {
+                // The stream is away: the stored extremes carry the prices meanwhile (RELIABILITY.md 3.3).
+                suspect.withLock { _ = $0.insert(series) }
+                context.observer.count("ticklog_errors_total", 1)
             }
         }
         context.observer.count("ticks_published_total", batch.count)
@@ -132,18 +140,35 @@ public final class FeedDuty: Sendable {
     private func restoreStreams() async {
         for series in ring.withLock({ $0.keys.sorted() }) {
             do throws(TickLogError) {
-                let end = try await context.ticks.latest(series)?.position ?? .start
-                let missing = ring.withLock { ring in (ring[series] ?? []).filter { $0.position > end } }
-                guard !missing.isEmpty else { continue }
-                try await context.ticks.append(missing, to: series)
-                context.observer.count("ticks_restored_total", missing.count)
+                try await restore(series)
             } catch {
                 context.observer.count("ticklog_errors_total", 1)
             }
         }
     }
 
+    private func restore(_ series: PriceSeries) async throws(TickLogError) {
+        let end = try await context.ticks.latest(series)?.position ?? .start
+        let missing = ring.withLock { ring in
+            let ticks = ring[series] ?? []
+            return Array(ticks[(ticks.lastIndex { $0.position <= end }.map { $0 + 1 } ?? 0)...])
+        }
+        if !missing.isEmpty {
+            try await context.ticks.append(missing, to: series)
+            context.observer.count("ticks_restored_total", missing.count)
+        }
+        suspect.withLock { _ = $0.remove(series) }
+    }
+
+    /// Stores what was collected, oldest first: one caller at a time, so that no bucket overtakes an older one.
     private func store() async {
+        guard
+            isStoring.withLock({ isStoring in
+                defer { isStoring = true }
+                return !isStoring
+            })
+        else { return }
+        defer { isStoring.withLock { $0 = false } }
         let buckets = collectors.withLock { collectors -> [ExtremeBucket] in
             var buckets: [ExtremeBucket] = []
             for series in collectors.keys.sorted() {

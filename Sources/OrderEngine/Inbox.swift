@@ -49,6 +49,22 @@ final class Inbox<Message: Sendable>: Sendable {
         }
     }
 
+    /// Sends unless the mailbox is full: for what is repeated anyway.
+    func trySend(_ message: Message) -> Bool {
+        let (receiver, isTaken) = state.withLock { state -> (CheckedContinuation<Message?, Never>?, Bool) in
+            if state.isFinished { return (nil, false) }
+            if let receiver = state.receiver {
+                state.receiver = nil
+                return (receiver, true)
+            }
+            guard state.waiting.count < capacity else { return (nil, false) }
+            state.waiting.append(message)
+            return (nil, true)
+        }
+        receiver?.resume(returning: message)
+        return isTaken
+    }
+
     /// The next message; nil after `finish`.
     func receive() async -> Message? {
         await withCheckedContinuation { continuation in

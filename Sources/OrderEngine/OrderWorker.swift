@@ -2,6 +2,7 @@
 //
 // A worker that dies between two steps leaves a row that the next one can finish: the commit carries the intent with
 // its client order id and the right to send it once. Correctness rests on the version, never on who holds the job.
+internal import OwnerThread
 internal import SmartOrders
 
 /// Does the work of jobs.
@@ -21,13 +22,22 @@ public struct OrderWorker: Sendable {
     /// Handles a batch: rows in one query, orders side by side, the jobs of one order in turn.
     /// Outcomes in any order, one per job.
     public func handle(_ jobs: [TakenJob]) async -> [(job: TakenJob, outcome: JobOutcome)] {
+        let outcomes = Locked<[(job: TakenJob, outcome: JobOutcome)]>([])
+        await handle(jobs) { some in outcomes.withLock { $0 += some } }
+        return outcomes.withLock { $0 }
+    }
+
+    /// The same; `ended` is told of the jobs of an order as soon as they have ended.
+    func handle(
+        _ jobs: [TakenJob],
+        ended: @escaping @Sendable ([(job: TakenJob, outcome: JobOutcome)]) async -> Void,
+    ) async {
         var byOrder: [OrderID: [(TakenJob, JobID)]] = [:]
         var inOrder: [OrderID] = []
-        var outcomes: [(job: TakenJob, outcome: JobOutcome)] = []
         for taken in jobs {
             // The id names the work; a body that says otherwise is not ours.
             guard let id = JobID(taken.rawID), taken.job.map({ $0.id == id }) ?? true else {
-                outcomes.append((taken, .dead(reason: "BADID: \(taken.rawID.prefix(64))")))
+                await ended([(taken, .dead(reason: "BADID: \(taken.rawID.prefix(64))"))])
                 continue
             }
             if byOrder[id.order] == nil { inOrder.append(id.order) }
@@ -40,16 +50,15 @@ public struct OrderWorker: Sendable {
                 uniquingKeysWith: { first, _ in first },
             )
         } catch {
-            return outcomes + inOrder.flatMap { byOrder[$0] ?? [] }.map { ($0.0, retry($0.0, error)) }
+            await ended(inOrder.flatMap { byOrder[$0] ?? [] }.map { ($0.0, retry($0.0, error)) })
+            return
         }
-        return await withTaskGroup { group in
+        await withTaskGroup { group in
             for order in inOrder {
                 let work = byOrder[order] ?? []
                 let row = rows[order]
-                group.addTask { await self.handle(work, of: row) }
+                group.addTask { await ended(self.handle(work, of: row)) }
             }
-            for await some in group { outcomes += some }
-            return outcomes
         }
     }
 

@@ -14,8 +14,9 @@ public struct Scheduler: Sendable {
     public func run() async throws {
         var lastSweep: Int64 = 0
         while !Task.isCancelled {
-            do {
+            do throws(StoreError) {
                 if let epoch = try await context.cluster.lead(as: context.worker) {
+                    // Each duty by itself: while the queue is away the others go on.
                     try await assignShards(epoch)
                     try await relay()
                     let now = context.clock.monotonicNanoseconds()
@@ -24,16 +25,9 @@ public struct Scheduler: Sendable {
                         try await sweep()
                     }
                 }
-            } catch let error as StoreError {
+            } catch {
                 context.observer.note(.warning, "Scheduler could not work", [("error", error.detail)])
                 context.observer.count("store_errors_total", 1)
-            } catch let error as QueueError where error.code == .closed {
-                // Redis lost its content: the outbox, the sweep and the evaluators fill it again.
-                await reopen()
-            } catch let error as QueueError {
-                // Workers poll the outbox meanwhile.
-                context.observer.count("queue_errors_total", 1)
-                context.observer.note(.debug, "Queue is away", [("error", error.detail)])
             }
             do { try await context.clock.sleep(milliseconds: 250) } catch { break }
         }
@@ -48,7 +42,7 @@ public struct Scheduler: Sendable {
         }
     }
 
-    private func assignShards(_ epoch: Int64) async throws {
+    private func assignShards(_ epoch: Int64) async throws(StoreError) {
         let (live, lapsed) = try await context.cluster.workers()
         let able = live.filter { !$0.isQuiet }.map(\.id)
         guard !able.isEmpty else { return }
@@ -66,7 +60,22 @@ public struct Scheduler: Sendable {
             )
         }
         // Also when nobody lapsed: this is how a queue that lost everything is noticed.
-        try await context.queue.reclaim(dead: lapsed)
+        do throws(QueueError) {
+            try await context.queue.reclaim(dead: lapsed)
+        } catch {
+            await noteQueue(error)
+        }
+    }
+
+    private func noteQueue(_ error: QueueError) async {
+        switch error.code {
+        // Redis lost its content: the outbox, the sweep and the evaluators fill it again.
+        case .closed: await reopen()
+        case .unavailable, .outcomeUnknown, .full, .badArgument:
+            // Workers poll the outbox meanwhile.
+            context.observer.count("queue_errors_total", 1)
+            context.observer.note(.debug, "Queue is away", [("error", error.detail)])
+        }
     }
 
     /// Which shards change hands so that each is held by its rendezvous winner: few moves when a worker joins or
@@ -105,28 +114,53 @@ public struct Scheduler: Sendable {
         }
     }
 
-    private func relay() async throws {
+    private func relay() async throws(StoreError) {
         let jobs = try await context.orders.unofferedJobs(limit: 256)
         guard !jobs.isEmpty else { return }
-        let codes = try await context.queue.offer(jobs, verify: true)
-        var offered: [JobID] = []
-        for (job, code) in zip(jobs, codes) {
-            switch code {
-            case .queued, .live, .healed, .replaced, .completed, .dead: offered.append(job.id)
-            case .full: break
+        do throws(QueueError) {
+            let codes = try await context.queue.offer(jobs, verify: true)
+            var offered: [JobID] = []
+            var done: [Job] = []
+            for (job, code) in zip(jobs, codes) {
+                switch code {
+                case .queued, .live, .healed, .replaced, .dead: offered.append(job.id)
+                // Done, as far as the queue knows; the row says that it is wanted. The work under another id closes it.
+                case .completed:
+                    offered.append(job.id)
+                    done.append(job.again(Int(context.clock.now().milliseconds / 1_000)))
+                case .full: break
+                }
             }
+            if !done.isEmpty { _ = try await context.queue.offer(done, verify: false) }
+            try await markOffered(offered)
+        } catch {
+            await noteQueue(error)
         }
-        try await context.orders.markOffered(offered)
-        context.observer.count("outbox_relayed_total", offered.count)
     }
 
-    private func sweep() async throws {
+    private func markOffered(_ ids: [JobID]) async throws(QueueError) {
+        do throws(StoreError) {
+            try await context.orders.markOffered(ids)
+        } catch {
+            // Offered again, to no effect.
+            context.observer.count("store_errors_total", 1)
+        }
+        context.observer.count("outbox_relayed_total", ids.count)
+    }
+
+    private func sweep() async throws(StoreError) {
         let jobs = try await context.orders.dueWork(limit: 512)
         var start = 0
         while start < jobs.count {
             let page = Array(jobs[start..<min(start + 256, jobs.count)])
             start += page.count
-            _ = try await context.queue.offer(page, verify: true)
+            do throws(QueueError) {
+                _ = try await context.queue.offer(page, verify: true)
+            } catch {
+                await noteQueue(error)
+                // Workers without a queue take from the outbox.
+                try await context.orders.storeJobs(page)
+            }
         }
         if !jobs.isEmpty { context.observer.count("sweep_jobs_total", jobs.count) }
     }

@@ -8,6 +8,14 @@ struct TimerHeap {
 
     mutating func set(_ id: OrderID, _ due: Timestamp) {
         dueByID[id] = due
+        push(id, due)
+        // Entries of orders that changed often must not outnumber the orders.
+        guard heap.count > 64, heap.count > 2 * dueByID.count else { return }
+        heap = []
+        for (id, due) in dueByID.sorted(by: { ($0.value, $0.key) < ($1.value, $1.key) }) { push(id, due) }
+    }
+
+    private mutating func push(_ id: OrderID, _ due: Timestamp) {
         heap.append((due, id))
         var child = heap.count - 1
         while child > 0, heap[child].due < heap[(child - 1) / 2].due {

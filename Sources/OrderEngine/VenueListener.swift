@@ -4,7 +4,7 @@
 // is deaf costs time only, because the sweep looks OPEN orders up every minute.
 internal import SmartOrders
 
-/// Follows the private streams of all accounts whose shard this worker would own by the number of listeners.
+/// Follows the private streams of all accounts; several workers may, a job id is the same for all of them.
 struct VenueListener: Sendable {
     private let context: EngineContext
     private let history: PriceHistory
@@ -62,7 +62,11 @@ struct VenueListener: Sendable {
         else { return }
         guard let order = try await context.orders.load([intent.order]).first else { return }
         // The id carries what was seen: the same news twice is one job, later news another.
-        let number = intent.checks + 1 + Int(snapshot.fills.count) * 1_000 + (snapshot.state == .open ? 0 : 500)
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in "\(snapshot.filled.value) \(snapshot.state)".utf8 {
+            hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+        }
+        let number = 2_000_000_000 + Int((hash ^ hash >> 32) % 1_000_000_000)
         let job = Job.check(order, intent.venueOrder.key, number: number)
         do throws(QueueError) {
             _ = try await context.queue.offer([job], verify: false)

@@ -2,6 +2,7 @@
 //
 // The heartbeat runs beside everything else; a lost lease, or a gap in it longer than the lease, voids all memory of
 // shards (RELIABILITY.md 3.4). Shutdown: stop taking, let handlers end, hand back what was not begun, leave.
+internal import OwnerThread
 internal import SmartOrders
 
 /// The worker role.
@@ -10,9 +11,8 @@ public struct WorkerDuty: Sendable {
     private let history: PriceHistory
     private let evaluator: Evaluator
     private let worker: OrderWorker
-    /// Jobs in hand at most, by class (QUEUE.md 7.1).
-    private static let slots = TakeRequest(stops: 58, targets: 32, housekeeping: 8)
-    private static let concurrency = 128
+    /// The operator asked this worker to take nothing.
+    private let isQuiet = Locked(false)
 
     public init(context: EngineContext) {
         self.context = context
@@ -32,8 +32,7 @@ public struct WorkerDuty: Sendable {
             group.addTask { try await self.heartbeat() }
             group.addTask { try await self.evaluator.run() }
             group.addTask { try await self.reclaim() }
-            // Several takers: one waits for the venue while another takes what is urgent.
-            for _ in 0..<4 { group.addTask { try await self.takeJobs() } }
+            group.addTask { try await self.takeJobs() }
             group.addTask { try await VenueListener(context: self.context, history: self.history).run() }
             do {
                 try await group.next()
@@ -56,23 +55,23 @@ public struct WorkerDuty: Sendable {
     }
 
     private func heartbeat() async throws {
-        var last = context.clock.monotonicNanoseconds()
         while !Task.isCancelled {
             do throws(StoreError) {
                 let reply = try await context.cluster.heartbeat(context.worker)
-                let now = context.clock.monotonicNanoseconds()
-                if now - last > 2_000_000_000 || !reply.leaseHeld {
+                isQuiet.withLock { $0 = reply.isQuiet }
+                if reply.leaseHeld {
+                    await evaluator.hold(reply.assignments)
+                } else {
                     context.observer.note(
                         .warning,
                         "Worker lease lapsed; shards are loaded anew",
                         [("worker", context.worker.text)],
                     )
                     await evaluator.drop()
+                    try await context.cluster.register(context.worker)
                 }
-                if !reply.leaseHeld { try await context.cluster.register(context.worker) }
-                last = now
-                await evaluator.hold(reply.leaseHeld ? reply.assignments : [])
             } catch {
+                // What is evaluated meanwhile is offered and decided by version, whoever holds the shard by now.
                 context.observer.count("heartbeat_errors_total", 1)
             }
             try await context.clock.sleep(milliseconds: 500)
@@ -91,35 +90,73 @@ public struct WorkerDuty: Sendable {
     }
 
     private func takeJobs() async throws {
-        while !Task.isCancelled {
-            var jobs: [TakenJob] = []
-            do throws(QueueError) {
-                jobs = try await context.queue.take(Self.slots)
-            } catch {
-                context.observer.count("queue_errors_total", 1)
-                await takeFromStore()
-                try await context.clock.sleep(milliseconds: 250)
-                continue
+        let slots = JobSlots()
+        let finisher = OutcomeBatcher { outcomes in await self.acknowledge(outcomes) }
+        try await withThrowingTaskGroup { group in
+            while !Task.isCancelled {
+                if isQuiet.withLock({ $0 }) {
+                    try await context.clock.sleep(milliseconds: 250)
+                    continue
+                }
+                let request = slots.free
+                guard !request.isEmpty else {
+                    await slots.wait()
+                    continue
+                }
+                var jobs: [TakenJob] = []
+                var isAway = false
+                do throws(QueueError) {
+                    jobs = try await context.queue.take(request)
+                } catch {
+                    context.observer.count("queue_errors_total", 1)
+                    isAway = true
+                    jobs = await takeFromStore(request)
+                }
+                if jobs.isEmpty {
+                    if isAway {
+                        try await context.clock.sleep(milliseconds: 250)
+                    } else {
+                        await context.queue.waitForWork()
+                    }
+                    continue
+                }
+                slots.use(jobs)
+                let taken = jobs
+                group.addTask {
+                    // A task of its own: a shutdown lets requests under way end, else each would be an unknown outcome.
+                    await Task {  // tidy-ok: awaited in place
+                        await self.work(taken, slots, finisher)
+                    }.value
+                }
             }
-            guard !jobs.isEmpty else {
-                await context.queue.waitForWork()
-                continue
-            }
-            let begun = context.clock.monotonicNanoseconds()
-            let outcomes = await worker.handle(jobs)
-            context.observer.measure(
-                "job_batch_duration_seconds",
-                milliseconds: Double(context.clock.monotonicNanoseconds() - begun) / 1e6,
-            )
-            context.observer.count("jobs_handled_total", jobs.count)
+        }
+    }
+
+    private func work(_ jobs: [TakenJob], _ slots: JobSlots, _ finisher: OutcomeBatcher) async {
+        let begun = context.clock.monotonicNanoseconds()
+        await worker.handle(jobs) { outcomes in
+            slots.giveBack(outcomes.map(\.job))
+            await finisher.finish(outcomes)
+        }
+        context.observer.measure(
+            "job_batch_duration_seconds",
+            milliseconds: Double(context.clock.monotonicNanoseconds() - begun) / 1e6,
+        )
+        context.observer.count("jobs_handled_total", jobs.count)
+    }
+
+    private func acknowledge(_ outcomes: [OutcomeBatcher.Outcome]) async {
+        // Jobs from the outbox have no token; the queue never saw them.
+        let queued = outcomes.filter { !$0.job.token.isEmpty }
+        if !queued.isEmpty {
             do throws(QueueError) {
-                _ = try await context.queue.finish(outcomes)
+                _ = try await context.queue.finish(queued)
             } catch {
                 // They come back when their lease lapses, and decide nothing then.
                 context.observer.count("queue_errors_total", 1)
             }
-            await closeJobs(outcomes)
         }
+        await closeJobs(outcomes)
     }
 
     /// Outbox rows of jobs that are done are closed; what failed for good says so in the log.
@@ -127,7 +164,11 @@ public struct WorkerDuty: Sendable {
         var done: [JobID] = []
         for (job, outcome) in outcomes {
             switch outcome {
-            case .done, .obsolete: if let id = JobID(job.rawID) { done.append(id) }
+            case .done, .obsolete:
+                guard let id = JobID(job.rawID) else { continue }
+                done.append(id)
+                // Later work on an attempt is decided on the same row: what the first job was for is done too.
+                if id.check != nil { done.append(JobID(order: id.order, leg: id.leg, attempt: id.attempt)) }
             case .retry: break
             case .dead(let reason):
                 context.observer.note(.error, "Job is dead", [("job_id", job.rawID), ("reason", reason)])
@@ -142,10 +183,9 @@ public struct WorkerDuty: Sendable {
     }
 
     /// While the queue is away the outbox is polled (RELIABILITY.md 3.3).
-    private func takeFromStore() async {
+    private func takeFromStore(_ request: TakeRequest) async -> [TakenJob] {
         do throws(StoreError) {
-            let jobs = try await context.orders.takeUnoffered(limit: 64)
-            let taken = jobs.map { job in
+            return try await context.orders.takeUnoffered(limit: max(1, request.stops)).map { job in
                 TakenJob(
                     rawID: "\(job.id)",
                     job: job,
@@ -157,10 +197,9 @@ public struct WorkerDuty: Sendable {
                     crashes: 0,
                 )
             }
-            guard !taken.isEmpty else { return }
-            await closeJobs(worker.handle(taken))
         } catch {
             context.observer.note(.warning, "Neither queue nor outbox can be read", [("error", error.detail)])
+            return []
         }
     }
 }

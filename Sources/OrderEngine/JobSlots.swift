@@ -1,0 +1,92 @@
+// How many jobs a worker has in hand, by class: slow venue calls of targets can never fill a worker (QUEUE.md 7.1).
+internal import OwnerThread
+
+/// Slots of one worker. `take` asks for the free ones; each job gives its slot back when it ends.
+final class JobSlots: Sendable {
+    private struct State {
+        var used: [JobClass: Int] = [:]
+        var waiter: CheckedContinuation<Void, Never>?
+    }
+
+    private let state = Locked(State())
+    private let concurrency: Int
+
+    init(concurrency: Int = 64) {
+        self.concurrency = concurrency
+    }
+
+    /// At least so many are never lent to other classes, at most so many are used.
+    private func bounds(_ jobClass: JobClass) -> (least: Int, most: Int) {
+        func scaled(_ slots: Int) -> Int { max(1, (slots * concurrency + 63) / 64) }
+        return switch jobClass {
+        case .stops: (scaled(24), scaled(58))
+        case .targets: (scaled(4), scaled(32))
+        case .housekeeping: (scaled(2), scaled(8))
+        }
+    }
+
+    /// Free slots by class.
+    var free: TakeRequest { free(state.withLock { $0.used }) }
+
+    private func free(_ used: [JobClass: Int]) -> TakeRequest {
+        let total = concurrency - used.values.reduce(0, +)
+        func free(_ jobClass: JobClass) -> Int {
+            let kept = JobClass.allCases.filter { $0 != jobClass }.reduce(0) { sum, other in
+                sum + max(0, bounds(other).least - (used[other] ?? 0))
+            }
+            return max(0, min(bounds(jobClass).most - (used[jobClass] ?? 0), total - kept))
+        }
+        return TakeRequest(stops: free(.stops), targets: free(.targets), housekeeping: free(.housekeeping))
+    }
+
+    func use(_ jobs: [TakenJob]) {
+        state.withLock { state in
+            for job in jobs { state.used[job.jobClass, default: 0] += 1 }
+        }
+    }
+
+    func giveBack(_ jobs: [TakenJob]) {
+        let waiter = state.withLock { state in
+            for job in jobs { state.used[job.jobClass, default: 0] -= 1 }
+            defer { state.waiter = nil }
+            return state.waiter
+        }
+        waiter?.resume()
+    }
+
+    /// Returns when a slot is free. One caller at a time.
+    func wait() async {
+        await withCheckedContinuation { continuation in
+            let isFree = state.withLock { state in
+                if !free(state.used).isEmpty { return true }
+                state.waiter = continuation
+                return false
+            }
+            if isFree { continuation.resume() }
+        }
+    }
+}
+
+/// Acknowledges jobs: whatever ends while one call is under way becomes the next.
+actor OutcomeBatcher {
+    typealias Outcome = (job: TakenJob, outcome: JobOutcome)
+    private var waiting: [Outcome] = []
+    private var isRunning = false
+    private let send: @Sendable ([Outcome]) async -> Void
+
+    init(send: @escaping @Sendable ([Outcome]) async -> Void) {
+        self.send = send
+    }
+
+    func finish(_ outcomes: [Outcome]) async {
+        waiting += outcomes
+        guard !isRunning else { return }
+        isRunning = true
+        while !waiting.isEmpty {
+            let batch = waiting
+            waiting = []
+            await send(batch)
+        }
+        isRunning = false
+    }
+}
