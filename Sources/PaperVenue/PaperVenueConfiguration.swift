@@ -73,6 +73,8 @@ public struct PaperVenueConfiguration: Sendable {
     public var spotFeeAsset = SpotFeeAsset.received
     /// The append-only log; nil keeps nothing and starts empty.
     public var logPath: String?
+    /// A file for every tick that is fed, beside the log; nil keeps none.
+    public var ticksPath: String?
     public var durability = Durability.write
     /// Whether requests that change nothing are logged too.
     public var logsReads = true
@@ -92,7 +94,7 @@ extension PaperVenueConfiguration {
     private static let keys: Set<String> = [
         "host", "port", "markets", "credentials", "defaultSecret", "spotBalances", "linearBalances", "leverage",
         "hedgeMode", "clientIds", "reduceOnly", "filterCodes", "spotFeeAsset", "logPath", "durability", "logReads",
-        "controlPath", "seed", "latencyUs", "requestsPerMinute",
+        "controlPath", "ticksPath", "seed", "latencyUs", "requestsPerMinute",
     ]
 
     /// Reads a configuration; absent keys keep their defaults, unknown keys are refused.
@@ -121,6 +123,7 @@ extension PaperVenueConfiguration {
         if let value = try field.optional("filterCodes") { filterCodes = try value.choice() }
         if let value = try field.optional("spotFeeAsset") { spotFeeAsset = try value.choice() }
         if let value = try field.optional("logPath") { logPath = try value.string() }
+        if let value = try field.optional("ticksPath") { ticksPath = try value.string() }
         if let value = try field.optional("durability") { durability = try value.choice() }
         if let value = try field.optional("logReads") { logsReads = try value.bool() }
         if let value = try field.optional("controlPath") { controlPath = try value.string() }

@@ -145,10 +145,12 @@ public final class PaperVenueServer: Sendable {
         let rebuilt = VenueEngine(configuration: configuration, log: quiet)
         var lines = 0
         var requests = 0
+        var listenKeys: [StreamOwner: String] = [:]
         var isTorn = false
         if let path = configuration.logPath {
             let replay = try VenueReplay.run(path: path, into: rebuilt)
             (lines, requests, isTorn) = (replay.lines, replay.requests, replay.isTorn)
+            listenKeys = replay.listenKeys
         }
         let log = try VenueLog(path: configuration.logPath, durability: configuration.durability, lines: lines)
         rebuilt.log = log
@@ -161,6 +163,16 @@ public final class PaperVenueServer: Sendable {
             requests: requests,
             clock: machineClock,
         )
+        gateway.streams.restore(listenKeys: listenKeys)
+        if let path = configuration.ticksPath {
+            let ticks = try VenueLog(
+                path: path,
+                durability: .write,
+                lines: VenueLog.countLines(path),
+            )
+            gateway.ticks = ticks
+            rebuilt.ticksTaken = { [unowned rebuilt] tick in VenueEngine.write(tick, to: ticks, at: rebuilt.now) }
+        }
         gateway.readClock()
         log.line("start", at: rebuilt.now) { writer in
             writer.member("schema", 1)
@@ -220,9 +232,9 @@ public final class PaperVenueServer: Sendable {
                     let handler = NIOLoopBound(connection, eventLoop: loop)
                     let upgrader = NIOWebSocketServerUpgrader(
                         shouldUpgrade: { channel, head in
-                            channel.eventLoop.makeSucceededFuture(
-                                StreamTarget(uri: head.uri) == nil ? nil : HTTPHeaders()
-                            )
+                            let target = StreamTarget(uri: head.uri)
+                            let isKnown = target?.isKnown(to: gateway.value.streams) == true
+                            return channel.eventLoop.makeSucceededFuture(isKnown ? HTTPHeaders() : nil)
                         },
                         upgradePipelineHandler: { channel, head in
                             channel.eventLoop.makeCompletedFuture {

@@ -132,6 +132,8 @@ struct SeededRandom: RandomNumberGenerator {
         } _: { client async throws in
             await client.price("paper:spot:BTCUSDT", "100", "50")
             firstID = try await client.spot(rest)["orderId"] ?? ""
+            // A part fills before, the rest after.
+            await client.price("paper:spot:BTCUSDT", "95", "0.4")
         }
         try await withVenue {
             $0.logPath = path
@@ -141,6 +143,8 @@ struct SeededRandom: RandomNumberGenerator {
             let seen = try await client.send(.GET, "/api/v3/order", "symbol=BTCUSDT&origClientOrderId=id1")
             #expect(seen["orderId"] == firstID)
             #expect(seen["status"] == "FILLED")
+            #expect(try await client.balance("BTC").free == dec("10.999"))
+            #expect(try await client.balance("USDT").locked == .zero)
             let next = try await client.spot(rest.replacing("id1", with: "id2"))
             #expect((Int(next["orderId"] ?? "") ?? 0) > (Int(firstID) ?? 0))
         }

@@ -242,4 +242,34 @@ func withStream(
             #expect(state["trades"] == "1")
         }
     }
+
+    @Test func `a listen key survives a restart, an unknown one is refused, every tick is written`() async throws {
+        let path = temporaryPath("venue.jsonl")
+        let ticks = temporaryPath("ticks.jsonl")
+        let change: (inout PaperVenueConfiguration) -> Void = {
+            $0.logPath = path
+            $0.ticksPath = ticks
+        }
+        var key = ""
+        try await withVenue(change) { client async throws in
+            key = try await listenKey(client, "/fapi/v1/listenKey")
+            await client.price("paper:linear:BTCUSDT", "100", "5")
+            await client.price("paper:linear:BTCUSDT", "0", "5")
+        }
+        try await withVenue(change) { [key] client async throws in
+            await client.price("paper:linear:BTCUSDT", "101", "5")
+            try await withStream(client, "/private/ws?listenKey=\(key)") { stream in
+                try await client.linear("symbol=BTCUSDT&side=BUY&type=MARKET&quantity=2&newClientOrderId=s1")
+                #expect(await stream.next()["o"]?["c"]?.text == "s1")
+            }
+            await #expect(throws: (any Error).self) {
+                try await withStream(client, "/private/ws?listenKey=nobody") { _ in }
+            }
+        }
+        let lines = readLog(ticks)
+        #expect(lines.map { $0["price"]?.text } == ["100", "0", "101"])
+        #expect(lines.map { $0["n"]?.int64 } == [1, 2, 3])
+        removeText(path)
+        removeText(ticks)
+    }
 }

@@ -74,6 +74,8 @@ final class VenueEngine {
     var now: Int64 = 0
     /// Told of each change, in order. Not called while the log is replayed.
     var onExecution: ((OrderRecord, Execution, TradeRecord?) -> Void)?
+    /// Told of each tick as it arrives.
+    var ticksTaken: ((PaperTick) -> Void)?
     /// Told of each tick after it was matched.
     var onTick: ((MarketState, PaperTick) -> Void)?
     /// The rule can be switched while the venue runs.
@@ -235,8 +237,14 @@ final class VenueEngine {
     /// A price from outside: takers trade at the last price. A market that was never told a last price trades at mark.
     func tick(_ tick: PaperTick) {
         guard let product = PaperProduct(rawValue: tick.market.product),
-            let state = market(product, tick.market.symbol), tick.price.isPositive
+            let state = market(product, tick.market.symbol)
         else { return }
+        ticksTaken?(tick)
+        guard tick.price.isPositive else {
+            // A nonsense price is passed on, for feeds to prove themselves, but nothing trades at it.
+            onTick?(state, tick)
+            return
+        }
         switch tick.source {
         case .last:
             state.last = tick.price

@@ -56,7 +56,9 @@ extension VenueEngine {
         }
     }
 
-    func writeTick(_ tick: PaperTick) {
+    func writeTick(_ tick: PaperTick) { Self.write(tick, to: log, at: now) }
+
+    static func write(_ tick: PaperTick, to log: VenueLog, at now: Int64) {
         log.line("tick", at: now) { writer in
             writer.member("market", tick.market.description)
             writer.member("source", tick.source.rawValue)
@@ -88,6 +90,14 @@ extension VenueEngine {
             writer.member("account", account.key)
             writer.member("market", market.id)
             writer.member("leverage", leverage)
+        }
+    }
+
+    func writeStream(_ account: Account, _ product: PaperProduct, _ key: String?) {
+        log.line("stream", at: now) { writer in
+            writer.member("account", account.key)
+            writer.member("product", product.rawValue)
+            writer.member("listenKey", ifPresent: key)
         }
     }
 

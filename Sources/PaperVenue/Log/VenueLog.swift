@@ -26,7 +26,10 @@
 //   control   -                    change: the control document
 //   leverage  -                    account, market, leverage
 //   sides     -                    account, twoSides
+//   stream    -                    account, product, listenKey: a listen key was given out, or ended (no listenKey)
 //   position  -                    account, market, positionSide, qty (signed), price: changed by hand, not by a fill
+//
+// ticks.jsonl, where configured, has every tick that was fed, as lines of kind tick with numbers of its own.
 //
 // Order of lines: request, accept, fills, end, answer; what a tick causes follows its tick line. A line is in the
 // kernel before the answer that tells of it leaves (`flush` first, then send), so `kill -9` loses no answered change;
@@ -72,6 +75,20 @@ final class VenueLog {
     }
 
     deinit { if descriptor >= 0 { close(descriptor) } }
+
+    /// Lines of a file; 0 when there is none.
+    static func countLines(_ path: String) -> Int {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return 0 }
+        defer { close(descriptor) }
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        var lines = 0
+        while true {
+            let count = chunk.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+            guard count > 0 else { return lines }
+            lines += chunk[..<count].count { $0 == UInt8(ascii: "\n") }
+        }
+    }
 
     var isOn: Bool { descriptor >= 0 }
 

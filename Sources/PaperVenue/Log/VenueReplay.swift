@@ -23,8 +23,7 @@ struct VenueReplay {
     private(set) var lastTime: Int64 = 0
     /// The last line has no line feed.
     private(set) var isTorn = false
-    /// Control documents, in order.
-    private(set) var controls: [JSONValue] = []
+    private(set) var listenKeys: [StreamOwner: String] = [:]
 
     /// Applies the log at `path` to an empty engine; a file that is not there is an empty log.
     static func run(path: String, into engine: VenueEngine) throws -> VenueReplay {
@@ -99,7 +98,12 @@ struct VenueReplay {
                 try amount(field, "qty"),
                 try amount(field, "price"),
             )
-        case "control": controls.append(try field.required("change").value)
+        case "stream":
+            let owner = StreamOwner(
+                account: try account(field).index,
+                product: try field.required("product").choice(),
+            )
+            listenKeys[owner] = try field.optional("listenKey")?.string()
         default: break
         }
     }

@@ -159,14 +159,11 @@ struct Faults {
     var streamSilent = false
     var streamDuplicate = 0
     var streamShuffle = 0
-    var streamDelayMs: Int64 = 0
 
     init(_ configuration: PaperVenueConfiguration) {
         random = VenueRandom(seed: configuration.seed)
         latencyMicroseconds = configuration.latencyMicroseconds
     }
-
-    var needsRandom: Bool { !rules.isEmpty }
 
     mutating func plan(_ operation: Operation, clientID: String?) -> FaultPlan {
         var plan = FaultPlan()

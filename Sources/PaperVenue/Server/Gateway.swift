@@ -33,6 +33,8 @@ final class Gateway {
     let loop: any EventLoop
     var faults: Faults
     var keyring: Keyring
+    /// Every tick, where wanted.
+    var ticks: VenueLog?
     private let wallClock: @Sendable () -> Int64
     private let startedAt: Int64
     private var requests: Int
@@ -95,6 +97,7 @@ final class Gateway {
     func flush() {
         isFlushScheduled = false
         log.flush()
+        ticks?.flush()
         let ready = outbox
         outbox.removeAll(keepingCapacity: true)
         for entry in ready { entry.reply(entry.what) }

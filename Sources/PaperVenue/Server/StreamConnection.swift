@@ -49,6 +49,13 @@ struct StreamTarget {
     }
 }
 
+extension StreamTarget {
+    /// Whether every name is a public stream or a listen key that is in force.
+    func isKnown(to streams: StreamHub) -> Bool {
+        names.allSatisfy { $0.contains("@") || streams.owner(ofListenKey: $0) != nil }
+    }
+}
+
 final class StreamConnection: ChannelInboundHandler, StreamSink {
     typealias InboundIn = WebSocketFrame
     typealias OutboundOut = WebSocketFrame
@@ -163,6 +170,9 @@ final class StreamConnection: ChannelInboundHandler, StreamSink {
     private func add(_ name: String) {
         if let owner = gateway.streams.owner(ofListenKey: name) {
             gateway.streams.listen(self, to: owner)
+        } else if !name.contains("@") {
+            // A listen key that ended: an open but silent stream would be taken for a quiet account.
+            end(code: 1008)
         } else {
             gateway.streams.subscribe(self, to: topic(name))
         }

@@ -2,7 +2,7 @@
 //
 // A frame is encoded once, when the event happens, and only if somebody listens. Frames of one account leave in the
 // order of the events; they leave after the answers of the same batch. Private frames pass the stream faults: silence,
-// duplicates, changed order, delay.
+// duplicates, changed order.
 
 internal import JSONText
 internal import NIOCore
@@ -103,7 +103,16 @@ final class StreamHub {
         let key = make()
         keys[owner] = key
         listenKeys[key] = owner
+        engine.writeStream(engine.accounts[owner.account], owner.product, key)
         return key
+    }
+
+    /// Listen keys outlive a restart of the venue.
+    func restore(listenKeys restored: [StreamOwner: String]) {
+        for (owner, key) in restored {
+            keys[owner] = key
+            listenKeys[key] = owner
+        }
     }
 
     func hasListenKey(_ owner: StreamOwner) -> Bool { keys[owner] != nil }
@@ -112,6 +121,7 @@ final class StreamHub {
     func closeListenKey(_ owner: StreamOwner) {
         guard let key = keys.removeValue(forKey: owner) else { return }
         listenKeys[key] = nil
+        engine.writeStream(engine.accounts[owner.account], owner.product, nil)
     }
 
     // MARK: Frames
