@@ -1,4 +1,4 @@
-"""Compares docker/ with the built command line and with the habits a deployment must keep (exit 1 on any difference).
+"""Compares docker/ and README.md with the built command line and with the habits of a deployment; exit 1: differences.
 
 compose cannot be started where this runs: this is what keeps it true.
 """
@@ -126,6 +126,20 @@ def check_image():
     expect('ENTRYPOINT ["smartorders"]' in stages["runtime"], "Dockerfile: entry point")
 
 
+def check_readme(tree):
+    """Commands in the README are commands of the program; files it names are there."""
+    text = (ROOT / "README.md").read_text()
+    said = re.findall(r"(?<![\w/-])smartorders ([a-z][^`\n;]*)", "\n".join(re.findall(r"`([^`\n]+)`", text)))
+    said += ["dev" + options for options in re.findall(r"\./scripts/dev((?: +[^#`\n ]+)*)", text)]
+    expect(len(said) > 5, "README: no command was found in it")
+    for line in said:
+        words = line.split()
+        for choice in words[1].split("|") if len(words) > 1 and "|" in words[1] else [None]:
+            check_arguments(f"README: {line}", [words[0], choice] if choice else words, tree)
+    for path in set(re.findall(r"(?<![\w/])(?:\./)?((?:scripts|docker)/[\w./-]*\w)", text)):
+        expect((ROOT / path).exists(), f"README: there is no {path}")
+
+
 def main():
     tree = command_tree()
     text = (ROOT / "docker/compose.yml").read_text()
@@ -146,6 +160,7 @@ def main():
     expect("--data-checksums" in postgres["environment"]["POSTGRES_INITDB_ARGS"], "compose: postgres: data checksums")
     check_variables(text, services)
     check_image()
+    check_readme(tree)
     for problem in problems:
         print(problem)
     sys.exit(1 if problems else 0)

@@ -99,7 +99,8 @@ public final class FeedDuty: Sendable {
                 group.cancelAll()
             }
         } catch {
-            await Task { await self.store() }.value  // tidy-ok: awaited in place; the last prices outlive a cancellation
+            // tidy-ok: awaited in place; the last prices outlive a cancellation
+            await Task { await self.store() }.value
             throw error
         }
         await store()
