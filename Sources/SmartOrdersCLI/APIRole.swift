@@ -1,12 +1,88 @@
 import HTTPAPI
+import Logging
+import MarketData
 import OrderEngine
+import OrderStorage
+import SmartOrders
+import Telemetry
+import TriggerQueue
 
 /// The HTTP API of a process.
 struct APIRole: Sendable {
-    let backend: Backend
-    var host = "127.0.0.1"
-    let port: Int
+    private let server: APIServer
 
-    func start() async throws -> Int { port }
-    func run() async throws { try await backend.clock.sleep(milliseconds: 86_400_000) }
+    /// - Parameter showsOperations: metrics and details of readiness on the same port, as `dev` does.
+    init(backend: Backend, host: String = "127.0.0.1", port: Int, epoch: Int64 = 1, showsOperations: Bool = true) {
+        // The same for every api process of a deployment: a cursor from one is good at another.
+        let seed = backend.deployment.masterKey ?? backend.deployment.database
+        var configuration = APIConfiguration(
+            host: host,
+            port: port,
+            version: .init(version: Backend.version),
+            epoch: epoch,
+            cursorKey: sha256(Array("smartorders/cursor:\(seed)".utf8)),
+            showsOperations: showsOperations,
+        )
+        configuration.drainDelayMs = showsOperations ? 0 : 2_000
+        let metrics = backend.metrics
+        server = APIServer(
+            configuration: configuration,
+            orders: backend.orders,
+            accounts: backend.accounts,
+            commands: backend.commands,
+            ticks: backend.ticks,
+            clock: backend.clock,
+            readiness: { await Self.checks(backend) },
+            metrics: { metrics.render() },
+            logger: backend.logger,
+        )
+    }
+
+    /// Serves until cancelled.
+    func run() async throws {
+        do { try await server.run() } catch { if !(error is CancellationError) { throw error } }
+    }
+
+    /// The port, once connections are taken; nil: it could not listen.
+    func listening() async -> Int? { await server.listening() }
+
+    private static func checks(_ backend: Backend) async -> [ReadinessCheck] {
+        var checks: [ReadinessCheck] = []
+        let begun = backend.clock.monotonicNanoseconds()
+        func elapsed() -> Int64 { (backend.clock.monotonicNanoseconds() - begun) / 1_000_000 }
+        do {
+            let workers = try await backend.cluster.workers().live
+            checks.append(ReadinessCheck(name: "postgres", isOK: true, milliseconds: elapsed()))
+            checks.append(
+                ReadinessCheck(
+                    name: "workers",
+                    isOK: !workers.isEmpty,
+                    detail: workers.isEmpty
+                        ? "no worker is alive: orders are taken but not watched" : "\(workers.count) alive",
+                    fix: "smartorders serve worker",
+                    isFatal: false,
+                )
+            )
+        } catch {
+            checks.append(
+                ReadinessCheck(
+                    name: "postgres",
+                    isOK: false,
+                    milliseconds: elapsed(),
+                    detail: error.detail,
+                    fix: "is PostgreSQL running?",
+                )
+            )
+        }
+        checks.append(
+            ReadinessCheck(
+                name: "redis",
+                isOK: backend.queue.isConnected,
+                detail: backend.queue.isConnected ? "" : "away: the cluster works on through PostgreSQL alone",
+                fix: "is Redis running?",
+                isFatal: false,
+            )
+        )
+        return checks
+    }
 }

@@ -109,7 +109,6 @@ struct ServeCommand: AsyncParsableCommand {
             let (host, port) = try ServeCommand.address(listen)
             let backend = try await options.backend("api")
             let api = APIRole(backend: backend, host: host, port: port)
-            _ = try await api.start()
             try await ServeCommand.untilStopped { try await api.run() }
             await backend.close()
         }

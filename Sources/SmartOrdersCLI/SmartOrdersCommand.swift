@@ -15,6 +15,7 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             DevCommand.self,
             ServeCommand.self,
             MigrateCommand.self,
+            AccountsCommand.self,
             BacktestCommand.self,
             ScenarioCommand.self,
         ],

@@ -154,10 +154,8 @@ final class DevSession: Sendable {
             Account(id: id, name: "demo", venue: "paper", product: "linear", mode: .paper, maximumConditionals: 200),
             credentials: Credentials(key: key, secret: secret),
         )
-        let apiKey =
-            "so_paper_" + String(UInt64.random(in: .min ... .max), radix: 36)
-            + String(UInt64.random(in: .min ... .max), radix: 36)
-        try await backend.accounts.addAPIKey(hash: hexadecimal(sha256(Array(apiKey.utf8))), account: id)
+        let apiKey = APIKeys.make()
+        try await backend.accounts.addAPIKey(hash: APIKeys.hash(apiKey), account: id)
         try await backend.accounts.save(try await backend.venues.venue(for: id).instruments())
         return (id, apiKey)
     }
@@ -223,8 +221,10 @@ final class DevSession: Sendable {
             }
         }
         let api = APIRole(backend: backend, port: port)
-        let listening = try await api.start()
         group.addTask { try await api.run() }
+        guard let listening = await api.listening() else {
+            throw Failure(.failed, "PORT", "the API cannot listen on port \(port).", hint: "--port 0 takes a free one")
+        }
         try await waitForOwners()
         tell("ready: API on http://127.0.0.1:\(listening)  key \(apiKey)")
         tell("  curl -H 'Authorization: Bearer \(apiKey)' http://127.0.0.1:\(listening)/v1/orders")
