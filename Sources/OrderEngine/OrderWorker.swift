@@ -254,6 +254,13 @@ public struct OrderWorker: Sendable {
         return (transition, CatchUp.Present(moment: moment, tick: present.tick))
     }
 
+    /// From the venue's time of the tick to the venue's answer. Meaningless for recorded prices, which are left out.
+    private func measure(since tick: Tick) {
+        let elapsed = context.clock.now().microseconds - tick.position.venueTime
+        guard elapsed >= 0, elapsed < 3_600_000_000 else { return }
+        context.observer.measure("trigger_to_venue_ack_seconds", milliseconds: Double(elapsed) / 1_000)
+    }
+
     /// Commit, act, record, until nothing is left to do now; then tell.
     private func finish(
         _ transition: inout Transition,
@@ -324,12 +331,18 @@ public struct OrderWorker: Sendable {
                 return .later(delayMs: 5_000, reason: "REFUSED_BY_DATABASE: \(constraint)")
             case .keyUsed: preconditionFailure("workers use no idempotency keys")
             }
-            await context.tell([transition.order.id])
             isFirst = false
 
             let stored = transition.order
-            if sent.isEmpty, effects.isEmpty { return .done(stored) }
+            // Beside the request: an exit does not wait for anybody to be told.
+            async let told: Void = context.tell([stored.id])
+            if sent.isEmpty, effects.isEmpty {
+                await told
+                return .done(stored)
+            }
             replies = await act(effects, placing: sent, rights: rights, of: stored, venue: venue, t0: t0, begun: begun)
+            if let tick { measure(since: tick) }
+            await told
             // A request that was just made for the first time has no fills that anybody knows.
             let isNew = replies.allSatisfy { key, _ in sent.contains { $0.key == key } }
             let (next, present) = try await record(replies, on: stored, seen: isNew ? [] : knownFills(stored))

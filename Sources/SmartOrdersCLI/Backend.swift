@@ -212,7 +212,9 @@ struct Backend: Sendable {
         ]
     }
 
-    var context: EngineContext {
+    var context: EngineContext { context(observer: EngineTelemetry(logger: logger, metrics: metrics)) }
+
+    func context(observer: any EngineObserver) -> EngineContext {
         EngineContext(
             orders: orders,
             accounts: accounts,
@@ -221,7 +223,7 @@ struct Backend: Sendable {
             ticks: ticks,
             venues: venues,
             clock: clock,
-            observer: EngineTelemetry(logger: logger, metrics: metrics),
+            observer: observer,
             identity: VenueIdentity(sha256: sha256),
             random: { UInt64.random(in: .min ... .max) },
             worker: worker,

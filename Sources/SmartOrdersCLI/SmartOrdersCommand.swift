@@ -16,6 +16,8 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             ServeCommand.self,
             MigrateCommand.self,
             AccountsCommand.self,
+            DoctorCommand.self,
+            BenchCommand.self,
             BacktestCommand.self,
             ScenarioCommand.self,
         ],

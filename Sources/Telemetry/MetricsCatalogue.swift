@@ -35,6 +35,7 @@ public enum MetricsCatalogue {
         counter("engine_notify_failed_total", "Change notices that could not be sent; evaluators poll as well."),
         counter("http_requests_total", "HTTP requests answered."),
         counter("log_events_total", "Log events of level warning and above."),
+        histogram("trigger_to_venue_ack_seconds", "From the tick that crossed to the venue's answer."),
         histogram("placement_duration_seconds", "From the decision to the venue's answer."),
         histogram("job_batch_duration_seconds", "One batch of jobs, from take to acknowledgement."),
         gauge("build_info", "1, with the version as label."),

@@ -147,7 +147,7 @@ final class DevSession: Sendable {
     }
 
     /// The demo account, its key, and the venue's markets as the venue itself lists them.
-    private static func seed(_ backend: Backend) async throws -> (AccountID, String) {
+    static func seed(_ backend: Backend) async throws -> (account: AccountID, apiKey: String) {
         var random = SystemRandomNumberGenerator()
         let id = AccountID(UniqueID(unixMilliseconds: backend.clock.now().milliseconds, random: &random))
         try await backend.accounts.create(

@@ -1,0 +1,149 @@
+// Tick to venue acknowledgement, everything real: PostgreSQL with durable commits, Redis, paper venue over HTTP.
+import JSONText
+import LocalServers
+import Logging
+import MarketData
+import OrderEngine
+import OrderStorage
+import OwnerThread
+import PaperVenue
+import PostgresClient
+import SmartOrders
+import Telemetry
+
+/// Fires `rate` stops per second for `seconds`, one per tick, and measures each from its tick to the venue's answer.
+struct TriggerBenchmark {
+    let servers: DevServers
+    let rate: Int
+    let seconds: Int
+
+    /// Hears the latencies; counts nothing else.
+    private final class Listener: EngineObserver {
+        let latencies = Locked<[Double]>([])
+        func note(_ level: EngineNoteLevel, _ message: StaticString, _ metadata: [(String, String)]) {
+            if level == .error || level == .warning { tell("\(message) \(metadata)") }
+        }
+        func count(_ name: StaticString, _ amount: Int) {}
+        func measure(_ name: StaticString, milliseconds: Double) {
+            guard "\(name)" == "trigger_to_venue_ack_seconds" else { return }
+            latencies.withLock { $0.append(milliseconds) }
+        }
+    }
+
+    func run() async throws -> JSONValue {
+        let logger = Logger(label: "bench") { JSONLogHandler(label: $0, role: "bench", level: .warning) }
+        let database = servers.postgres.conninfo(database: "postgres")
+        let pool = try Backend.pool(database)
+        _ = try await Migrator(pool: pool, binaryVersion: Backend.version).up()
+        await pool.close()
+        var configuration = PaperVenueConfiguration()
+        configuration.markets = [DevMarkets.demoMarket]
+        configuration.logPath = servers.directory + "/paper-venue.jsonl"
+        configuration.hedgeMode = true
+        let venue = PaperVenueServer(configuration: configuration, logger: logger)
+        let port = try await venue.start()
+        var deployment = Deployment(database: database, redis: servers.redis.url)
+        deployment.paperVenue = "http://127.0.0.1:\(port)"
+        deployment.paperIsHedged = true
+        deployment.masterKey = SealedSecrets.makeKey()
+        let backend = try await Backend.open(deployment, role: "bench", logger: logger)
+        let listener = Listener()
+        let count = rate * seconds
+        let result = try await withThrowingTaskGroup { group in
+            let scheduler = Scheduler(context: backend.context(observer: listener))
+            group.addTask { try await scheduler.run() }
+            let duty = WorkerDuty(context: backend.context(observer: listener))
+            group.addTask { try await duty.run() }
+            let value = try await measure(backend, venue, count, listener)
+            group.cancelAll()
+            return value
+        }
+        await venue.stop()
+        await backend.close()
+        return result
+    }
+
+    private func measure(
+        _ backend: Backend, _ venue: PaperVenueServer, _ count: Int, _ listener: Listener
+    ) async throws -> JSONValue {
+        let account = try await DevSession.seed(backend).account
+        let market = DevMarkets.demo
+        let series = DevMarkets.demoSeries
+        func emit(_ price: Int64, _ sequence: Int64) async throws {
+            let now = backend.clock.now()
+            let tick = RawTick(
+                position: TickPosition(venueTime: now.microseconds, sequence: sequence), price: price, receivedAt: now.microseconds)
+            let shown = Price(units: price, decimals: 8)
+            await venue.feed(
+                [TriggerSource.mark, .last].map {
+                    PaperTick(market: market, source: $0, price: shown, quantity: nil, position: tick.position)
+                })
+            try await backend.ticks.append([tick], to: series)
+        }
+        // One stop per cent of price, from the top down: each tick of one cent fires exactly one.
+        let cent: Int64 = 1_000_000
+        let top = Int64(count + 2) * cent * 2
+        try await emit(top, 0)
+        let hundred = ExactDecimal(Int(1))
+        try await venue.control(
+            try JSONValue(
+                parsing: "{\"positions\":[{\"account\":\"\(DevSession.key)\",\"market\":\"\(market)\",\"positionSide\":\"LONG\","
+                    + "\"qty\":\"\(count)\",\"price\":\"\(Price(units: top, decimals: 8))\"}]}"))
+        tell("creating \(count) orders ...")
+        let commands = backend.commands
+        try await withThrowingTaskGroup { group in
+            for lane in 0..<32 {
+                group.addTask {
+                    for index in stride(from: lane, to: count, by: 32) {
+                        let stop = Price(units: top - Int64(index + 1) * cent, decimals: 8)
+                        let draft = Draft(
+                            side: .buy,
+                            quantity: Quantity(hundred),
+                            entry: EntryPlan(mode: .attach, price: Price(units: top, decimals: 8)),
+                            stopLoss: StopLossPlan(price: stop),
+                        )
+                        _ = try await commands.create(
+                            draft, market: market, account: account, actor: Actor(kind: .user, id: "bench"),
+                            idempotency: nil)
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        var patience = 600
+        while try await backend.ticks.progress(series).reduce(0, { $0 + $1.orders }) < count, patience > 0 {
+            patience -= 1
+            try await backend.clock.sleep(milliseconds: 50)
+        }
+        tell("firing \(rate) stops a second for \(seconds) s ...")
+        let begun = backend.clock.monotonicNanoseconds()
+        for index in 0..<count {
+            let due = begun + Int64(index) * 1_000_000_000 / Int64(rate)
+            let wait = (due - backend.clock.monotonicNanoseconds()) / 1_000_000
+            if wait > 0 { try await backend.clock.sleep(milliseconds: wait) }
+            try await emit(top - Int64(index + 1) * cent, Int64(index + 1))
+        }
+        patience = 600
+        while listener.latencies.withLock({ $0.count }) < count, patience > 0 {
+            patience -= 1
+            try await backend.clock.sleep(milliseconds: 50)
+        }
+        let elapsed = Double(backend.clock.monotonicNanoseconds() - begun) / 1e9
+        let sorted = listener.latencies.withLock { $0.sorted() }
+        func percentile(_ share: Double) -> JSONValue {
+            guard !sorted.isEmpty else { return .null }
+            return .number("\((sorted[min(Int(Double(sorted.count) * share), sorted.count - 1)] * 1_000).rounded() / 1_000)")
+        }
+        return .object([
+            "bench": "trigger",
+            "unit": "tick to venue acknowledgement, ms",
+            "triggersPerSecond": .integer(rate),
+            "fired": .integer(sorted.count),
+            "wanted": .integer(count),
+            "seconds": .number("\((elapsed * 100).rounded() / 100)"),
+            "latencyMs": .object([
+                "p50": percentile(0.5), "p90": percentile(0.9), "p99": percentile(0.99), "max": percentile(1),
+            ]),
+        ])
+    }
+}
