@@ -24,6 +24,8 @@ public enum MetricsCatalogue {
         counter("crossings_offered_total", "Trigger events that the evaluator offered to the queue."),
         counter("offers_failed_total", "Trigger events that neither queue nor outbox took; they are offered again."),
         counter("evaluator_errors_total", "Messages that the evaluator could not handle."),
+        counter("orders_armed_later_total", "Orders that could not be armed at once; they are armed later."),
+        counter("orders_unarmable_total", "Orders that cannot be armed: their row or their watches are not usable."),
         counter("shards_lost_while_loading_total", "Shards that went to another worker while they were loaded."),
         counter("heartbeat_errors_total", "Heartbeats of the worker lease that failed."),
         counter("queue_errors_total", "Requests to the queue that failed."),
