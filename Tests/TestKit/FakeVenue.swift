@@ -1,0 +1,163 @@
+// A small deterministic exchange: fills what crosses the price it is told, keeps every accepted order for ever, and
+// misbehaves as a script says.
+package import OrderEngine
+internal import OwnerThread
+package import SmartOrders
+
+/// The exchange that all processes of a test trade at.
+package final class FakeVenue: Venue {
+    /// What happens to one placement.
+    package enum Answer: Sendable {
+        /// By the rules of the market.
+        case honest
+        case refuse(VenueNews.RefusalKind)
+        /// Executed, and the answer is lost.
+        case loseAnswer
+        /// Never arrives, and the caller cannot know.
+        case loseRequest
+    }
+
+    struct Placed {
+        let placement: Placement
+        let id: String
+        var state: VenueSnapshot.State
+        var filled: Quantity
+        var fills: [Fill]
+    }
+
+    private struct State {
+        var price: Price?
+        var placed: [Placed] = []
+        var script: [Answer] = []
+        var requests = 0
+        var isCut = false
+        var nextFill = 0
+    }
+
+    private let state = Locked(State())
+    private let clock: any EngineClock
+    package let fenceMs: Int64
+    package let windowMs: Int64 = 2_000
+
+    package init(clock: any EngineClock, fenceMs: Int64 = 200) {
+        self.clock = clock
+        self.fenceMs = fenceMs
+    }
+
+    /// What happens to the next placements, in turn; honest when the list is used up.
+    package func script(_ answers: [Answer]) { state.withLock { $0.script += answers } }
+    package func setPrice(_ price: Price) {
+        state.withLock { state in
+            state.price = price
+            for index in state.placed.indices where state.placed[index].state == .open { match(index, &state) }
+        }
+    }
+
+    /// Client order ids of everything that was ever accepted, in order.
+    package var accepted: [String] { state.withLock { $0.placed.map(\.placement.clientOrderID) } }
+    /// What left through accepted orders of one side.
+    package func executed(_ side: Side, ids: Set<String>) -> Quantity {
+        state.withLock { state in
+            state.placed.filter { $0.placement.side == side && ids.contains($0.placement.clientOrderID) }
+                .reduce(.zero) { $0 + $1.filled }
+        }
+    }
+    package func placement(_ id: String) -> Placement? {
+        state.withLock { state in state.placed.first { $0.placement.clientOrderID == id }?.placement }
+    }
+    package var requests: Int { state.withLock { $0.requests } }
+
+    package func venueTime() -> Timestamp { clock.now() }
+
+    package func place(_ placement: Placement) async -> PlacementAnswer {
+        state.withLock { state in
+            state.requests += 1
+            let answer = state.script.isEmpty ? .honest : state.script.removeFirst()
+            if case .refuse(let kind) = answer { return .refused(kind, code: "-1", detail: "scripted") }
+            if case .loseRequest = answer { return .unknown("scripted: the request was lost") }
+            guard clock.now() <= placement.t0.advanced(milliseconds: placement.windowMs) else {
+                return .refused(.rejected, code: "-1021", detail: "outside the window")
+            }
+            // Ids are unique among open orders only, as at most venues.
+            if state.placed.contains(where: {
+                $0.placement.clientOrderID == placement.clientOrderID && $0.state == .open
+            }) {
+                return .duplicate
+            }
+            state.placed.append(
+                Placed(placement: placement, id: "v\(state.placed.count + 1)", state: .open, filled: .zero, fills: [])
+            )
+            match(state.placed.count - 1, &state)
+            if case .loseAnswer = answer { return .unknown("scripted: the answer was lost") }
+            return .accepted(state.placed[state.placed.count - 1].snapshot)
+        }
+    }
+
+    private func match(_ index: Int, _ state: inout State) {
+        let placement = state.placed[index].placement
+        guard let price = state.price else { return }
+        let crosses: Bool
+        switch (placement.limit, placement.side) {
+        case (nil, _): crosses = true
+        case (let limit?, .buy): crosses = limit >= price
+        case (let limit?, .sell): crosses = limit <= price
+        }
+        if crosses {
+            state.nextFill += 1
+            state.placed[index].fills.append(
+                Fill(
+                    venueFillID: "f\(state.nextFill)",
+                    quantity: placement.quantity,
+                    price: price,
+                    time: clock.now(),
+                )
+            )
+            state.placed[index].filled = placement.quantity
+            state.placed[index].state = .filled
+        } else if placement.type != .goodTillCancelled {
+            state.placed[index].state = .expired
+        }
+    }
+
+    package func cancel(market: MarketID, clientOrderID: String) async -> CancelAnswer {
+        state.withLock { state in
+            guard let index = state.placed.lastIndex(where: { $0.placement.clientOrderID == clientOrderID }),
+                state.placed[index].state == .open
+            else { return .notOpen }
+            state.placed[index].state = .cancelled
+            return .cancelled(state.placed[index].snapshot)
+        }
+    }
+
+    package func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
+        state.withLock { state in
+            guard let found = state.placed.last(where: { $0.placement.clientOrderID == clientOrderID }) else {
+                return .notFound
+            }
+            return .found(found.snapshot)
+        }
+    }
+
+    package func held(market: MarketID) async -> ExactDecimal? { nil }
+    package func instruments() async throws(VenueError) -> [Instrument] { [] }
+    package func events() -> AsyncStream<VenueStreamEvent> { AsyncStream { _ in } }
+}
+
+extension FakeVenue.Placed {
+    fileprivate var snapshot: VenueSnapshot {
+        VenueSnapshot(
+            venueOrderID: id,
+            clientOrderID: placement.clientOrderID,
+            state: state,
+            filled: filled,
+            fills: fills,
+        )
+    }
+}
+
+/// One exchange for all accounts.
+package struct FakeVenues: VenueDirectory {
+    private let venue: any Venue
+    package init(_ venue: any Venue) { self.venue = venue }
+    package func venue(for account: AccountID) async throws(VenueError) -> any Venue { venue }
+}

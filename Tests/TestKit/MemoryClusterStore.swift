@@ -1,0 +1,259 @@
+// Accounts and cluster in memory. Leases last 2,000 ms of the database's clock.
+package import OrderEngine
+internal import OwnerThread
+package import SmartOrders
+
+package struct MemoryAccountStore: AccountStore {
+    private let database: MemoryDatabase
+
+    package init(_ database: MemoryDatabase) {
+        self.database = database
+    }
+
+    package func account(_ id: AccountID) async throws(StoreError) -> Account? {
+        database.state.withLock { state in state.accounts.first { $0.id == id } }
+    }
+
+    package func accounts() async throws(StoreError) -> [Account] { database.state.withLock { $0.accounts } }
+
+    package func create(_ account: Account, credentials: Credentials) async throws(StoreError) {
+        database.state.withLock { state in
+            state.accounts.append(account)
+            state.credentials[account.id] = credentials
+        }
+    }
+
+    package func credentials(_ id: AccountID) async throws(StoreError) -> Credentials? {
+        database.state.withLock { $0.credentials[id] }
+    }
+
+    package func account(apiKeyHash: String) async throws(StoreError) -> AccountID? {
+        database.state.withLock { $0.apiKeys[apiKeyHash] }
+    }
+
+    package func addAPIKey(hash: String, account: AccountID) async throws(StoreError) {
+        database.state.withLock { $0.apiKeys[hash] = account }
+    }
+
+    package func instrument(_ market: MarketID) async throws(StoreError) -> Instrument? {
+        database.state.withLock { $0.instruments[market] }
+    }
+
+    package func instruments() async throws(StoreError) -> [Instrument] {
+        database.state.withLock { $0.instruments.values.sorted { "\($0.market)" < "\($1.market)" } }
+    }
+
+    package func save(_ instruments: [Instrument]) async throws(StoreError) {
+        database.state.withLock { state in
+            for instrument in instruments { state.instruments[instrument.market] = instrument }
+        }
+    }
+}
+
+package struct MemoryClusterStore: ClusterStore {
+    private typealias State = MemoryDatabase.State
+    private let database: MemoryDatabase
+    private let fault: @Sendable (StaticString) throws(StoreError) -> Void
+    private static let leaseMs: Int64 = 2_000
+
+    package init(
+        _ database: MemoryDatabase,
+        fault: @escaping @Sendable (StaticString) throws(StoreError) -> Void = { _ throws(StoreError) in },
+    ) {
+        self.database = database
+        self.fault = fault
+    }
+
+    private func locked<Value>(
+        _ call: StaticString,
+        _ body: (inout State, Int64) -> Value,
+    ) throws(StoreError) -> Value {
+        try fault(call)
+        let now = database.now
+        return database.state.withLock { body(&$0, now) }
+    }
+
+    // MARK: Workers
+
+    package func register(_ worker: WorkerID) async throws(StoreError) {
+        try locked("register") { state, now in
+            release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)
+            state.workers[worker] = now + Self.leaseMs
+            state.quiet.remove(worker)
+        }
+    }
+
+    package func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply {
+        try locked("heartbeat") { state, now in
+            let isHeld = (state.workers[worker] ?? .min) > now
+            if isHeld { state.workers[worker] = now + Self.leaseMs }
+            let assignments = state.shards.enumerated().compactMap { shard, row -> ShardAssignment? in
+                guard isHeld, row.worker == worker else { return nil }
+                return ShardAssignment(
+                    shard: shard,
+                    epoch: row.epoch,
+                    previous: row.previous,
+                    handover: row.handover,
+                    isAccepted: row.isAccepted,
+                )
+            }
+            return HeartbeatReply(
+                leaseHeld: isHeld,
+                assignments: assignments,
+                incarnation: 1,
+                isHalted: state.isHalted,
+                isQuiet: state.quiet.contains(worker),
+            )
+        }
+    }
+
+    package func leave(_ worker: WorkerID) async throws(StoreError) {
+        try locked("leave") { state, _ in
+            release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)
+            state.workers[worker] = nil
+        }
+    }
+
+    /// Frees shards, with a copy of their holder's cursors; a shard that was not accepted keeps the copy it came with.
+    private func release(of shards: [Int], _ state: inout State, raising: Bool) {
+        var copies: [WorkerID: Int64] = [:]
+        for shard in shards {
+            guard let worker = state.shards[shard].worker else { continue }
+            if state.shards[shard].isAccepted {
+                let copy = copies[worker] ?? Int64(state.handovers.count + 1)
+                copies[worker] = copy
+                state.handovers[copy] = state.cursors[worker] ?? [:]
+                state.shards[shard].handover = copy
+            }
+            state.shards[shard].previous = worker
+            state.shards[shard].worker = nil
+            state.shards[shard].isAccepted = false
+            if raising { state.shards[shard].epoch += 1 }
+        }
+    }
+
+    // MARK: Leader
+
+    package func lead(as candidate: WorkerID) async throws(StoreError) -> Int64? {
+        try locked("lead") { state, now in
+            let isMine = state.leader.map { $0.worker == candidate && $0.until > now } ?? false
+            guard isMine || (state.leader?.until ?? .min) <= now else { return nil }
+            if !isMine { state.leaderEpoch += 1 }
+            state.leader = (candidate, now + Self.leaseMs)
+            return state.leaderEpoch
+        }
+    }
+
+    package func resign(_ candidate: WorkerID) async throws(StoreError) {
+        try locked("resign") { state, _ in if state.leader?.worker == candidate { state.leader = nil } }
+    }
+
+    package func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID]) {
+        try locked("workers") { state, now in
+            let all = state.workers.keys.sorted()
+            let holders = Set(state.shards.compactMap(\.worker))
+            return (
+                all.filter { (state.workers[$0] ?? .min) > now }
+                    .map { LiveWorker(id: $0, isQuiet: state.quiet.contains($0)) },
+                all.filter { (state.workers[$0] ?? .min) <= now && holders.contains($0) },
+            )
+        }
+    }
+
+    package func holders() async throws(StoreError) -> [WorkerID?] {
+        try locked("holders") { state, _ in state.shards.map(\.worker) }
+    }
+
+    package func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool {
+        try locked("assign") { state, now in
+            guard let leader = state.leader, leader.until > now, state.leaderEpoch == leaderEpoch else { return false }
+            for shard in moves.map(\.shard) {
+                if let holder = state.shards[shard].worker, (state.workers[holder] ?? .min) <= now {
+                    state.workers[holder] = .min
+                }
+            }
+            release(of: moves.map(\.shard), &state, raising: false)
+            for (shard, worker) in moves {
+                state.shards[shard].worker = worker
+                state.shards[shard].epoch += 1
+                state.shards[shard].isAccepted = false
+            }
+            return true
+        }
+    }
+
+    // MARK: Cursors and extremes
+
+    package func cursors(handover: Int64) async throws(StoreError) -> [EvaluationCursor] {
+        try locked("cursors") { state, _ in
+            (state.handovers[handover] ?? [:]).sorted { $0.key < $1.key }.map { series, position in
+                EvaluationCursor(market: series.market, source: series.source, position: position)
+            }
+        }
+    }
+
+    package func accept(
+        _ assignments: [ShardAssignment],
+        cursors: [EvaluationCursor],
+        of worker: WorkerID,
+    ) async throws(StoreError) -> Bool {
+        try locked("accept") { state, _ in
+            for one in assignments {
+                let row = state.shards[one.shard]
+                guard row.worker == worker, row.epoch == one.epoch else { return false }
+            }
+            for cursor in cursors {
+                let name = PriceSeries(market: cursor.market, source: cursor.source)
+                let known = state.cursors[worker]?[name] ?? cursor.position
+                state.cursors[worker, default: [:]][name] = min(known, cursor.position)
+            }
+            for one in assignments {
+                state.shards[one.shard].isAccepted = true
+                state.shards[one.shard].handover = nil
+            }
+            return true
+        }
+    }
+
+    package func saveCursors(_ cursors: [EvaluationCursor], of worker: WorkerID) async throws(StoreError) -> Bool {
+        try locked("saveCursors") { state, now in
+            guard (state.workers[worker] ?? .min) > now else { return false }
+            for cursor in cursors {
+                let name = PriceSeries(market: cursor.market, source: cursor.source)
+                let known = state.cursors[worker]?[name] ?? cursor.position
+                state.cursors[worker, default: [:]][name] = max(known, cursor.position)
+            }
+            return true
+        }
+    }
+
+    package func appendExtremes(_ buckets: [ExtremeBucket]) async throws(StoreError) {
+        try locked("appendExtremes") { state, _ in
+            for bucket in buckets {
+                let name = PriceSeries(market: bucket.market, source: bucket.source)
+                var points = state.extremes[name] ?? []
+                let isSorted = (points.last?.position ?? .start) < bucket.points[0].position
+                points += bucket.points
+                if !isSorted {
+                    var known: Set<TickPosition> = []
+                    points = points.sorted { $0.position < $1.position }
+                        .filter { known.insert($0.position).inserted }
+                }
+                state.extremes[name] = points
+            }
+        }
+    }
+
+    package func extremes(
+        market: MarketID,
+        source: TriggerSource,
+        after position: TickPosition,
+        limit: Int,
+    ) async throws(StoreError) -> [ExtremeBucket.Point] {
+        try locked("extremes") { state, _ in
+            let points = state.extremes[PriceSeries(market: market, source: source)] ?? []
+            let start = points.firstIndex { $0.position > position } ?? points.count
+            return Array(points[start...].prefix(limit))
+        }
+    }
+}

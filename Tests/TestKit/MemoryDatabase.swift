@@ -1,0 +1,475 @@
+// The stores in memory, for the simulator and for tests: the contracts of OrderStore, AccountStore and ClusterStore
+// without PostgreSQL, on the injected clock.
+//
+// Invariants: one lock, so every call is a transaction; nothing iterates a dictionary into an answer, so the same calls
+// give the same answers. Cost: linear in the orders of a test; meant for thousands.
+package import OrderEngine
+internal import OwnerThread
+package import SmartOrders
+
+/// The place that the stores of all processes of a test share.
+package final class MemoryDatabase: Sendable {
+    struct Row {
+        var order: SmartOrder
+        /// Number of the change that made it.
+        var change: Int64
+    }
+
+    struct Intent {
+        var stored: VenueOrder
+        let order: OrderID
+        let account: AccountID
+        var clientOrderID = ""
+        var token: Int64?
+        var sends = 0
+        var checks = 0
+        var absences = 0
+        var absentAt: Int64?
+        var fenceUntil: Int64?
+        var nextCheck: Int64?
+    }
+
+    struct OutboxRow {
+        var job: Job
+        var isPending = true
+        var offeredAt: Int64?
+        var leaseUntil: Int64?
+    }
+
+    struct State {
+        var accounts: [Account] = []
+        var credentials: [AccountID: Credentials] = [:]
+        var apiKeys: [String: AccountID] = [:]
+        var instruments: [MarketID: Instrument] = [:]
+
+        var rows: [OrderID: Row] = [:]
+        var lastChange: Int64 = 0
+        var events: [StoredEvent] = []
+        var commits: [Int64: (order: OrderID, sequence: Int64)] = [:]
+        var sequences: [AccountID: Int64] = [:]
+        var intents: [OrderID: [Intent]] = [:]
+        var fills: [(order: OrderID, key: VenueOrderKey, fill: Fill)] = []
+        var fillIDs: Set<String> = []
+        var outbox: [JobID: OutboxRow] = [:]
+        var outboxOrder: [JobID] = []
+        var idempotency: [String: (order: OrderID, hash: String)] = [:]
+
+        var workers: [WorkerID: Int64] = [:]
+        var quiet: Set<WorkerID> = []
+        var leader: (worker: WorkerID, until: Int64)?
+        var leaderEpoch: Int64 = 0
+        var shards = [ShardRow](repeating: ShardRow(), count: OrderID.shardCount)
+        var handovers: [Int64: [PriceSeries: TickPosition]] = [:]
+        var cursors: [WorkerID: [PriceSeries: TickPosition]] = [:]
+        var extremes: [PriceSeries: [ExtremeBucket.Point]] = [:]
+        /// No send right is given.
+        var isHalted = false
+    }
+
+    struct ShardRow {
+        var worker: WorkerID?
+        var previous: WorkerID?
+        var epoch: Int64 = 0
+        var handover: Int64?
+        var isAccepted = false
+    }
+
+    let state = Locked(State())
+    let clock: any EngineClock
+
+    package init(clock: any EngineClock) {
+        self.clock = clock
+    }
+
+    var now: Int64 { clock.monotonicNanoseconds() / 1_000_000 }
+
+    package func setHalted(_ isHalted: Bool) { state.withLock { $0.isHalted = isHalted } }
+
+    /// Every fill of every order, in the order in which it was stored.
+    package var allFills: [(order: OrderID, key: VenueOrderKey, fill: Fill)] { state.withLock { $0.fills } }
+}
+
+/// One process's view of a `MemoryDatabase`; a test may make its calls fail.
+package struct MemoryOrderStore: OrderStore {
+    private typealias State = MemoryDatabase.State
+    private let database: MemoryDatabase
+    private let fault: @Sendable (StaticString) throws(StoreError) -> Void
+
+    /// - Parameter fault: asked before every call, with its name; what it throws is the call's answer.
+    package init(
+        _ database: MemoryDatabase,
+        fault: @escaping @Sendable (StaticString) throws(StoreError) -> Void = { _ throws(StoreError) in },
+    ) {
+        self.database = database
+        self.fault = fault
+    }
+
+    private func locked<Value>(
+        _ call: StaticString,
+        _ body: (inout State, Int64) -> Value,
+    ) throws(StoreError) -> Value {
+        try fault(call)
+        let now = database.now
+        return database.state.withLock { body(&$0, now) }
+    }
+
+    package func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder] {
+        try locked("load") { state, _ in ids.compactMap { state.rows[$0]?.order } }
+    }
+
+    // MARK: Commits
+
+    package func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
+        precondition(commits.count <= 256 && Set(commits.map(\.next.id)).count == commits.count)
+        let outcomes = try locked("commit") { state, now in commits.map { commit($0, &state, now) } }
+        // A fault here is an answer that got lost.
+        try fault("committed")
+        return outcomes
+    }
+
+    private func commit(_ commit: Commit, _ state: inout State, _ now: Int64) -> CommitOutcome {
+        let next = commit.next
+        if let known = state.commits[commit.id], known.order == next.id { return .committed(sequence: known.sequence) }
+        if let record = commit.idempotency, let known = state.idempotency["\(record.owner) \(record.key)"] {
+            return .keyUsed(order: known.order, requestHash: known.hash)
+        }
+        guard state.accounts.contains(where: { $0.id == next.account }) else { return .refused(constraint: "account") }
+        let row = state.rows[next.id]?.order
+        guard (row?.version ?? 0) == next.version - 1 else { return .lost }
+        if state.isHalted, !commit.sendRights.isEmpty { return .blocked }
+        if let row {
+            if row.status.isTerminal || row.latch != nil && next.latch == nil || next.exited < row.exited {
+                return .refused(constraint: "orders_guard")
+            }
+        }
+        guard next.status.isTerminal == (next.phase == nil) else { return .refused(constraint: "orders_liveness") }
+        let isWish = !commit.sendRights.isEmpty || commit.venueOrders.contains { $0.state == .intent }
+        if isWish, next.exited + next.claimed > next.entered { return .refused(constraint: "orders_claims") }
+
+        state.lastChange += 1
+        state.rows[next.id] = MemoryDatabase.Row(order: next, change: state.lastChange)
+        let sequence = (state.sequences[next.account] ?? 0) + 1
+        state.sequences[next.account] = sequence
+        state.commits[commit.id] = (next.id, sequence)
+        state.events.append(
+            StoredEvent(
+                account: next.account,
+                sequence: sequence,
+                order: next.id,
+                version: next.version,
+                at: next.updatedAt,
+                cause: commit.cause,
+                actor: commit.actor,
+                tick: commit.tick,
+                json: Array("\(commit.facts) \(next.health.rawValue)".utf8),
+            )
+        )
+        for venueOrder in commit.venueOrders { store(venueOrder, of: commit, &state, now) }
+        for (key, fill) in commit.fills
+        where state.fillIDs.insert("\(next.account) \(next.instrument.market) \(fill.venueFillID)").inserted {
+            state.fills.append((next.id, key, fill))
+        }
+        for job in commit.jobs where state.outbox[job.id] == nil {
+            state.outbox[job.id] = MemoryDatabase.OutboxRow(job: job)
+            state.outboxOrder.append(job.id)
+        }
+        if let record = commit.idempotency {
+            state.idempotency["\(record.owner) \(record.key)"] = (next.id, record.requestHash)
+        }
+        return .committed(sequence: sequence)
+    }
+
+    private func store(_ venueOrder: VenueOrder, of commit: Commit, _ state: inout State, _ now: Int64) {
+        let id = commit.next.id
+        var all = state.intents[id] ?? []
+        let index =
+            all.firstIndex { $0.stored.key == venueOrder.key }
+            ?? {
+                all.append(MemoryDatabase.Intent(stored: venueOrder, order: id, account: commit.next.account))
+                return all.count - 1
+            }()
+        let isNewState = all[index].stored.state != venueOrder.state || all[index].nextCheck == nil
+        var merged = venueOrder
+        merged.filled = max(all[index].stored.filled, venueOrder.filled)
+        merged.venueOrderID = venueOrder.venueOrderID ?? all[index].stored.venueOrderID
+        all[index].stored = merged
+        if let right = commit.sendRights.first(where: { $0.key == venueOrder.key }) {
+            all[index].token = right.token
+            all[index].sends = max(1, all[index].sends)
+            all[index].clientOrderID = right.clientOrderID
+            all[index].fenceUntil = now + right.fenceMs
+        }
+        if isNewState { all[index].nextCheck = venueOrder.checkDelayMs.map { now + $0 } }
+        state.intents[id] = all
+    }
+
+    // MARK: Armed orders
+
+    package func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError) {
+        let wanted = Set(shards)
+        let orders = try locked("loadArmed") { state, _ in
+            state.rows.values.map(\.order).filter { wanted.contains($0.id.shard) && !$0.status.isTerminal }
+                .sorted { $0.id < $1.id }.map { ArmedOrder($0) }
+        }
+        await page(orders)
+    }
+
+    package func changes(
+        shards: [Int],
+        since: ChangeCursor?,
+    ) async throws(StoreError) -> (orders: [ArmedOrder], next: ChangeCursor) {
+        let wanted = Set(shards)
+        return try locked("changes") { state, _ in
+            guard let since else { return ([], ChangeCursor(value: state.lastChange)) }
+            let changed = state.rows.values.filter { $0.change > since.value && wanted.contains($0.order.id.shard) }
+                .sorted { $0.change < $1.change }
+            return (changed.map { ArmedOrder($0.order) }, ChangeCursor(value: state.lastChange))
+        }
+    }
+
+    package func armed(_ ids: [OrderID]) async throws(StoreError) -> [ArmedOrder] {
+        try locked("armed") { state, _ in ids.compactMap { state.rows[$0].map { ArmedOrder($0.order) } } }
+    }
+
+    // MARK: Intents
+
+    package func intents(of orders: [OrderID], ended: Bool) async throws(StoreError) -> [StoredIntent] {
+        try locked("intents") { state, now in
+            orders.flatMap { state.intents[$0] ?? [] }.filter { ended || $0.stored.state.isLive }
+                .map { $0.seen(at: now) }
+        }
+    }
+
+    package func intent(account: AccountID, clientOrderID: String) async throws(StoreError) -> StoredIntent? {
+        try locked("intent") { state, now in
+            state.intents.values.joined().first { $0.account == account && $0.clientOrderID == clientOrderID }?
+                .seen(at: now)
+        }
+    }
+
+    package func claimSend(_ intent: StoredIntent, _ right: SendRight) async throws(StoreError) -> Bool {
+        try locked("claimSend") { state, now in
+            let isHalted = state.isHalted
+            return change(intent, &state) { known in
+                if known.token == right.token { return true }
+                guard !isHalted, known.token == intent.token else { return false }
+                switch known.stored.state {
+                case .intent: guard known.token == nil else { return false }
+                case .submitted, .unknown:
+                    guard known.absences >= 2, (known.fenceUntil ?? .max) < now else { return false }
+                case .open, .partial, .cancelRequested, .filled, .cancelled, .expired, .rejected, .notSent, .absent:
+                    return false
+                }
+                known.stored.state = .submitted
+                known.token = right.token
+                known.sends += 1
+                if known.clientOrderID.isEmpty { known.clientOrderID = right.clientOrderID }
+                known.fenceUntil = now + right.fenceMs
+                known.nextCheck = now + 250
+                known.absences = 0
+                known.absentAt = nil
+                return true
+            }
+        }
+    }
+
+    package func noteCheck(_ intent: StoredIntent, absent: Bool, delayMs: Int64) async throws(StoreError) -> Bool {
+        try locked("noteCheck") { state, now in
+            change(intent, &state) { known in
+                guard known.checks == intent.checks else { return false }
+                known.checks += 1
+                known.nextCheck = now + delayMs
+                if absent, (known.fenceUntil ?? .max) <= now, known.absentAt.map({ $0 <= now - 500 }) ?? true {
+                    known.absences += 1
+                    known.absentAt = now
+                }
+                return true
+            }
+        }
+    }
+
+    private func change(
+        _ intent: StoredIntent,
+        _ state: inout State,
+        _ body: (inout MemoryDatabase.Intent) -> Bool,
+    ) -> Bool {
+        guard var all = state.intents[intent.order],
+            let index = all.firstIndex(where: { $0.stored.key == intent.venueOrder.key })
+        else { return false }
+        defer { state.intents[intent.order] = all }
+        return body(&all[index])
+    }
+
+    // MARK: Jobs
+
+    package func dueWork(limit: Int) async throws(StoreError) -> [Job] {
+        let wall = database.clock.now()
+        return try locked("dueWork") { state, now in
+            var jobs: [Job] = []
+            let second = Int(wall.milliseconds / 1_000)
+            for (id, row) in state.rows.sorted(by: { $0.key < $1.key }) {
+                let order = row.order
+                for intent in state.intents[id] ?? [] {
+                    guard intent.stored.state.isLive, let due = intent.nextCheck, due <= now else { continue }
+                    let number = intent.stored.state == .intent ? second : intent.checks + 1
+                    jobs.append(.check(order, intent.stored.key, number: number))
+                }
+                guard !order.status.isTerminal else { continue }
+                let due = order.nextTimer
+                if let wanted = order.wantedExit, order.updatedAt <= wall.advanced(milliseconds: -1_000),
+                    due.map({ $0 <= wall }) ?? true
+                {
+                    jobs.append(.timer(order, wanted.leg, wanted.attempt, second))
+                }
+                if let due, due <= wall {
+                    let isLate = due <= wall.advanced(milliseconds: -2_000)
+                    jobs.append(.timer(order, .timer, Int(order.version), isLate ? second : nil))
+                }
+            }
+            let stops = jobs.filter { $0.jobClass == .stops }
+            return Array((stops + jobs.filter { $0.jobClass != .stops }).prefix(limit))
+        }
+    }
+
+    package func unofferedJobs(limit: Int) async throws(StoreError) -> [Job] {
+        try locked("unofferedJobs") { state, now in unoffered(state, now, limit) }
+    }
+
+    private func unoffered(_ state: State, _ now: Int64, _ limit: Int) -> [Job] {
+        let jobs = state.outboxOrder.compactMap { state.outbox[$0] }
+            .filter { $0.isPending && ($0.offeredAt.map { $0 <= now - 1_000 } ?? true) }.map(\.job)
+        let ordered = JobClass.allCases.flatMap { jobClass in jobs.filter { $0.jobClass == jobClass } }
+        return Array(ordered.prefix(limit))
+    }
+
+    package func takeUnoffered(limit: Int) async throws(StoreError) -> [Job] {
+        try locked("takeUnoffered") { state, now in
+            let jobs = unoffered(state, now, .max).filter { (state.outbox[$0.id]?.leaseUntil ?? .min) <= now }
+                .prefix(limit)
+            for job in jobs { state.outbox[job.id]?.leaseUntil = now + 5_000 }
+            return Array(jobs)
+        }
+    }
+
+    package func markOffered(_ ids: [JobID]) async throws(StoreError) {
+        try locked("markOffered") { state, now in for id in ids { state.outbox[id]?.offeredAt = now } }
+    }
+
+    package func closeJobs(_ ids: [JobID]) async throws(StoreError) {
+        try locked("closeJobs") { state, _ in for id in ids { state.outbox[id]?.isPending = false } }
+    }
+
+    package func storeJobs(_ jobs: [Job]) async throws(StoreError) {
+        try locked("storeJobs") { state, _ in
+            for job in jobs where state.outbox[job.id]?.isPending != true {
+                if state.outbox[job.id] == nil { state.outboxOrder.append(job.id) }
+                state.outbox[job.id] = MemoryDatabase.OutboxRow(job: job)
+            }
+        }
+    }
+
+    // MARK: Reading
+
+    package func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder] {
+        try locked("list") { state, _ in
+            let found = state.rows.values.map(\.order).filter { order in
+                order.account == filter.account
+                    && (filter.statuses.isEmpty || filter.statuses.contains(order.status))
+                    && filter.market.map { $0 == order.instrument.market } ?? true
+                    && filter.before.map { order.id < $0 } ?? true
+            }
+            return Array(found.sorted { $0.id > $1.id }.prefix(filter.limit))
+        }
+    }
+
+    package func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
+        try locked("events") { state, _ in
+            Array(state.events.filter { $0.order == order && $0.version > after }.prefix(limit))
+        }
+    }
+
+    package func events(account: AccountID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
+        try locked("events") { state, _ in
+            Array(state.events.filter { $0.account == account && $0.sequence > after }.prefix(limit))
+        }
+    }
+
+    package func lastSequence(account: AccountID) async throws(StoreError) -> Int64 {
+        try locked("lastSequence") { state, _ in state.sequences[account] ?? 0 }
+    }
+
+    package func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)] {
+        try locked("fills") { state, _ in state.fills.filter { $0.order == order }.map { ($0.key, $0.fill) } }
+    }
+
+    package func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int {
+        try locked("activeLegs") { state, _ in
+            state.rows.values.filter { $0.order.account == account && $0.order.instrument.market == market }
+                .reduce(0) { $0 + $1.order.activeLegs }
+        }
+    }
+
+    package func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)?
+    {
+        try locked("outcome") { state, _ in state.idempotency["\(owner) \(key)"].map { ($0.order, $0.hash) } }
+    }
+}
+
+extension MemoryDatabase.Intent {
+    fileprivate func seen(at now: Int64) -> StoredIntent {
+        StoredIntent(
+            order: order,
+            account: account,
+            venueOrder: stored,
+            clientOrderID: clientOrderID,
+            token: token,
+            sends: sends,
+            checks: checks,
+            fencePassed: (fenceUntil ?? .max) <= now,
+            absences: absences,
+        )
+    }
+}
+
+extension VenueOrder {
+    /// When an order in this state is looked at next; nil: never, it has ended.
+    fileprivate var checkDelayMs: Int64? {
+        switch state {
+        case .intent: 1_000
+        case .submitted, .unknown, .cancelRequested: 250
+        case .open, .partial: cancelWanted ? 250 : 60_000
+        case .filled, .cancelled, .expired, .rejected, .notSent, .absent: nil
+        }
+    }
+}
+
+extension SmartOrder {
+    fileprivate var activeLegs: Int {
+        guard !status.isTerminal else { return 0 }
+        let stops = draft.stopLoss != nil || draft.trailing != nil ? 1 : 0
+        return levels.count { $0.state == .pending || $0.state == .triggered } + stops
+            + partialStops.count { $0.state == .pending || $0.state == .latched }
+    }
+
+    /// An exit that is wanted while something is free and nothing is under way.
+    fileprivate var wantedExit: VenueOrderKey? {
+        guard !status.isTerminal, free.isPositive, latch != nil || phase == .closing,
+            !venueOrders.contains(where: { $0.side != draft.side && $0.state.isLive })
+        else { return nil }
+        let leg: Leg = latch != nil ? .stop : .close
+        return VenueOrderKey(leg: leg, attempt: (attempts[leg] ?? 0) + 1)
+    }
+}
+
+extension Job {
+    fileprivate static func timer(_ order: SmartOrder, _ leg: Leg, _ attempt: Int, _ number: Int?) -> Job {
+        Job(
+            id: JobID(order: order.id, leg: leg, attempt: attempt, check: number),
+            name: .timer,
+            jobClass: .stops,
+            version: order.version,
+            account: order.account,
+            market: order.instrument.market,
+        )
+    }
+}
