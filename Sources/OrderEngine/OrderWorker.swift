@@ -334,15 +334,14 @@ public struct OrderWorker: Sendable {
             isFirst = false
 
             let stored = transition.order
-            // Beside the request: an exit does not wait for anybody to be told.
-            async let told: Void = context.tell([stored.id])
             if sent.isEmpty, effects.isEmpty {
-                await told
+                await context.tell([stored.id])
                 return .done(stored)
             }
             replies = await act(effects, placing: sent, rights: rights, of: stored, venue: venue, t0: t0, begun: begun)
             if let tick { measure(since: tick) }
-            await told
+            // After the request: an exit does not wait for anybody to be told.
+            await context.tell([stored.id])
             // A request that was just made for the first time has no fills that anybody knows.
             let isNew = replies.allSatisfy { key, _ in sent.contains { $0.key == key } }
             let (next, present) = try await record(replies, on: stored, seen: isNew ? [] : knownFills(stored))

@@ -18,7 +18,11 @@ public enum Rounding: Sendable {
 
 /// An exact decimal number: `mantissa` x 10^-`scale`.
 public struct ExactDecimal: Hashable, Sendable {
-    public let mantissa: Int128
+    public var mantissa: Int128 { Int128(high) << 64 | Int128(low) }
+    // Two halves, because Int128 is aligned to 16 bytes and Swift 6.3 misplaces such values in the frames of async
+    // functions; it also makes the number 8 bytes smaller.
+    private let high: Int64
+    private let low: UInt64
     /// Decimal places, 0...36.
     public let scale: UInt8
 
@@ -48,12 +52,14 @@ public struct ExactDecimal: Hashable, Sendable {
                 scale -= 1
             }
         }
-        self.mantissa = mantissa
+        high = Int64(truncatingIfNeeded: mantissa >> 64)
+        low = UInt64(truncatingIfNeeded: mantissa)
         self.scale = UInt8(scale)
     }
 
     public init(_ whole: Int) {
-        mantissa = Int128(whole)
+        high = whole < 0 ? -1 : 0
+        low = UInt64(bitPattern: Int64(whole))
         scale = 0
     }
 
@@ -118,9 +124,9 @@ public struct ExactDecimal: Hashable, Sendable {
         return overflow ? nil : Int64(exactly: value)
     }
 
-    public var isZero: Bool { mantissa == 0 }
-    public var isPositive: Bool { mantissa > 0 }
-    public var isNegative: Bool { mantissa < 0 }
+    public var isZero: Bool { high == 0 && low == 0 }
+    public var isPositive: Bool { high > 0 || (high == 0 && low > 0) }
+    public var isNegative: Bool { high < 0 }
     public var magnitude: ExactDecimal { isNegative ? -self : self }
 
     /// Whether products of this number with another such number stay exact: at most 18 significant digits and 18

@@ -61,7 +61,9 @@ struct BenchCommand: AsyncParsableCommand {
         case .queue:
             return try await withServers { servers in
                 let result = try await QueueBenchmark.run(
-                    address: try Backend.address(servers.redis.url), clock: SystemClock())
+                    address: try Backend.address(servers.redis.url),
+                    clock: SystemClock(),
+                )
                 return try JSONValue(parsing: result.json())
             }
         case .trigger:
@@ -91,7 +93,9 @@ struct BenchCommand: AsyncParsableCommand {
         var rows: [JSONValue] = []
         for kind in IndexBenchmark.Kind.allCases {
             for count in [1_000, 100_000, 1_000_000] where count <= orders {
-                let result = IndexBenchmark.run(orders: count, kind: kind, seed: 1) { UInt64(clock.monotonicNanoseconds()) }
+                let result = IndexBenchmark.run(orders: count, kind: kind, seed: 1) {
+                    UInt64(clock.monotonicNanoseconds())
+                }
                 var row = JSONObject()
                 row["kind"] = .string(kind.rawValue)
                 row["orders"] = .integer(count)

@@ -77,23 +77,34 @@ struct DoctorCommand: AsyncParsableCommand {
                     verdict: isCurrent ? .ok : .fail,
                     sentence: "server \(version)",
                     fix: isCurrent ? "" : "PostgreSQL 15 or newer",
-                ))
+                )
+            )
         } catch let error as Failure {
             return [Finding(check: "postgres.reach", verdict: .fail, sentence: error.sentence, fix: error.hint ?? "")]
         } catch {
             return [
                 Finding(
-                    check: "postgres.reach", verdict: .fail, sentence: "\(error)",
-                    fix: "is PostgreSQL running, and does the database exist?")
+                    check: "postgres.reach",
+                    verdict: .fail,
+                    sentence: "\(error)",
+                    fix: "is PostgreSQL running, and does the database exist?",
+                )
             ]
         }
         do {
             try await Migrator(pool: pool, binaryVersion: Backend.version).validate()
-            findings.append(Finding(check: "postgres.migrations", verdict: .ok, sentence: "schema is current", fix: ""))
+            findings.append(
+                Finding(check: "postgres.migrations", verdict: .ok, sentence: "schema is current", fix: "")
+            )
         } catch {
             findings.append(
                 Finding(
-                    check: "postgres.migrations", verdict: .fail, sentence: error.detail, fix: "smartorders migrate up"))
+                    check: "postgres.migrations",
+                    verdict: .fail,
+                    sentence: error.detail,
+                    fix: "smartorders migrate up",
+                )
+            )
         }
         do {
             for name in ["fsync", "full_page_writes", "synchronous_commit"] {
@@ -101,21 +112,30 @@ struct DoctorCommand: AsyncParsableCommand {
                 if value == "off" {
                     findings.append(
                         Finding(
-                            check: "postgres.durability", verdict: .fail,
-                            sentence: "\(name) is off: acknowledged work can be lost", fix: "set \(name) = on"))
+                            check: "postgres.durability",
+                            verdict: .fail,
+                            sentence: "\(name) is off: acknowledged work can be lost",
+                            fix: "set \(name) = on",
+                        )
+                    )
                 }
             }
             if !findings.contains(where: { $0.check == "postgres.durability" }) {
                 findings.append(
-                    Finding(check: "postgres.durability", verdict: .ok, sentence: "commits are durable", fix: ""))
+                    Finding(check: "postgres.durability", verdict: .ok, sentence: "commits are durable", fix: "")
+                )
             }
             let zone = try await setting(pool, "TimeZone")
             let encoding = try await setting(pool, "server_encoding")
             let isUsual = zone == "UTC" && encoding == "UTF8"
             findings.append(
                 Finding(
-                    check: "time zone, locale", verdict: isUsual ? .ok : .warn, sentence: "\(zone), \(encoding)",
-                    fix: isUsual ? "" : "ALTER DATABASE ... SET timezone = 'UTC'; encoding UTF8"))
+                    check: "time zone, locale",
+                    verdict: isUsual ? .ok : .warn,
+                    sentence: "\(zone), \(encoding)",
+                    fix: isUsual ? "" : "ALTER DATABASE ... SET timezone = 'UTC'; encoding UTF8",
+                )
+            )
             findings += try await cluster(PostgresClusterStore(pool: pool))
         } catch {
             findings.append(Finding(check: "postgres", verdict: .fail, sentence: "\(error)", fix: ""))
@@ -148,7 +168,14 @@ struct DoctorCommand: AsyncParsableCommand {
         do {
             address = try Backend.address(url)
         } catch {
-            return [Finding(check: "redis.reach", verdict: .fail, sentence: "the address cannot be read", fix: "redis://host:port/db")]
+            return [
+                Finding(
+                    check: "redis.reach",
+                    verdict: .fail,
+                    sentence: "the address cannot be read",
+                    fix: "redis://host:port/db",
+                )
+            ]
         }
         let queue = BullQueue(
             BullQueueOptions(address: address, worker: WorkerID("doctor"), deployment: "smartorders", generation: 0),
@@ -163,8 +190,12 @@ struct DoctorCommand: AsyncParsableCommand {
                 for finding in found {
                     findings.append(
                         Finding(
-                            check: "redis", verdict: finding.isRefusal ? .fail : .warn, sentence: "\(finding)",
-                            fix: finding.isRefusal ? "CONFIG SET maxmemory-policy noeviction, or another Redis" : ""))
+                            check: "redis",
+                            verdict: finding.isRefusal ? .fail : .warn,
+                            sentence: "\(finding)",
+                            fix: finding.isRefusal ? "CONFIG SET maxmemory-policy noeviction, or another Redis" : "",
+                        )
+                    )
                 }
                 return findings
             } catch {
@@ -172,6 +203,13 @@ struct DoctorCommand: AsyncParsableCommand {
             }
             do { try await Task.sleep(nanoseconds: 100_000_000) } catch { break }
         }
-        return [Finding(check: "redis.reach", verdict: .fail, sentence: lastError, fix: "is Redis running at the given address?")]
+        return [
+            Finding(
+                check: "redis.reach",
+                verdict: .fail,
+                sentence: lastError,
+                fix: "is Redis running at the given address?",
+            )
+        ]
     }
 }

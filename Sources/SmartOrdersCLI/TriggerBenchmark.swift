@@ -63,48 +63,67 @@ struct TriggerBenchmark {
         return result
     }
 
+    /// A holding of 1 with a stop `index` + 1 cents under the top.
+    private static func draft(top: Int64, index: Int) -> Draft {
+        Draft(
+            side: .buy,
+            quantity: Quantity(ExactDecimal(1)),
+            entry: EntryPlan(mode: .attach, price: Price(units: top, decimals: 8)),
+            stopLoss: StopLossPlan(price: Price(units: top - Int64(index + 1) * cent, decimals: 8)),
+        )
+    }
+
+    private static let cent: Int64 = 1_000_000
+
     private func measure(
-        _ backend: Backend, _ venue: PaperVenueServer, _ count: Int, _ listener: Listener
+        _ backend: Backend,
+        _ venue: PaperVenueServer,
+        _ count: Int,
+        _ listener: Listener,
     ) async throws -> JSONValue {
-        let account = try await DevSession.seed(backend).account
+        let account = try await DevSession.seed(backend, maximumConditionals: count).account
         let market = DevMarkets.demo
         let series = DevMarkets.demoSeries
         func emit(_ price: Int64, _ sequence: Int64) async throws {
             let now = backend.clock.now()
             let tick = RawTick(
-                position: TickPosition(venueTime: now.microseconds, sequence: sequence), price: price, receivedAt: now.microseconds)
+                position: TickPosition(venueTime: now.microseconds, sequence: sequence),
+                price: price,
+                receivedAt: now.microseconds,
+            )
             let shown = Price(units: price, decimals: 8)
             await venue.feed(
                 [TriggerSource.mark, .last].map {
                     PaperTick(market: market, source: $0, price: shown, quantity: nil, position: tick.position)
-                })
+                }
+            )
             try await backend.ticks.append([tick], to: series)
         }
         // One stop per cent of price, from the top down: each tick of one cent fires exactly one.
-        let cent: Int64 = 1_000_000
+        let cent = Self.cent
         let top = Int64(count + 2) * cent * 2
         try await emit(top, 0)
-        let hundred = ExactDecimal(Int(1))
         try await venue.control(
             try JSONValue(
-                parsing: "{\"positions\":[{\"account\":\"\(DevSession.key)\",\"market\":\"\(market)\",\"positionSide\":\"LONG\","
-                    + "\"qty\":\"\(count)\",\"price\":\"\(Price(units: top, decimals: 8))\"}]}"))
+                parsing:
+                    "{\"positions\":[{\"account\":\"\(DevSession.key)\",\"market\":\"\(market)\",\"positionSide\":\"LONG\","
+                    + "\"qty\":\"\(count)\",\"price\":\"\(Price(units: top, decimals: 8))\"}]}"
+            )
+        )
         tell("creating \(count) orders ...")
         let commands = backend.commands
         try await withThrowingTaskGroup { group in
             for lane in 0..<32 {
                 group.addTask {
                     for index in stride(from: lane, to: count, by: 32) {
-                        let stop = Price(units: top - Int64(index + 1) * cent, decimals: 8)
-                        let draft = Draft(
-                            side: .buy,
-                            quantity: Quantity(hundred),
-                            entry: EntryPlan(mode: .attach, price: Price(units: top, decimals: 8)),
-                            stopLoss: StopLossPlan(price: stop),
-                        )
+                        let draft = Self.draft(top: top, index: index)
                         _ = try await commands.create(
-                            draft, market: market, account: account, actor: Actor(kind: .user, id: "bench"),
-                            idempotency: nil)
+                            draft,
+                            market: market,
+                            account: account,
+                            actor: Actor(kind: .user, id: "bench"),
+                            idempotency: nil,
+                        )
                     }
                 }
             }
@@ -132,7 +151,9 @@ struct TriggerBenchmark {
         let sorted = listener.latencies.withLock { $0.sorted() }
         func percentile(_ share: Double) -> JSONValue {
             guard !sorted.isEmpty else { return .null }
-            return .number("\((sorted[min(Int(Double(sorted.count) * share), sorted.count - 1)] * 1_000).rounded() / 1_000)")
+            return .number(
+                "\((sorted[min(Int(Double(sorted.count) * share), sorted.count - 1)] * 1_000).rounded() / 1_000)"
+            )
         }
         return .object([
             "bench": "trigger",

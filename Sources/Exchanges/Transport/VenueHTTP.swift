@@ -33,6 +33,9 @@ public final class VenueHTTP: Sendable {
 
     public func shutdown() async throws { try await client.shutdown() }
 
+    // A client that nobody shut down (a start that failed half way) would end the process in its own deinit.
+    deinit { client.shutdown { _ in } }
+
     func send(_ request: SignedRequest, timeoutMs: Int64) async -> HTTPOutcome {
         var outgoing = HTTPClientRequest(url: request.url)
         outgoing.method = HTTPMethod(rawValue: request.method.rawValue)

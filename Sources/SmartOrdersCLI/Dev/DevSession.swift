@@ -147,11 +147,21 @@ final class DevSession: Sendable {
     }
 
     /// The demo account, its key, and the venue's markets as the venue itself lists them.
-    static func seed(_ backend: Backend) async throws -> (account: AccountID, apiKey: String) {
+    static func seed(
+        _ backend: Backend,
+        maximumConditionals: Int = 200,
+    ) async throws -> (account: AccountID, apiKey: String) {
         var random = SystemRandomNumberGenerator()
         let id = AccountID(UniqueID(unixMilliseconds: backend.clock.now().milliseconds, random: &random))
         try await backend.accounts.create(
-            Account(id: id, name: "demo", venue: "paper", product: "linear", mode: .paper, maximumConditionals: 200),
+            Account(
+                id: id,
+                name: "demo",
+                venue: "paper",
+                product: "linear",
+                mode: .paper,
+                maximumConditionals: maximumConditionals,
+            ),
             credentials: Credentials(key: key, secret: secret),
         )
         let apiKey = APIKeys.make()
