@@ -142,22 +142,13 @@ extension BinanceVenue: Venue {
     }
 
     public func place(_ placement: Placement) async -> PlacementAnswer {
-        switch await http.send(requests.place(placement), timeoutMs: Self.timeoutMs) {
-        case .notSent(let reason): return .notSent(reason)
-        case .unknown(let reason): return .unknown(reason)
-        case .answered(let status, let body, _):
-            guard status == 200 else {
-                let (kind, code, text) = classify(status, body)
-                if kind == .duplicateClientID { return .duplicate }
-                guard let refusal = kind.refusal else { return .unknown("\(code): \(text)") }
-                return .refused(refusal, code: code, detail: text)
-            }
-            do {
-                let snapshot = try BinanceAnswers.order(body, product: endpoint.product)
-                return .accepted(try await complete(snapshot, symbol: placement.market.symbol))
-            } catch {
-                return .unknown("the answer cannot be read whole: \(error)")
-            }
+        switch await order(requests.place(placement), symbol: placement.market.symbol) {
+        case .snapshot(let snapshot): .accepted(snapshot)
+        case .error(.duplicateClientID, _, _): .duplicate
+        case .error(let kind, let code, let text):
+            kind.refusal.map { .refused($0, code: code, detail: text) } ?? .unknown("\(code): \(text)")
+        case .notSent(let reason): .notSent(reason)
+        case .unknown(let reason): .unknown(reason)
         }
     }
 
@@ -168,19 +159,11 @@ extension BinanceVenue: Venue {
             at: venueTime(),
             windowMs: windowMs,
         )
-        switch await http.send(request, timeoutMs: Self.timeoutMs) {
-        case .notSent(let reason), .unknown(let reason): return .failed(reason)
-        case .answered(let status, let body, _):
-            guard status == 200 else {
-                let (kind, code, text) = classify(status, body)
-                return kind == .orderNotFound || kind == .orderDone ? .notOpen : .failed("\(code): \(text)")
-            }
-            do {
-                let snapshot = try BinanceAnswers.order(body, product: endpoint.product)
-                return .cancelled(try await complete(snapshot, symbol: market.symbol))
-            } catch {
-                return .failed("the answer cannot be read whole: \(error)")
-            }
+        return switch await order(request, symbol: market.symbol) {
+        case .snapshot(let snapshot): .cancelled(snapshot)
+        case .error(.orderNotFound, _, _), .error(.orderDone, _, _): .notOpen
+        case .error(_, let code, let text): .failed("\(code): \(text)")
+        case .notSent(let reason), .unknown(let reason): .failed(reason)
         }
     }
 
@@ -191,19 +174,37 @@ extension BinanceVenue: Venue {
             at: venueTime(),
             windowMs: windowMs,
         )
+        return switch await order(request, symbol: market.symbol) {
+        case .snapshot(let snapshot): .found(snapshot)
+        case .error(.orderNotFound, _, _): .notFound
+        case .error(_, let code, let text): .failed("\(code): \(text)")
+        case .notSent(let reason), .unknown(let reason): .failed(reason)
+        }
+    }
+
+    /// What an answer about one order says.
+    private enum OrderAnswer {
+        case snapshot(VenueSnapshot)
+        case error(VenueErrorClass, code: String, text: String)
+        case notSent(String)
+        case unknown(String)
+    }
+
+    /// Sends a request about one order and reads the answer whole, executions included.
+    private func order(_ request: SignedRequest, symbol: String) async -> OrderAnswer {
         switch await http.send(request, timeoutMs: Self.timeoutMs) {
-        case .notSent(let reason), .unknown(let reason): return .failed(reason)
-        case .answered(let status, let body, _):
-            guard status == 200 else {
-                let (kind, code, text) = classify(status, body)
-                return kind == .orderNotFound ? .notFound : .failed("\(code): \(text)")
-            }
+        case .notSent(let reason): return .notSent(reason)
+        case .unknown(let reason): return .unknown(reason)
+        case .answered(200, let body, _):
             do {
                 let snapshot = try BinanceAnswers.order(body, product: endpoint.product)
-                return .found(try await complete(snapshot, symbol: market.symbol))
+                return .snapshot(try await complete(snapshot, symbol: symbol))
             } catch {
-                return .failed("the answer cannot be read whole: \(error)")
+                return .unknown("the answer cannot be read whole: \(error)")
             }
+        case .answered(let status, let body, _):
+            let (kind, code, text) = classify(status, body)
+            return .error(kind, code: code, text: text)
         }
     }
 
