@@ -12,7 +12,7 @@ extension PostgresOrderStore {
             // A few shards come through their index, all of them by reading the table.
             let chunks = pool.copyOut(
                 OrderSQL.loadArmed,
-                variables: [("store.shards", list), ("enable_seqscan", "on"), ("statement_timeout", "60000")],
+                variables: [("store.shards", list)],
                 deadline: .now + .seconds(60),
             )
             var reader = ArmedReader()

@@ -60,8 +60,9 @@ BEGIN
         USING ERRCODE = 'check_violation', CONSTRAINT = 'orders_guard';
 END $$;
 
--- The condition is evaluated without a call, so the guard costs nearly nothing while it holds.
-CREATE TRIGGER orders_guard BEFORE UPDATE ON orders FOR EACH ROW
+-- The condition is evaluated without a call, so the guard costs nearly nothing while it holds. After the update: before
+-- it, PostgreSQL would lock, and log, each row once more.
+CREATE TRIGGER orders_guard AFTER UPDATE ON orders FOR EACH ROW
     WHEN (NEW.version <> OLD.version + 1
         OR NOT OLD.is_live
         OR (OLD.is_latched AND NOT NEW.is_latched)
@@ -147,7 +148,7 @@ BEGIN
 END $$;
 
 -- A second send right exists only as the successor of the one that was seen; a request is never changed.
-CREATE TRIGGER intents_guard BEFORE UPDATE ON intents FOR EACH ROW
+CREATE TRIGGER intents_guard AFTER UPDATE ON intents FOR EACH ROW
     WHEN ((NEW.send_token IS DISTINCT FROM OLD.send_token AND NEW.sends <> OLD.sends + 1)
         OR NEW.sends < OLD.sends
         OR (OLD.client_order_id IS NOT NULL AND NEW.client_order_id IS DISTINCT FROM OLD.client_order_id)

@@ -6,10 +6,11 @@
 --          written nothing.
 -- Locks    account_stream of all accounts, ascending; then orders in the order given, which is by account and id. Under
 --          READ COMMITTED an UPDATE that waited tests the new row, so `version` is a compare-and-set.
--- Cost     one statement, one transaction, one round trip; linear in the batch. PostgreSQL takes `o` for one row and
---          would join everything to it by nested loops, 100 x 100 per batch. So the streams' bases travel as an array,
---          and the other joins are written as FULL JOIN, which it can only do by hashing; the coalesce() in their WHERE
---          keeps it from turning them into inner joins.
+-- Cost     one statement, one transaction, one round trip; linear in the batch. Three things keep it so. PostgreSQL takes
+--          `o` for one row and would join everything to it by nested loops, 100 x 100 per batch: numbers travel as
+--          arrays (`bases`, `seqs`), and the other joins are written as FULL JOIN, which it can only do by hashing; the
+--          coalesce() in their WHERE keeps it from turning them into inner joins. What is wide (facts, state) goes from
+--          the parameter to the table and through no intermediate result.
 --
 -- A template (CommitStatement.swift): `:name` is a parameter, an array with one element per decision (per intent, fill,
 -- job); parts between `--{ part` and `--}` are left out of a batch that has none of it.
@@ -58,16 +59,10 @@ n AS (
     RETURNING id, market
 ),
 o AS (
-    SELECT d.*, n.market, ok.bases[d.account_place] AS base
-    FROM unnest(
-        :id::uuid[], :account::uuid[], :accountPlace::integer[], :version::bigint[], :updatedAt::timestamptz[],
-        :commitId::bigint[], :cause::text[], :actorKind::text[], :actorId::text[], :tickSource::text[],
-        :tickPrice::text[], :tickTime::bigint[], :tickSeq::bigint[], :facts::text[], :state::text[]
-    ) WITH ORDINALITY AS d(
-        id, account_id, account_place, version, updated_at, commit_id, cause, actor_kind, actor_id, tick_source,
-        tick_price, tick_time, tick_seq, facts, state, place
-    )
-    FULL JOIN n USING (id), ok
+    SELECT d.place, d.account_place, d.account_id, d.id, d.version, n.market
+    FROM unnest(:id::uuid[], :account::uuid[], :accountPlace::integer[], :version::bigint[])
+        WITH ORDINALITY AS d(id, account_id, account_place, version, place)
+    FULL JOIN n USING (id)
     WHERE coalesce(d.version, 0) = 1 AND coalesce(n.market, '') <> ''
 ),
 --}
@@ -85,14 +80,11 @@ o AS (
         :phase::text[], :health::text[], :isLatched::boolean[], :entered::text[], :exited::text[], :reserved::text[],
         :overExit::text[], :legs::smallint[], :positionTime::bigint[], :positionSeq::bigint[], :watches::bytea[],
         :wantsEveryTick::boolean[], :isBusy::boolean[], :dueAt::timestamptz[], :wantedLeg::text[],
-        :wantedAttempt::integer[], :updatedAt::timestamptz[], :sends::smallint[], :fenceMs::bigint[],
-        :commitId::bigint[], :cause::text[], :actorKind::text[], :actorId::text[], :tickSource::text[],
-        :tickPrice::text[], :tickTime::bigint[], :tickSeq::bigint[], :facts::text[], :state::text[]
+        :wantedAttempt::integer[], :updatedAt::timestamptz[], :sends::smallint[], :fenceMs::bigint[]
     ) WITH ORDINALITY AS d(
         id, account_id, account_place, version, source, status, phase, health, is_latched, entered, exited, reserved,
         over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
-        wanted_attempt, updated_at, sends, fence_ms, commit_id, cause, actor_kind, actor_id, tick_source, tick_price,
-        tick_time, tick_seq, facts, state, place
+        wanted_attempt, updated_at, sends, fence_ms, place
     )
     WHERE orders.id = d.id AND orders.account_id = d.account_id AND orders.version = d.version - 1
         AND (d.sends = 0 OR (
@@ -103,15 +95,22 @@ o AS (
                     WHEN 'market' THEN orders.market WHEN 'account' THEN d.account_id::text ELSE d.id::text END
             )
         ))
-    RETURNING d.id, d.account_id, d.account_place, d.version, d.updated_at, d.commit_id, d.cause, d.actor_kind,
-        d.actor_id, d.tick_source, d.tick_price, d.tick_time, d.tick_seq, d.facts, d.state, d.place, orders.market,
-        ok.bases[d.account_place] AS base
+    RETURNING d.place, d.account_place, d.account_id, d.id, d.version, orders.market
 ),
 --}
 s AS (
     UPDATE account_stream SET last_seq = last_seq + c.count
     FROM (SELECT account_id, count(*) FROM o GROUP BY account_id) AS c
     WHERE account_stream.account_id = c.account_id
+),
+-- The number of every event by its place in the batch; 0 where the race was lost.
+q AS MATERIALIZED (
+    SELECT array_agg(coalesce(seq, 0) ORDER BY place) AS seqs
+    FROM generate_series(1, cardinality(:id::uuid[])) AS g(place)
+    FULL JOIN (
+        SELECT place, ok.bases[account_place] + row_number() OVER (PARTITION BY account_place ORDER BY place) AS seq
+        FROM o, ok
+    ) AS w USING (place)
 ),
 --{ idempotency
 k AS (
@@ -198,7 +197,15 @@ INSERT INTO events (
     account_id, seq, order_id, version, commit_id, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time,
     tick_seq, facts, state
 )
-SELECT account_id, base + row_number() OVER (PARTITION BY account_place ORDER BY place), id, version, commit_id,
-    updated_at, cause, actor_kind, actor_id, tick_source, tick_price::numeric, tick_time, tick_seq, facts, state
-FROM o
+SELECT d.account_id, q.seqs[d.place], d.id, d.version, d.commit_id, d.at, d.cause, d.actor_kind, d.actor_id, d.tick_source,
+    d.tick_price::numeric, d.tick_time, d.tick_seq, d.facts, d.state
+FROM q, unnest(
+    :account::uuid[], :id::uuid[], :version::bigint[], :commitId::bigint[], :updatedAt::timestamptz[], :cause::text[],
+    :actorKind::text[], :actorId::text[], :tickSource::text[], :tickPrice::text[], :tickTime::bigint[],
+    :tickSeq::bigint[], :facts::text[], :state::text[]
+) WITH ORDINALITY AS d(
+    account_id, id, version, commit_id, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time, tick_seq,
+    facts, state, place
+)
+WHERE q.seqs[d.place] > 0
 RETURNING order_id, seq
