@@ -215,14 +215,18 @@ struct Backend: Sendable {
     var context: EngineContext { context(observer: EngineTelemetry(logger: logger, metrics: metrics)) }
 
     func context(observer: any EngineObserver) -> EngineContext {
-        EngineContext(
+        // In a stepped replay it is the day of the prices.
+        let time = MarketTime()
+        let log: any TickLog = deployment.isStepped ? ObservedTickLog(base: ticks, time: time) : ticks
+        let told: any EngineClock = deployment.isStepped ? MarketClock(base: clock, time: time) : clock
+        return EngineContext(
             orders: orders,
             accounts: accounts,
             cluster: cluster,
             queue: queue,
-            ticks: ticks,
+            ticks: log,
             venues: venues,
-            clock: clock,
+            clock: told,
             observer: observer,
             identity: VenueIdentity(sha256: sha256),
             random: { UInt64.random(in: .min ... .max) },
@@ -233,7 +237,8 @@ struct Backend: Sendable {
 
     /// A service for commands, with a price history of its own.
     var commands: CommandService {
-        CommandService(context: context, history: PriceHistory(ticks: ticks, cluster: cluster))
+        let context = context
+        return CommandService(context: context, history: PriceHistory(ticks: context.ticks, cluster: cluster))
     }
 
     func close() async {
