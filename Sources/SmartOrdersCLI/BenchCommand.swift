@@ -55,8 +55,11 @@ struct BenchCommand: AsyncParsableCommand {
             return try await withServers { servers in
                 let pool = try Backend.pool(servers.postgres.conninfo(database: "postgres"))
                 _ = try await Migrator(pool: pool, binaryVersion: Backend.version).up()
+                var settings = StoreBenchmark.Settings()
+                settings.loadedOrders = orders
+                let result = try await StoreBenchmark.run(pool, settings)
                 await pool.close()
-                return .null
+                return try JSONValue(parsing: result.json)
             }
         case .queue:
             return try await withServers { servers in
