@@ -162,15 +162,18 @@ struct ServeCommand: AsyncParsableCommand {
                 }
                 return ReplaySource(files: files, pace: pace, clock: backend.clock, ticks: backend.ticks)
             }
-            guard let id = MarketID(market), let instrument = try await backend.accounts.instrument(id),
-                let step = instrument.tickSize.value.units(decimals: instrument.priceDecimals),
+            guard let id = MarketID(market) else {
+                throw Failure(.usage, "MARKET", "\(market) is no market.", hint: "for example paper:linear:DEMO")
+            }
+            let instrument = try await instrument(id, backend)
+            guard let step = instrument.tickSize.value.units(decimals: instrument.priceDecimals),
                 let first = Price(start)?.value.units(decimals: instrument.priceDecimals)
             else {
                 throw Failure(
                     .usage,
-                    "MARKET",
-                    "\(market) is not in the catalogue, or \(start) is no price on its grid.",
-                    hint: "markets are read from the venue: smartorders serve api, then GET /v1/markets",
+                    "PRICE",
+                    "\(start) is no price of \(market).",
+                    hint: "its tick size is \(instrument.tickSize)",
                 )
             }
             return RandomWalkSource(
@@ -181,6 +184,22 @@ struct ServeCommand: AsyncParsableCommand {
                 seed: seed,
                 clock: backend.clock,
             )
+        }
+
+        /// Waits until the market is in the catalogue: roles may start in any order.
+        private func instrument(_ id: MarketID, _ backend: Backend) async throws -> Instrument {
+            var isFirst = true
+            while true {
+                if let instrument = try await backend.accounts.instrument(id) { return instrument }
+                if isFirst {
+                    backend.logger.notice(
+                        "Waiting for the market: `smartorders accounts create` reads those of the venue",
+                        metadata: ["market": "\(id)"],
+                    )
+                }
+                isFirst = false
+                try await backend.clock.sleep(milliseconds: 1_000)
+            }
         }
 
         private func marketPrices(_ backend: Backend) async throws -> (@Sendable ([SourcedTick]) async throws -> Void)?
@@ -223,7 +242,6 @@ struct ServeCommand: AsyncParsableCommand {
         func run() async throws {
             let (host, port) = try ServeCommand.address(listen)
             var configuration = PaperVenueConfiguration()
-            configuration.markets = [DevMarkets.demoMarket] + PaperMarket.demo
             if let config {
                 guard let bytes = DevOrderFile.contents(config) else {
                     throw Failure(.usage, "CONFIG_FILE", "\(config) cannot be read.")
