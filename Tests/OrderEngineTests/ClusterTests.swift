@@ -237,6 +237,35 @@ import Testing
         }
     }
 
+    @Test func `a part that was filled is counted once, however often it is looked up`() async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        try await cluster.run(["w1"]) {
+            var draft = Draft.held([(105, 50), (120, 50)], stop: 90)
+            draft.takeProfits[0].execution = .limit
+            draft.takeProfits[0].limitPrice = Price(ExactDecimal(106))
+            let id = try await cluster.create(draft).id
+            try await cluster.settle()
+            try await cluster.tick(105)
+            _ = try await cluster.wait(for: id) { $0.venueOrders.first?.state == .open }
+            cluster.venue.fillPart(Quantity(ExactDecimal(2)))
+            let key = VenueOrderKey(leg: .takeProfit(1), attempt: 1)
+            for number in 1...5 {
+                let row = try await cluster.order(id)
+                _ = try await MemoryQueue(cluster.queue, worker: WorkerID("t"))
+                    .offer([.check(row, key, number: 70 + number)], verify: false)
+                try await cluster.clock.sleep(milliseconds: 300)
+            }
+            #expect(try await cluster.order(id).exited == Quantity(ExactDecimal(2)))
+            try await cluster.tick(106)
+            let row = try await cluster.order(id)
+            _ = try await MemoryQueue(cluster.queue, worker: WorkerID("t"))
+                .offer([.check(row, key, number: 99)], verify: false)
+            let filled = try await cluster.wait(for: id) { $0.levels[0].state == .filled }
+            #expect(filled.exited == Quantity(ExactDecimal(5)))
+        }
+    }
+
     /// A threshold that news makes is not compared with prices from before the news.
     @Test func `break-even does not fire on prices from before it was armed`() async throws {
         let cluster = Cluster()

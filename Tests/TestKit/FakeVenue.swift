@@ -53,6 +53,20 @@ package final class FakeVenue: Venue {
         }
     }
 
+    /// Executes a part of whatever rests, at its limit.
+    package func fillPart(_ quantity: Quantity) {
+        state.withLock { state in
+            for index in state.placed.indices where state.placed[index].state == .open {
+                guard let limit = state.placed[index].placement.limit else { continue }
+                state.nextFill += 1
+                state.placed[index].filled += quantity
+                state.placed[index].fills.append(
+                    Fill(venueFillID: "f\(state.nextFill)", quantity: quantity, price: limit, time: clock.now())
+                )
+            }
+        }
+    }
+
     /// Client order ids of everything that was ever accepted, in order.
     package var accepted: [String] { state.withLock { $0.placed.map(\.placement.clientOrderID) } }
     /// What left through accepted orders of one side.
@@ -107,7 +121,7 @@ package final class FakeVenue: Venue {
             state.placed[index].fills.append(
                 Fill(
                     venueFillID: "f\(state.nextFill)",
-                    quantity: placement.quantity,
+                    quantity: placement.quantity - state.placed[index].filled,
                     price: price,
                     time: clock.now(),
                 )
