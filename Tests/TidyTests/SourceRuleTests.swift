@@ -32,7 +32,7 @@ private let rules = [
     Rule(
         "money is never binary floating point",
         in: money,
-        except: ["Sources/TriggerIndex/IndexBenchmark.swift"],
+        except: ["Benchmark.swift"],
         forbids: #"\b(Double|Float|Float32|Float64|CGFloat)\b"#,
     ),
     Rule(

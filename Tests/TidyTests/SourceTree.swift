@@ -27,6 +27,7 @@ struct Rule: Sendable, CustomTestStringConvertible {
     let reason: String
     /// Folders or files below the checkout; each must hold something.
     let places: [String]
+    /// Beginnings or ends of paths.
     let except: [String]
     let pattern: String
     /// What on the same line makes it right.
@@ -47,7 +48,9 @@ struct Rule: Sendable, CustomTestStringConvertible {
         let pattern = try Pattern(pattern)
         var found: [String] = []
         for path in try places.flatMap({ try Checkout.files(below: $0) }) {
-            guard !except.contains(where: path.hasPrefix), pattern.matches(try Checkout.text(path)) else { continue }
+            guard !except.contains(where: { path.hasPrefix($0) || path.hasSuffix($0) }),
+                pattern.matches(try Checkout.text(path))
+            else { continue }
             for line in try Checkout.lines(of: path) where !line.isExcused && pattern.matches(String(line.code)) {
                 if unless.map({ line.text.contains($0) }) ?? false { continue }
                 found.append(line.description)
