@@ -189,5 +189,8 @@ import TriggerIndex
         #expect(slots.free == TakeRequest(stops: 24, targets: 0, housekeeping: 0))
         slots.giveBack([job(.targets)])
         #expect(slots.free.targets == 1)
+        let flooded = JobSlots()
+        flooded.use((0..<58).map { _ in job(.stops) })
+        #expect(flooded.free == TakeRequest(stops: 0, targets: 4, housekeeping: 2))
     }
 }
