@@ -49,8 +49,8 @@ struct DevCommand: AsyncParsableCommand {
     @Option(help: "Workers to run.")
     var workers = 2
 
-    @Option(help: "Port of the API; 0 takes a free one.")
-    var port = 0
+    @Option(help: "Port of the API; without it 8080 or the next free one, 0 takes any.")
+    var port: Int?
 
     @Flag(help: "Print the summary as JSON on standard output.")
     var json = false
@@ -74,7 +74,7 @@ struct DevCommand: AsyncParsableCommand {
             orderFiles: order,
             workers: max(workers, 1),
             processes: processes,
-            port: port,
+            port: port ?? FreePort.first(from: 8_080),
             seconds: seconds,
         )
         let isGood: Bool
