@@ -116,7 +116,12 @@ public struct WorkerDuty: Sendable {
                     if isAway {
                         try await context.clock.sleep(milliseconds: 250)
                     } else {
+                        let begun = context.clock.monotonicNanoseconds()
                         await context.queue.waitForWork()
+                        // There is work, and none of it is for us now (no slot of its class, a suspect): no busy loop.
+                        if context.clock.monotonicNanoseconds() - begun < 1_000_000 {
+                            try await context.clock.sleep(milliseconds: 5)
+                        }
                     }
                     continue
                 }
