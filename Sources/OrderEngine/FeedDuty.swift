@@ -99,8 +99,8 @@ public final class FeedDuty: Sendable {
                 group.cancelAll()
             }
         } catch {
-            // tidy-ok: awaited in place; the last prices outlive a cancellation
-            await Task { await self.store() }.value
+            // The last prices outlive a cancellation.
+            await Task { await self.store() }.value  // tidy-ok: awaited in place
             throw error
         }
         await store()
