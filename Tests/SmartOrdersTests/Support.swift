@@ -1,6 +1,7 @@
 // What the tests of the core share: short literals, a market of their own, a desk that answers as it is told.
 
 public import SmartOrders
+import Testing
 
 extension ExactDecimal: ExpressibleByStringLiteral {
     public init(stringLiteral text: String) {
@@ -188,6 +189,19 @@ struct Desk {
     mutating func timer(after milliseconds: Int64) -> Bool {
         now = now.advanced(milliseconds: milliseconds)
         return happen(.timer)
+    }
+
+    /// A tick that must change nothing.
+    mutating func quietTick(
+        _ at: String,
+        after milliseconds: Int64 = 1000,
+        location: SourceLocation = #_sourceLocation,
+    ) {
+        if tick(at, after: milliseconds) { Issue.record("the tick changed the order", sourceLocation: location) }
+    }
+
+    mutating func quietTimer(after milliseconds: Int64, location: SourceLocation = #_sourceLocation) {
+        if timer(after: milliseconds) { Issue.record("the timer changed the order", sourceLocation: location) }
     }
 
     mutating func command(_ command: Command) throws(Refusal) {
