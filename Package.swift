@@ -196,7 +196,10 @@ let package = Package(
         ),
         .testTarget(
             name: "HTTPAPITests",
-            dependencies: ["SmartOrders", "OrderEngine", "HTTPAPI", "JSONText", "TestKit", asyncHTTPClient, nioCore],
+            dependencies: [
+                "SmartOrders", "OrderEngine", "HTTPAPI", "JSONText", "OrderJSON", "OwnerThread", "TestKit", asyncHTTPClient,
+                nioCore, nioPosix, nioHTTP1, logging,
+            ],
             swiftSettings: common,
         ),
         .testTarget(

@@ -135,7 +135,10 @@ public final class APIServer: Sendable {
                 ),
             ),
         )
-        let channel = APIChannel(plain: plain, upgrade: StreamUpgrade(configuration: configuration)) { stream, header in
+        let book = ConnectionBook()
+        let channel = APIChannel(book: book, plain: plain, upgrade: StreamUpgrade(configuration: configuration)) {
+            stream,
+            header in
             await StreamSession(
                 backend: self.backend,
                 hub: self.hub,
@@ -159,7 +162,7 @@ public final class APIServer: Sendable {
             group.addTask { await self.hub.run() }
             group.addTask {
                 await stop.wait()
-                try await self.drain(server)
+                try await self.drain(server, book)
             }
             // The server's end is the end of all, and so is the drain's.
             try await group.next()
@@ -168,16 +171,24 @@ public final class APIServer: Sendable {
         }
     }
 
-    private func drain(_ server: Server<APIChannel>) async throws {
+    private func drain(_ server: Server<APIChannel>, _ book: ConnectionBook) async throws {
         guard !Task.isCancelled else { return }
         readiness.drain()
         try await backend.clock.sleep(milliseconds: configuration.drainDelayMs)
         hub.drain()
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await server.shutdownGracefully() }
-            group.addTask { try await self.backend.clock.sleep(milliseconds: self.configuration.drainLimitMs) }
-            try await group.next()
+            group.addTask {
+                try await self.backend.clock.sleep(milliseconds: self.configuration.drainLimitMs)
+                // Whoever is left is cut; the shutdown below ends with the last connection.
+                book.closeAll()
+            }
+            try await server.shutdownGracefully()
             group.cancelAll()
+            do {
+                while try await group.next() != nil {}
+            } catch is CancellationError {
+                // It was not needed.
+            }
         }
     }
 

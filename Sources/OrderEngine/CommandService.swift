@@ -119,7 +119,8 @@ public struct CommandService: Sendable {
                 var transition = Transition(row)
                 // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
                 let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
-                guard try transition.apply(.command(command), at: present.moment) else {
+                let moment = try await standing(present.moment, of: row)
+                guard try transition.apply(.command(command), at: moment) else {
                     return CommandAnswer(order: row, isCommitted: false, isReplay: false)
                 }
                 switch try await commit(&transition, actor: actor, tick: present.tick, idempotency: idempotency) {
@@ -145,6 +146,16 @@ public struct CommandService: Sendable {
             price: Price(units: latest.price, decimals: instrument.priceDecimals),
             position: latest.position,
         )
+    }
+
+    /// Where no tick came after the order's position, the price that stands is still the newest tick's.
+    private func standing(_ moment: Moment, of row: SmartOrder) async throws -> Moment {
+        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
+        guard moment.price == nil, let latest = try await newest(series), latest.position <= moment.position else {
+            return moment
+        }
+        let price = Price(units: latest.price, decimals: row.instrument.priceDecimals)
+        return Moment(now: moment.now, price: price, position: moment.position)
     }
 
     /// The newest tick; while the stream is away, what the feed stored in the last minute.

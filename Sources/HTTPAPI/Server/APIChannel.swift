@@ -8,6 +8,7 @@ internal import HummingbirdCore
 internal import Logging
 internal import NIOCore
 internal import NIOPosix
+internal import OwnerThread
 
 /// What a connection turned out to be.
 enum Opening: Sendable {
@@ -21,8 +22,25 @@ struct PendingConnection: ServerChildChannelValue {
     let opening: EventLoopFuture<Opening>
 }
 
+/// The connections that are open, to be closed when a stop takes too long.
+final class ConnectionBook: Sendable {
+    private let channels = Locked<[ObjectIdentifier: any Channel]>([:])
+
+    func add(_ channel: any Channel) {
+        let id = ObjectIdentifier(channel)
+        channels.withLock { $0[id] = channel }
+        channel.closeFuture.whenComplete { _ in self.channels.withLock { $0[id] = nil } }
+    }
+
+    func closeAll() {
+        for channel in channels.withLock({ Array($0.values) }) { channel.close(promise: nil) }
+    }
+}
+
 struct APIChannel: ServerChildChannel {
     typealias Value = PendingConnection
+
+    let book: ConnectionBook
 
     let plain: HTTP1Channel
     let upgrade: StreamUpgrade
@@ -30,6 +48,7 @@ struct APIChannel: ServerChildChannel {
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<PendingConnection> {
         channel.eventLoop.makeCompletedFuture {
+            book.add(channel)
             let promise = channel.eventLoop.makePromise(of: Opening.self)
             let limits = upgrade.configuration.limits
             try channel.syncOptions?.setOption(.socketOption(.tcp_nodelay), value: 1)

@@ -1,5 +1,6 @@
 // `GET /v1/stream`: the WebSocket handshake, and the answer where there is none (INTERFACES.md 2.2, 2.8).
 
+internal import Crypto
 internal import HTTPTypes
 internal import NIOCore
 internal import NIOHTTP1
@@ -13,47 +14,40 @@ enum StreamOpening: Sendable {
     case refused(any Channel)
 }
 
+/// The handshake by hand (RFC 6455 4.2). NIO's upgraders leave a request that they decline without any answer.
 struct StreamUpgrade: Sendable {
-    private static let subprotocol = "smartorders.v1"
+    static let subprotocol = "smartorders.v1"
 
     let configuration: APIConfiguration
 
     /// Installs the handshake on a connection whose first bytes ask for `/v1/stream`.
     func install(on channel: any Channel) throws -> EventLoopFuture<StreamOpening> {
-        let upgrade = self
-        let stream = configuration.stream
-        let upgrader = NIOTypedWebSocketServerUpgrader<StreamOpening>(
-            // Above the client's limit, so that what is a little too big is refused with its own code.
-            maxFrameSize: 4 * stream.clientFrameBytes,
-            enableAutomaticErrorHandling: false,
-            shouldUpgrade: { channel, head in
-                guard upgrade.refusal(of: head) == nil else { return channel.eventLoop.makeSucceededFuture(nil) }
-                var headers = HTTPHeaders()
-                if head.headers["Sec-WebSocket-Protocol"].first != nil {
-                    headers.add(name: "Sec-WebSocket-Protocol", value: Self.subprotocol)
-                }
-                return channel.eventLoop.makeSucceededFuture(headers)
-            },
-            upgradePipelineHandler: { channel, head in
-                channel.eventLoop.makeCompletedFuture {
-                    let stream = try StreamChannel(wrappingChannelSynchronously: channel)
-                    return .open(stream, authorization: head.headers["Authorization"].first)
-                }
-            },
+        let promise = channel.eventLoop.makePromise(of: StreamOpening.self)
+        let encoder = HTTPResponseEncoder()
+        let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes))
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandlers([encoder, decoder])
+        try pipeline.addHandler(
+            HandshakeHandler(upgrade: self, promise: promise) { context, handshake in
+                let pipeline = context.pipeline.syncOperations
+                pipeline.removeHandler(context: try pipeline.context(handler: encoder), promise: nil)
+                // Above the client's limit, so that what is a little too big is refused with its own code.
+                let frames = WebSocketFrameDecoder(maxFrameSize: 4 * configuration.stream.clientFrameBytes)
+                try pipeline.addHandlers([WebSocketFrameEncoder(), ByteToMessageHandler(frames)])
+                let stream = try StreamChannel(wrappingChannelSynchronously: context.channel)
+                pipeline.removeHandler(handshake, promise: nil)
+                // What came behind the request goes on to the frames' decoder.
+                pipeline.removeHandler(decoder, promise: nil)
+                return stream
+            }
         )
-        var configuration = NIOUpgradableHTTPServerPipelineConfiguration<StreamOpening>(
-            upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration(
-                upgraders: [upgrader],
-                notUpgradingCompletionHandler: { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandler(RefusalHandler(upgrade: upgrade))
-                        return .refused(channel)
-                    }
-                },
-            )
-        )
-        configuration.enablePipelining = false
-        return try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(configuration: configuration)
+        return promise.futureResult
+    }
+
+    /// `Sec-WebSocket-Accept` of a key.
+    static func accept(_ key: String) -> String {
+        let digest = Insecure.SHA1.hash(data: Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8))
+        return base64URL(Array(digest)).replacing("-", with: "+").replacing("_", with: "/") + "="
     }
 
     /// Why a request does not become a stream; nil: it does, as far as its headers go.
@@ -82,23 +76,62 @@ struct StreamUpgrade: Sendable {
     }
 }
 
-/// Answers the request that did not become a stream, and closes.
-private final class RefusalHandler: ChannelInboundHandler, RemovableChannelHandler {
+/// Answers the first request: with 101, or with a problem and the end of the connection.
+private final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
+    typealias Open = (ChannelHandlerContext, HandshakeHandler) throws -> StreamChannel
 
     private let upgrade: StreamUpgrade
+    private let promise: EventLoopPromise<StreamOpening>
+    private let open: Open
+    private var head: HTTPRequestHead?
     private var isAnswered = false
 
-    init(upgrade: StreamUpgrade) {
+    init(upgrade: StreamUpgrade, promise: EventLoopPromise<StreamOpening>, open: @escaping Open) {
         self.upgrade = upgrade
+        self.promise = promise
+        self.open = open
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard case .head(let head) = unwrapInboundIn(data), !isAnswered else { return }
+        guard !isAnswered else { return }
+        switch unwrapInboundIn(data) {
+        case .head(let head):
+            guard let problem = upgrade.refusal(of: head) else {
+                self.head = head
+                return
+            }
+            refuse(problem, context)
+        case .body: refuse(Problem(.badHeader, "A handshake has no body."), context)
+        case .end:
+            guard let head else { return }
+            isAnswered = true
+            accept(head, context)
+        }
+    }
+
+    private func accept(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
+        var headers: HTTPHeaders = [
+            "Upgrade": "websocket", "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": StreamUpgrade.accept(head.headers["Sec-WebSocket-Key"].first ?? ""),
+        ]
+        if head.headers.contains(name: "Sec-WebSocket-Protocol") {
+            headers.add(name: "Sec-WebSocket-Protocol", value: StreamUpgrade.subprotocol)
+        }
+        let answer = HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers)
+        context.write(wrapOutboundOut(.head(answer)), promise: nil)
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        do {
+            promise.succeed(.open(try open(context, self), authorization: head.headers["Authorization"].first))
+        } catch {
+            promise.fail(error)
+            context.close(promise: nil)
+        }
+    }
+
+    private func refuse(_ problem: Problem, _ context: ChannelHandlerContext) {
         isAnswered = true
-        let problem =
-            upgrade.refusal(of: head) ?? Problem(.upgradeRequired, "The WebSocket handshake is not complete.")
         var document = problem.document
         document.instance = "/v1/stream"
         let body = ByteBuffer(bytes: document.encoded())
@@ -116,7 +149,23 @@ private final class RefusalHandler: ChannelInboundHandler, RemovableChannelHandl
         context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
         let channel = context.channel
         context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in channel.close(promise: nil) }
+        promise.succeed(.refused(channel))
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+    /// What is no HTTP.
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard !isAnswered else { return context.close(promise: nil) }
+        refuse(Problem(.badHeader, "The request is not HTTP/1.1."), context)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if !isAnswered, event is ChannelShouldQuiesceEvent { context.close(promise: nil) }
+        if !isAnswered, case ChannelEvent.inputClosed? = event as? ChannelEvent { context.close(promise: nil) }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        if !isAnswered { promise.fail(ChannelError.eof) }
+        context.fireChannelInactive()
+    }
 }

@@ -8,7 +8,7 @@ internal import OwnerThread
 internal import SmartOrders
 
 extension StreamSession {
-    private static let snapshotPage = 100
+    private static let snapshotPage = 50
     /// Ended orders that a snapshot looks at, newest first, for those that ended within a day.
     private static let endedOrders = 1_000
     private static let dayMicroseconds: Int64 = 86_400_000_000

@@ -399,7 +399,19 @@ final class StreamSession: StreamListener {
             state.follows[index].cursor = last.sequence
             return true
         }
-        if isCurrent { try await send(events.map { Self.text($0.frame) }, outbound) }
+        guard isCurrent else { return }
+        // In pieces of the write buffer's size: a reader is stuck when one of them does not go out in time.
+        var frames: [WebSocketFrame] = []
+        var bytes = 0
+        for event in events {
+            frames.append(Self.text(event.frame))
+            bytes += event.frame.readableBytes
+            guard bytes >= limits.writeBufferBytes else { continue }
+            try await send(frames, outbound)
+            frames = []
+            bytes = 0
+        }
+        if !frames.isEmpty { try await send(frames, outbound) }
     }
 
     private func sendSnapshot(

@@ -1,0 +1,178 @@
+import HTTPAPI
+import JSONText
+import NIOHTTP1
+import OwnerThread
+import SmartOrders
+import TestKit
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(1)))
+struct ConnectionTests {
+    struct BadHandshake: Sendable {
+        let status: String
+        let code: String
+        let request: String
+    }
+
+    static let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    static let version = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+    @Test(arguments: [
+        BadHandshake(status: "426", code: "UPGRADE_REQUIRED", request: "GET /v1/stream HTTP/1.1\r\n"),
+        BadHandshake(status: "426", code: "UPGRADE_REQUIRED", request: "GET /v1/stream?x=1 HTTP/1.1\r\n" + upgrade),
+        BadHandshake(status: "404", code: "NOT_FOUND", request: "GET /other HTTP/1.1\r\n" + upgrade + version),
+        BadHandshake(status: "404", code: "NOT_FOUND", request: "GET /v1/streams HTTP/1.1\r\n" + upgrade + version),
+        BadHandshake(
+            status: "403",
+            code: "ORIGIN_REFUSED",
+            request: "GET /v1/stream HTTP/1.1\r\nOrigin: https://evil.example\r\n" + upgrade + version,
+        ),
+        BadHandshake(
+            status: "400",
+            code: "BAD_HEADER",
+            request: "GET /v1/stream HTTP/1.1\r\nSec-WebSocket-Protocol: chat\r\n" + upgrade + version,
+        ),
+    ])
+    func `a handshake that is none gets its answer`(_ bad: BadHandshake) async throws {
+        try await withAPI { api in
+            try await withSocket(api.port) { connection in
+                try await connection.send(bad.request + "Host: x\r\n\r\n")
+                let answer = try await connection.answer()
+                #expect(answer.hasPrefix("HTTP/1.1 \(bad.status)"), "\(answer)")
+                #expect(answer.contains("\"code\":\"\(bad.code)\""))
+            }
+        }
+    }
+
+    @Test func `our subprotocol and origin are accepted, extensions are not`() async throws {
+        try await withAPI { api in
+            let headers =
+                "Origin: https://orders.example\r\nSec-WebSocket-Protocol: chat, smartorders.v1\r\n"
+                + "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+            try await withStream(api, headers) { stream in
+                #expect(stream.head.contains("smartorders.v1"))
+                #expect(!stream.head.lowercased().contains("sec-websocket-extensions"))
+                let hello = try await stream.next("hello")
+                #expect(hello["protocol"]?.int64 == 1)
+            }
+        }
+    }
+
+    @Test func `an upgrade on a connection that served others is refused and the connection closed`() async throws {
+        try await withAPI { api in
+            try await withSocket(api.port) { connection in
+                try await connection.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                #expect(try await connection.answer().contains("live"))
+                try await connection.send("GET /v1/stream HTTP/1.1\r\nHost: x\r\n\(Self.upgrade)\(Self.version)\r\n")
+                let answer = try await connection.rest()
+                #expect(answer.hasPrefix("HTTP/1.1 426"))
+                #expect(answer.lowercased().contains("connection: close"))
+            }
+        }
+    }
+
+    @Test func `the first bytes may come one by one`() async throws {
+        try await withAPI { api in
+            try await withSocket(api.port) { connection in
+                for byte in "GET /v1/stre".utf8 { try await connection.send(bytes: [byte]) }
+                try await Task.sleep(for: .milliseconds(50))
+                try await connection.send("ngth HTTP/1.1\r\nHost: x\r\n\r\n")
+                #expect(try await connection.answer().hasPrefix("HTTP/1.1 404"))
+            }
+        }
+    }
+
+    @Test(arguments: [
+        "\0\0\0\0\0", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET /v1/stream HTTP/1.1\r\nA B: c\r\n\r\n",
+    ])
+    func `what is no HTTP ends`(_ text: String) async throws {
+        try await withAPI { api in
+            try await withSocket(api.port) { connection in
+                try await connection.send(text)
+                let answer = try await connection.rest()
+                #expect(answer.isEmpty || answer.hasPrefix("HTTP/1.1 400"), "\(answer)")
+            }
+        }
+    }
+
+    @Test func `a connection that says nothing is closed`() async throws {
+        try await withAPI({ $0.limits.firstByteMs = 100 }) { api in
+            try await withSocket(api.port) { connection in
+                let rest = try await connection.rest()
+                #expect(rest.isEmpty)
+            }
+        }
+    }
+
+    @Test func `a stop closes every stream with 1001 and ends`() async throws {
+        try await withAPI { api in
+            let ready = Locked(0)
+            let codes = try await withThrowingTaskGroup(of: UInt16?.self) { group in
+                for _ in 0..<10 {
+                    group.addTask {
+                        var code: UInt16?
+                        try await withStream(api) { stream in
+                            try await stream.authenticate()
+                            try await stream.subscribe("\(api.account)", from: 0)
+                            ready.withLock { $0 += 1 }
+                            code = try await stream.closeCode()
+                            try await stream.send(opcode: 8, [0x03, 0xe9])
+                        }
+                        return code
+                    }
+                }
+                while ready.withLock({ $0 }) < 10 { try await Task.sleep(for: .milliseconds(5)) }
+                api.service.cancel()
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(codes == Array(repeating: 1001, count: 10))
+            try await api.service.value
+            #expect(api.server.port == nil)
+        }
+    }
+
+    @Test func `a request in work is finished before the server goes`() async throws {
+        try await withAPI { api in
+            let id = try await api.create("k")
+            api.orders.loadDelayMs = 700
+            async let slow = api.send(.GET, "/v1/orders/\(id)")
+            try await Task.sleep(for: .milliseconds(300))
+            api.service.cancel()
+            #expect(try await slow.status == 200)
+            try await api.service.value
+        }
+    }
+
+    @Test func `the event source gives the same events, and goes on after the last one`() async throws {
+        try await withAPI { api in
+            let order = try await api.commit(30, versionsOf: .sample(1, api.account))
+            let request =
+                "GET /v1/events?account=\(api.account) HTTP/1.1\r\nHost: x\r\n"
+                + "Authorization: Bearer \(Rig.key)\r\nAccept: text/event-stream\r\n"
+            try await withSocket(api.port) { connection in
+                try await connection.send(request + "Last-Event-ID: 1-10\r\n\r\n")
+                var text = ""
+                while !text.contains("id: 1-30\n") { text += try await connection.some() }
+                try await api.commit(order)
+                while !text.contains("id: 1-31\n") { text += try await connection.some() }
+                #expect(text.contains("text/event-stream"))
+                #expect(text.contains("retry: 2000"))
+                let ids = text.split(whereSeparator: \.isNewline).compactMap { line in
+                    line.hasPrefix("id: 1-") ? Int(line.dropFirst(6)) : nil
+                }
+                #expect(ids == Array(11...31))
+            }
+            let page = try await api.send(
+                .GET,
+                "/v1/events?account=\(api.account)&since=1-28",
+                headers: [("Accept", "application/json")],
+            )
+            #expect(page.json["nextSince"]?.text == "1-31")
+            guard case .array(let items)? = page.json["items"] else {
+                Issue.record("\(page.text)")
+                return
+            }
+            #expect(items.map { $0["seq"]?.int64 } == [29, 30, 31])
+        }
+    }
+}

@@ -1,0 +1,238 @@
+// The ports of an API process in memory, with the faults that tests need.
+
+import JSONText
+import OrderEngine
+import OrderJSON
+import OwnerThread
+import SmartOrders
+import TestKit
+
+/// As much of `OrderStore` as an API process uses. Commits are compare-and-set on the version, event numbers have no
+/// gap, an idempotency key counts once.
+final class MemoryOrders: OrderStore {
+    private struct State {
+        var orders: [OrderID: SmartOrder] = [:]
+        var events: [AccountID: [StoredEvent]] = [:]
+        var keys: [String: (order: OrderID, hash: String)] = [:]
+        var isAway = false
+        var loadDelayMs: Int64 = 0
+        var eventReads = 0
+    }
+
+    private let state = Locked(State())
+
+    var isAway: Bool {
+        get { state.withLock { $0.isAway } }
+        set { state.withLock { $0.isAway = newValue } }
+    }
+    var loadDelayMs: Int64 {
+        get { state.withLock { $0.loadDelayMs } }
+        set { state.withLock { $0.loadDelayMs = newValue } }
+    }
+    var orderCount: Int { state.withLock { $0.orders.count } }
+
+    private func check() throws(StoreError) {
+        if isAway { throw StoreError(.unavailable, "away") }
+    }
+
+    func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder] {
+        try check()
+        let delay = loadDelayMs
+        if delay > 0 {
+            do { try await Task.sleep(for: .milliseconds(delay)) } catch {
+                throw StoreError(.unavailable, "cancelled")
+            }
+        }
+        return state.withLock { state in ids.compactMap { state.orders[$0] } }
+    }
+
+    func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
+        try check()
+        return state.withLock { state in commits.map { Self.commit($0, &state) } }
+    }
+
+    private static func commit(_ commit: Commit, _ state: inout State) -> CommitOutcome {
+        let next = commit.next
+        if let record = commit.idempotency, let known = state.keys[record.owner + " " + record.key] {
+            return .keyUsed(order: known.order, requestHash: known.hash)
+        }
+        guard state.orders[next.id]?.version ?? 0 == next.version - 1 else { return .lost }
+        state.orders[next.id] = next
+        if let record = commit.idempotency {
+            state.keys[record.owner + " " + record.key] = (next.id, record.requestHash)
+        }
+        let sequence = Int64(state.events[next.account, default: []].count + 1)
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.key("facts")
+        writer.facts(commit.facts)
+        writer.key("state")
+        writer.raw(next.encodedState())
+        writer.endObject()
+        state.events[next.account, default: []].append(
+            StoredEvent(
+                account: next.account,
+                sequence: sequence,
+                order: next.id,
+                version: next.version,
+                at: next.updatedAt,
+                cause: commit.cause,
+                actor: commit.actor,
+                tick: commit.tick,
+                json: writer.take(),
+            )
+        )
+        return .committed(sequence: sequence)
+    }
+
+    func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder] {
+        try check()
+        return state.withLock { state in
+            Array(
+                state.orders.values.filter { order in
+                    order.account == filter.account && (filter.before.map { order.id < $0 } ?? true)
+                        && (filter.statuses.isEmpty || filter.statuses.contains(order.status))
+                        && (filter.market.map { order.instrument.market == $0 } ?? true)
+                }.sorted { $0.id > $1.id }.prefix(filter.limit)
+            )
+        }
+    }
+
+    func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
+        try check()
+        return state.withLock { state in
+            let events = state.events.values.joined().filter { $0.order == order && $0.version > after }
+            return Array(events.prefix(limit))
+        }
+    }
+
+    func events(account: AccountID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
+        try check()
+        return state.withLock { state in
+            state.eventReads += 1
+            return Array(state.events[account, default: []].dropFirst(Int(after)).prefix(limit))
+        }
+    }
+
+    func lastSequence(account: AccountID) async throws(StoreError) -> Int64 {
+        try check()
+        return state.withLock { Int64($0.events[account, default: []].count) }
+    }
+
+    func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)? {
+        try check()
+        return state.withLock { $0.keys[owner + " " + key].map { ($0.order, $0.hash) } }
+    }
+
+    func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int { 0 }
+    func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)] {
+        let fill = Fill(
+            venueFillID: "f1",
+            quantity: Quantity(.one),
+            price: Price(ExactDecimal(100)),
+            time: Timestamp(milliseconds: 1_790_000_000_000),
+        )
+        return [(VenueOrderKey(leg: .entry, attempt: 1), fill)]
+    }
+    func intents(of orders: [OrderID], ended: Bool) async throws(StoreError) -> [StoredIntent] { [] }
+
+    // What follows is for workers.
+    func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError) {}
+    func changes(
+        shards: [Int],
+        since: ChangeCursor?,
+    ) async throws(StoreError) -> (
+        orders: [ArmedOrder], next: ChangeCursor
+    ) { ([], ChangeCursor(value: 0)) }
+    func armed(_ ids: [OrderID]) async throws(StoreError) -> [ArmedOrder] { [] }
+    func intent(account: AccountID, clientOrderID: String) async throws(StoreError) -> StoredIntent? { nil }
+    func claimSend(_ intent: StoredIntent, _ right: SendRight) async throws(StoreError) -> Bool { false }
+    func noteCheck(_ intent: StoredIntent, absent: Bool, delayMs: Int64) async throws(StoreError) -> Bool { false }
+    func dueWork(limit: Int) async throws(StoreError) -> [Job] { [] }
+    func unofferedJobs(limit: Int) async throws(StoreError) -> [Job] { [] }
+    func takeUnoffered(limit: Int) async throws(StoreError) -> [Job] { [] }
+    func markOffered(_ ids: [JobID]) async throws(StoreError) {}
+    func closeJobs(_ ids: [JobID]) async throws(StoreError) {}
+    func storeJobs(_ jobs: [Job]) async throws(StoreError) {}
+}
+
+final class MemoryAccounts: AccountStore {
+    private struct State {
+        var accounts: [AccountID: Account] = [:]
+        var keys: [String: AccountID] = [:]
+        var instruments: [MarketID: Instrument] = [:]
+    }
+    private let state = Locked(State())
+
+    func account(_ id: AccountID) async throws(StoreError) -> Account? { state.withLock { $0.accounts[id] } }
+    func accounts() async throws(StoreError) -> [Account] { state.withLock { Array($0.accounts.values) } }
+    func create(_ account: Account, credentials: Credentials) async throws(StoreError) {
+        state.withLock { $0.accounts[account.id] = account }
+    }
+    func credentials(_ id: AccountID) async throws(StoreError) -> Credentials? { nil }
+    func account(apiKeyHash: String) async throws(StoreError) -> AccountID? { state.withLock { $0.keys[apiKeyHash] } }
+    func addAPIKey(hash: String, account: AccountID) async throws(StoreError) {
+        state.withLock { $0.keys[hash] = account }
+    }
+    func revoke(hash: String) { state.withLock { $0.keys[hash] = nil } }
+    func instrument(_ market: MarketID) async throws(StoreError) -> Instrument? {
+        state.withLock { $0.instruments[market] }
+    }
+    func instruments() async throws(StoreError) -> [Instrument] { state.withLock { Array($0.instruments.values) } }
+    func save(_ instruments: [Instrument]) async throws(StoreError) {
+        state.withLock { state in for one in instruments { state.instruments[one.market] = one } }
+    }
+}
+
+/// Nobody works here.
+struct EmptyCluster: ClusterStore {
+    func register(_ worker: WorkerID) async throws(StoreError) {}
+    func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply {
+        HeartbeatReply(leaseHeld: false, assignments: [], incarnation: 1, isHalted: false, isQuiet: false)
+    }
+    func leave(_ worker: WorkerID) async throws(StoreError) {}
+    func lead(as candidate: WorkerID) async throws(StoreError) -> Int64? { nil }
+    func resign(_ candidate: WorkerID) async throws(StoreError) {}
+    func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID]) { ([], []) }
+    func holders() async throws(StoreError) -> [WorkerID?] { [] }
+    func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool { false }
+    func cursors(handover: Int64) async throws(StoreError) -> [EvaluationCursor] { [] }
+    func accept(
+        _ assignments: [ShardAssignment],
+        cursors: [EvaluationCursor],
+        of worker: WorkerID,
+    )
+        async throws(StoreError) -> Bool
+    { false }
+    func saveCursors(_ cursors: [EvaluationCursor], of worker: WorkerID) async throws(StoreError) -> Bool { false }
+    func appendExtremes(_ buckets: [ExtremeBucket]) async throws(StoreError) {}
+    func extremes(
+        market: MarketID,
+        source: TriggerSource,
+        after position: TickPosition,
+        limit: Int,
+    )
+        async throws(StoreError) -> [ExtremeBucket.Point]
+    { [] }
+}
+
+/// Takes every job and gives none.
+struct EmptyQueue: JobQueue {
+    func open() async throws(QueueError) {}
+    func offer(_ jobs: [Job], verify: Bool) async throws(QueueError) -> [OfferCode] { jobs.map { _ in .queued } }
+    func take(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] { [] }
+    func waitForWork() async {}
+    func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] { [] }
+    func release(_ jobs: [TakenJob]) async throws(QueueError) {}
+    func reclaim(dead: [WorkerID]) async throws(QueueError) {}
+}
+
+struct NoVenues: VenueDirectory {
+    func venue(for account: AccountID) async throws(VenueError) -> any Venue { throw VenueError("none") }
+}
+
+struct QuietObserver: EngineObserver {
+    func note(_ level: EngineNoteLevel, _ message: StaticString, _ metadata: [(String, String)]) {}
+    func count(_ name: StaticString, _ amount: Int) {}
+    func measure(_ name: StaticString, milliseconds: Double) {}
+}
