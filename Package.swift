@@ -204,7 +204,10 @@ let package = Package(
         ),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["SmartOrders", "JSONText", "TestKit", "PostgresClient", "RedisClient"],
+            dependencies: [
+                "SmartOrders", "JSONText", "TestKit", "PostgresClient", "RedisClient", "LocalServers", "TickFiles",
+                "OwnerThread", asyncHTTPClient, nioCore, nioHTTP1,
+            ],
             swiftSettings: common,
         ),
         .testTarget(name: "TidyTests", dependencies: ["TestKit"], swiftSettings: common),

@@ -278,6 +278,7 @@ public struct OrderWorker: Sendable {
         var replies: [(VenueOrderKey, VenueReply)] = []
         while true {
             transition.dropUnsent(at: moment)
+            transition.begin(exitsAt: context.clock.now())
             // Before the commit: a process that sleeps in between wakes with a request that the venue refuses.
             let t0 = venue.venueTime()
             let begun = context.clock.monotonicNanoseconds()

@@ -81,6 +81,13 @@ public struct Transition: Sendable {
         return effects
     }
 
+    /// An exit that begins with this version begins now, however old its tick is: what is counted is how long the venue
+    /// has been asked (ORDERS.md R15.2).
+    public mutating func begin(exitsAt now: Timestamp) {
+        guard let since = order.exitingSince, since != stored?.exitingSince else { return }
+        order.exitingSince = max(since, now)
+    }
+
     /// Ends venue orders that are to be cancelled and were never sent: nobody but this row knows them.
     public mutating func dropUnsent(at moment: Moment) {
         while let unsent = order.venueOrders.first(where: { $0.state == .intent && $0.cancelWanted }) {

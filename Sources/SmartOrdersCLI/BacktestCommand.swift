@@ -33,7 +33,10 @@ struct BacktestCommand: ParsableCommand {
 
     func run() throws {
         let backtest = Backtest(ticks: ticks, order: order, series: series, from: from, to: to, asJSON: json)
-        let status = backtest.run(print: { print($0) }, complain: { StandardError.line($0) })
+        let status = backtest.run(
+            print: { print($0) },
+            complain: { StandardError.line(Failure(.usage, "INPUT", $0).line) },
+        )
         if status != 0 { throw ExitCode(status) }
     }
 }

@@ -29,7 +29,8 @@ struct Failure: Error {
     }
 
     var line: String {
-        "error: \(code): \(sentence)" + (hint.map { " hint: \($0)" } ?? "")
+        let end = sentence.hasSuffix(".") ? "" : "."
+        return "error: \(code): \(sentence)\(end)" + (hint.map { " hint: \($0)" } ?? "")
     }
 }
 

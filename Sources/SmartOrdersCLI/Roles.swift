@@ -51,3 +51,11 @@ enum Roles {
         await Task { await body() }.value  // tidy-ok: the composition root
     }
 }
+
+extension RedisTickLog {
+    /// Whether so many orders are watched in a series, none of them waiting for its venue.
+    func isWatched(_ series: PriceSeries, orders: Int) async throws -> Bool {
+        let reports = try await progress(series)
+        return reports.reduce(0) { $0 + $1.orders } >= orders && reports.allSatisfy { $0.open == 0 }
+    }
+}

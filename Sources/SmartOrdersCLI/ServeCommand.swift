@@ -123,6 +123,8 @@ struct ServeCommand: AsyncParsableCommand {
         var ticks: [String] = []
         @Option(help: "stepped, max, or xN.")
         var pace = "x1"
+        @Option(help: "After the first tick of each series wait until so many orders are watched in it.")
+        var waitOrders = 0
         @Option(help: "Market of the random walk.")
         var market = "paper:linear:DEMO"
         @Option(help: "First price of the random walk.")
@@ -160,7 +162,14 @@ struct ServeCommand: AsyncParsableCommand {
                         ),
                     )
                 }
-                return ReplaySource(files: files, pace: pace, clock: backend.clock, ticks: backend.ticks)
+                let wanted = waitOrders
+                return ReplaySource(files: files, pace: pace, clock: backend.clock, ticks: backend.ticks) { series in
+                    guard wanted > 0 else { return }
+                    ServeCommand.logger("feed").info("Waiting for orders", metadata: ["series": "\(series)"])
+                    while try await !backend.ticks.isWatched(series, orders: wanted) {
+                        try await backend.clock.sleep(milliseconds: 20)
+                    }
+                }
             }
             guard let id = MarketID(market) else {
                 throw Failure(.usage, "MARKET", "\(market) is no market.", hint: "for example paper:linear:DEMO")

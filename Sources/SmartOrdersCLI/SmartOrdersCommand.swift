@@ -41,10 +41,13 @@ enum Main {
             exit(failure.exit.rawValue)
         } catch {
             let code = SmartOrdersCommand.exitCode(for: error)
-            // Usage errors are 2 here (INTERFACES.md 4.1); argument-parser's own number is 64.
             let text = SmartOrdersCommand.fullMessage(for: error)
             if code == .success {
                 show(text)
+            } else if code == .validationFailure {
+                // Usage errors are 2 here (INTERFACES.md 4.1); argument-parser's own number is 64.
+                let sentence = SmartOrdersCommand.message(for: error)
+                tell(Failure(.usage, "USAGE", sentence, hint: "smartorders help, or --help after a command").line)
             } else if !text.isEmpty {
                 tell(text)
             }

@@ -349,9 +349,7 @@ final class DevSession: Sendable {
         // The first tick is over for them; the next one waits until every order is watched or has entered.
         var patience = 500
         while patience > 0 {
-            let reports = try await backend.ticks.progress(series)
-            let watched = reports.reduce(0) { $0 + $1.orders }
-            if watched >= wanted.count, reports.allSatisfy({ $0.open == 0 }) { return }
+            if try await backend.ticks.isWatched(series, orders: wanted.count) { return }
             patience -= 1
             try await backend.clock.sleep(milliseconds: 20)
         }
