@@ -130,7 +130,13 @@ public struct JSONWriter: Sendable {
             if count == scale { bytes.append(UInt8(ascii: ".")) }
             rest = quotient
         } while rest != 0 || count <= scale
-        bytes[start...].reverse()
+        // In place: reversing a slice copies it.
+        var (low, high) = (start, bytes.count - 1)
+        while low < high {
+            bytes.swapAt(low, high)
+            low += 1
+            high -= 1
+        }
     }
 
     public mutating func bool(_ value: Bool) {

@@ -95,6 +95,13 @@ struct ArrayColumn {
     /// PostgreSQL counts from 2000-01-01.
     private static let microsecondsTo2000: Int64 = 946_684_800_000_000
 
+    /// The only element as a parameter of its own. The statement must give its type (`$1::uuid`).
+    consuming func onlyElement() -> Parameter {
+        precondition(count == 1, "one element")
+        // After the array's header of 20 bytes: the length, -1 for null, and the value.
+        return bytes[20] == 255 ? .null : .bytes(Array(bytes[24...]))
+    }
+
     /// The parameter. The statement must give its type (`$1::uuid[]`).
     consuming func parameter() -> Parameter {
         guard count > 0 else {

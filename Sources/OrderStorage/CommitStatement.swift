@@ -8,9 +8,9 @@ internal import SmartOrders
 
 /// The parameters of the template, by their names there.
 enum CommitColumn: Int, CaseIterable {
-    case accounts, incarnation
+    case incarnation
     // One element per decision.
-    case id, account, accountPlace, version, market, source, shard, status, phase, health, isLatched, entered, exited
+    case id, account, version, market, source, shard, status, phase, health, isLatched, entered, exited
     case reserved, overExit, legs, positionTime, positionSeq, watches, wantsEveryTick, isBusy, dueAt, wantedLeg
     case wantedAttempt, createdAt, updatedAt, sends, fenceMs, commitId, cause, actorKind, actorId, tickSource, tickPrice
     case tickTime, tickSeq, facts, state
@@ -26,8 +26,8 @@ enum CommitColumn: Int, CaseIterable {
 
     var element: ArrayColumn.Element {
         switch self {
-        case .accounts, .id, .account, .jAccount: .uuid
-        case .accountPlace, .wantedAttempt, .iAttempt, .fAttempt: .int4
+        case .id, .account, .jAccount: .uuid
+        case .wantedAttempt, .iAttempt, .fAttempt: .int4
         case .shard, .legs, .sends, .jClass: .int2
         case .incarnation, .version, .positionTime, .positionSeq, .fenceMs, .commitId, .tickTime, .tickSeq, .kPlace,
             .iPlace, .iToken, .iFenceMs, .iCheckMs, .fPlace, .jPlace, .jVersion, .jTime, .jSeq:
@@ -43,6 +43,9 @@ enum CommitColumn: Int, CaseIterable {
         }
     }
 
+    /// Columns of keys, intents, fills and jobs: arrays also where there is one decision.
+    var isOfChildren: Bool { rawValue >= CommitColumn.kPlace.rawValue }
+
     static let byName: [String: CommitColumn] = Dictionary(uniqueKeysWithValues: allCases.map { ("\($0)", $0) })
 }
 
@@ -54,16 +57,19 @@ struct CommitParts: OptionSet {
     static let intents = CommitParts(rawValue: 4)
     static let fills = CommitParts(rawValue: 8)
     static let jobs = CommitParts(rawValue: 16)
+    /// One decision: the template without arrays.
+    static let one = CommitParts(rawValue: 32)
 
     /// The statement of every combination, assembled once.
-    static let statements: [(statement: Statement, columns: [CommitColumn])] = (0..<32).map { raw in
+    static let statements: [(statement: Statement, columns: [CommitColumn])] = (0..<64).map { raw in
         let parts = CommitParts(rawValue: raw)
         var names: Set<String> = [parts.contains(.create) ? "create" : "update"]
         if parts.contains(.idempotency) { names.insert("idempotency") }
         if parts.contains(.intents) { names.insert("intents") }
         if parts.contains(.fills) { names.insert("fills") }
         if parts.contains(.jobs) { names.insert("jobs") }
-        let (sql, parameters) = SQLTemplate.assemble(PackageResources.commit_sql, parts: names)
+        let template = parts.contains(.one) ? PackageResources.commit_one_sql : PackageResources.commit_sql
+        let (sql, parameters) = SQLTemplate.assemble(template, parts: names)
         let columns = parameters.map { name in
             guard let column = CommitColumn.byName[name] else { preconditionFailure("commit.sql: unknown :\(name)") }
             return column
@@ -77,7 +83,6 @@ struct CommitBatch {
     private var columns = CommitColumn.allCases.map { ArrayColumn($0.element) }
     private var parts: CommitParts
     private let incarnation: Int64
-    private var accounts: [AccountID] = []
     private(set) var place: Int64 = 0
 
     init(creating: Bool, incarnation: Int64) {
@@ -87,11 +92,13 @@ struct CommitBatch {
 
     /// The statement and its parameters.
     consuming func finish() -> (Statement, [Parameter]) {
+        let isOne = place == 1 && !parts.contains(.create)
+        if isOne { parts.insert(.one) }
         let (statement, wanted) = CommitParts.statements[parts.rawValue]
         let parameters = wanted.map { column -> Parameter in
             if column == .incarnation { return .int8(incarnation) }
-            if column == .accounts { return .uuids(accounts.lazy.map(\.value)) }
-            return columns[column.rawValue].parameter()
+            return isOne && !column.isOfChildren
+                ? columns[column.rawValue].onlyElement() : columns[column.rawValue].parameter()
         }
         return (statement, parameters)
     }
@@ -104,7 +111,6 @@ struct CommitBatch {
     /// Adds a decision. Decisions come in ascending order of account, then order.
     mutating func append(_ commit: Commit) {
         place += 1
-        if accounts.last != commit.next.account { accounts.append(commit.next.account) }
         appendRow(commit)
         appendEvent(commit)
         if let key = commit.idempotency {
@@ -124,7 +130,6 @@ struct CommitBatch {
         let row = OrderRow(commit)
         self[.id].append(order.id.value)
         self[.account].append(order.account.value)
-        self[.accountPlace].append(accounts.count)
         self[.version].append(order.version)
         if parts.contains(.create) {
             self[.market].append(order.instrument.market.description)

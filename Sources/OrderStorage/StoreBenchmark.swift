@@ -85,13 +85,19 @@ public enum StoreBenchmark {
         }
     }
 
-    /// - Parameter pool: of an empty database, made with `PostgresConfiguration.stores`.
-    public static func run(_ pool: PostgresPool, _ settings: Settings = Settings()) async throws -> Result {
+    /// - Parameters:
+    ///   - pool: of an empty database, made with `PostgresConfiguration.stores`.
+    ///   - progress: told the name of each measurement when it begins.
+    public static func run(
+        _ pool: PostgresPool,
+        _ settings: Settings = Settings(),
+        progress: (String) -> Void = { _ in },
+    ) async throws -> Result {
         try await Migrator(pool: pool).up()
         let history = try await DatabaseHistory.check(pool)
         let store = PostgresOrderStore(pool: pool, incarnation: history.incarnation)
         var bench = Bench(pool: pool, store: store, settings: settings)
-        return try await bench.run()
+        return try await bench.run(progress)
     }
 }
 
@@ -137,7 +143,7 @@ private struct Bench {
             """,
     )
 
-    mutating func run() async throws -> StoreBenchmark.Result {
+    mutating func run(_ progress: (String) -> Void) async throws -> StoreBenchmark.Result {
         let server = try await pool.query(
             Statement(sql: "SELECT current_setting('fsync'), current_setting('synchronous_commit')")
         )
@@ -145,13 +151,20 @@ private struct Bench {
         // Warm: plans, pages, connections.
         _ = try await single(seconds: 0.2)
         _ = try await batched(seconds: 0.2)
+        progress("single")
         let single = try await single(seconds: settings.seconds)
+        progress("statement")
         let statement = try await encoded(seconds: settings.seconds)
+        progress("least")
         let least = try await least(seconds: settings.seconds)
+        progress("batched")
         let batched = try await batched(seconds: settings.seconds)
+        progress("leastBatched")
         let leastBatched = try await leastBatched(seconds: settings.seconds)
+        progress("parallel")
         let parallel = try await parallel(seconds: settings.seconds)
-        let (loadSeconds, firstPage) = try await load()
+        let (loadSeconds, firstPage) = try await load(progress)
+        progress("done")
         return StoreBenchmark.Result(
             fsync: try server[0].string(0),
             synchronousCommit: try server[0].string(1),
@@ -348,7 +361,7 @@ private struct Bench {
     // MARK: Loading
 
     /// Copies of one armed row under other ids: `loadArmed` reads nothing else.
-    private func load() async throws -> (seconds: Double, firstPage: Double) {
+    private func load(_ progress: (String) -> Void) async throws -> (seconds: Double, firstPage: Double) {
         guard settings.loadedOrders > 0, let sample = orders.first else { return (0, 0) }
         try await pool.simple(
             """
@@ -367,6 +380,7 @@ private struct Bench {
             """,
             deadline: .now + .seconds(300),
         )
+        progress("load")
         let begun = clock.now
         let seen = Counter(begun: begun)
         try await store.loadArmed(shards: Array(0..<OrderID.shardCount)) { page in await seen.add(page.count) }

@@ -25,11 +25,11 @@ CREATE TABLE api_keys (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- The last number of each account's event stream. Its row is locked by every commit of the account, before anything
--- else, so numbers have no gap and become visible in order.
+-- The last number of each account's event stream. Whoever takes a number holds the row until the end of his transaction,
+-- so numbers have no gap and become visible in order.
 CREATE TABLE account_stream (
     account_id uuid PRIMARY KEY,
-    last_seq   bigint NOT NULL DEFAULT 0 CHECK (last_seq >= 0)
+    last_seq   bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 CREATE TABLE instruments (

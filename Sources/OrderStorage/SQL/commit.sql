@@ -4,26 +4,19 @@
 --          that takes a send right: no halt in its way, and the quarantine over for the venue's fence.
 -- Returns  order and number in the account's stream, of those that took effect. A lost race returns no row and has
 --          written nothing.
--- Locks    account_stream of all accounts, ascending; then orders in the order given, which is by account and id. Under
---          READ COMMITTED an UPDATE that waited tests the new row, so `version` is a compare-and-set.
+-- Locks    orders in the order given, which is by account and id; then account_stream, ascending. All commits lock in this
+--          order, so they wait for each other and never in a circle. Under READ COMMITTED an UPDATE that waited tests the
+--          new row, so `version` is a compare-and-set.
 -- Cost     one statement, one transaction, one round trip; linear in the batch. Three things keep it so. PostgreSQL takes
 --          `o` for one row and would join everything to it by nested loops, 100 x 100 per batch: numbers travel as
---          arrays (`bases`, `seqs`), and the other joins are written as FULL JOIN, which it can only do by hashing; the
+--          an array (`seqs`), and the other joins are written as FULL JOIN, which it can only do by hashing; the
 --          coalesce() in their WHERE keeps it from turning them into inner joins. What is wide (facts, state) goes from
 --          the parameter to the table and through no intermediate result.
 --
 -- A template (CommitStatement.swift): `:name` is a parameter, an array with one element per decision (per intent, fill,
 -- job); parts between `--{ part` and `--}` are left out of a batch that has none of it.
 WITH
-locked AS MATERIALIZED (
-    SELECT account_id, last_seq FROM account_stream WHERE account_id = ANY (:accounts::uuid[]) ORDER BY account_id
-    FOR UPDATE
-),
-ok AS MATERIALIZED (
-    SELECT quarantine_from, bases
-    FROM control, (SELECT count(*), array_agg(last_seq ORDER BY account_id) AS bases FROM locked) AS l
-    WHERE incarnation = :incarnation AND l.count = cardinality(:accounts::uuid[])
-),
+ok AS MATERIALIZED (SELECT quarantine_from FROM control WHERE incarnation = :incarnation),
 --{ create
 n AS (
     INSERT INTO orders (
@@ -46,7 +39,7 @@ n AS (
         over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
         wanted_attempt, created_at, updated_at, sends, fence_ms
     )
-    WHERE d.version = 1
+    WHERE d.version = 1 AND EXISTS (SELECT FROM account_stream WHERE account_stream.account_id = d.account_id)
         AND (d.sends = 0 OR (
             clock_timestamp() >= ok.quarantine_from + d.fence_ms * interval '1 ms'
             AND NOT EXISTS (
@@ -59,9 +52,9 @@ n AS (
     RETURNING id, market
 ),
 o AS (
-    SELECT d.place, d.account_place, d.account_id, d.id, d.version, n.market
-    FROM unnest(:id::uuid[], :account::uuid[], :accountPlace::integer[], :version::bigint[])
-        WITH ORDINALITY AS d(id, account_id, account_place, version, place)
+    SELECT d.place, d.account_id, d.id, d.version, n.market
+    FROM unnest(:id::uuid[], :account::uuid[], :version::bigint[])
+        WITH ORDINALITY AS d(id, account_id, version, place)
     FULL JOIN n USING (id)
     WHERE coalesce(d.version, 0) = 1 AND coalesce(n.market, '') <> ''
 ),
@@ -76,13 +69,13 @@ o AS (
         wants_every_tick = d.wants_every_tick, is_busy = d.is_busy, due_at = d.due_at, wanted_leg = d.wanted_leg,
         wanted_attempt = d.wanted_attempt, updated_at = d.updated_at
     FROM ok, unnest(
-        :id::uuid[], :account::uuid[], :accountPlace::integer[], :version::bigint[], :source::text[], :status::text[],
+        :id::uuid[], :account::uuid[], :version::bigint[], :source::text[], :status::text[],
         :phase::text[], :health::text[], :isLatched::boolean[], :entered::text[], :exited::text[], :reserved::text[],
         :overExit::text[], :legs::smallint[], :positionTime::bigint[], :positionSeq::bigint[], :watches::bytea[],
         :wantsEveryTick::boolean[], :isBusy::boolean[], :dueAt::timestamptz[], :wantedLeg::text[],
         :wantedAttempt::integer[], :updatedAt::timestamptz[], :sends::smallint[], :fenceMs::bigint[]
     ) WITH ORDINALITY AS d(
-        id, account_id, account_place, version, source, status, phase, health, is_latched, entered, exited, reserved,
+        id, account_id, version, source, status, phase, health, is_latched, entered, exited, reserved,
         over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
         wanted_attempt, updated_at, sends, fence_ms, place
     )
@@ -95,21 +88,22 @@ o AS (
                     WHEN 'market' THEN orders.market WHEN 'account' THEN d.account_id::text ELSE d.id::text END
             )
         ))
-    RETURNING d.place, d.account_place, d.account_id, d.id, d.version, orders.market
+    RETURNING d.place, d.account_id, d.id, d.version, orders.market
 ),
 --}
 s AS (
     UPDATE account_stream SET last_seq = last_seq + c.count
-    FROM (SELECT account_id, count(*) FROM o GROUP BY account_id) AS c
+    FROM (SELECT account_id, count(*) FROM o GROUP BY account_id ORDER BY account_id) AS c
     WHERE account_stream.account_id = c.account_id
+    RETURNING account_stream.account_id, last_seq - c.count AS base
 ),
 -- The number of every event by its place in the batch; 0 where the race was lost.
 q AS MATERIALIZED (
     SELECT array_agg(coalesce(seq, 0) ORDER BY place) AS seqs
     FROM generate_series(1, cardinality(:id::uuid[])) AS g(place)
     FULL JOIN (
-        SELECT place, ok.bases[account_place] + row_number() OVER (PARTITION BY account_place ORDER BY place) AS seq
-        FROM o, ok
+        SELECT place, base + row_number() OVER (PARTITION BY account_id ORDER BY place) AS seq
+        FROM o FULL JOIN s USING (account_id)
     ) AS w USING (place)
 ),
 --{ idempotency
