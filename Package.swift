@@ -183,7 +183,7 @@ let package = Package(
         ),
         .testTarget(
             name: "ExchangesTests",
-            dependencies: ["SmartOrders", "OrderEngine", "Exchanges", "PaperVenue", "JSONText", "TestKit"],
+            dependencies: ["SmartOrders", "OrderEngine", "Exchanges", "PaperVenue", "JSONText", "TestKit", logging, crypto],
             swiftSettings: common,
         ),
         .testTarget(

@@ -40,22 +40,25 @@ public enum VenueErrorClass: String, Hashable, Sendable, CaseIterable {
 }
 
 public enum BinanceAnswers {
-    /// Reads `{"code": -2010, "msg": "..."}`.
+    /// Reads `{"code": -2010, "msg": "..."}`. A 5xx may have been executed whatever its code says; the one overload that
+    /// is definite is USD-M's -1008 (RELIABILITY.md 2.5).
     static func error(
         status: Int,
         body: [UInt8],
         product: BinanceProduct,
     ) -> (VenueErrorClass, code: String, text: String) {
-        if status == 418 || status == 429 { return (.rateLimited, "HTTP \(status)", "rate limited") }
+        let isLimited = status == 418 || status == 429
         guard
             let value = try? JSONValue(parsing: body),  // tidy-ok: unreadable is unknown
             case .object(let object) = value,
             case .number(let code)? = object["code"], case .string(let text)? = object["msg"]
-        else { return (.unknownOutcome, "HTTP \(status)", "no readable error") }
+        else { return (isLimited ? .rateLimited : .unknownOutcome, "HTTP \(status)", "no readable error") }
+        if isLimited { return (.rateLimited, code, text) }
         return (errorClass(code: Int(code) ?? 0, text: text, status: status, product: product), code, text)
     }
 
     static func errorClass(code: Int, text: String, status: Int, product: BinanceProduct) -> VenueErrorClass {
+        guard status < 500 || (code == -1008 && product == .linear) else { return .unknownOutcome }
         switch code {
         case -2010:
             if text.contains("insufficient balance") { return .insufficientFunds }
@@ -71,7 +74,7 @@ public enum BinanceAnswers {
             if text.contains("PERCENT_PRICE") { return .priceBand }
             if text.contains("MAX_NUM") { return .tooManyOrders }
             return .invalidSize
-        case -1111, -4003, -4004, -4005, -4014, -4164: return .invalidSize
+        case -1111, -4001, -4003, -4004, -4005, -4014, -4023, -4164: return .invalidSize
         case -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1115, -1116, -1117, -1121, -4120: return .invalidRequest
         case -1006, -1007: return .unknownOutcome
         case -1008 where product == .linear: return .unavailable
@@ -82,7 +85,7 @@ public enum BinanceAnswers {
         case -2021 where product == .linear: return .wouldTrigger
         case -5022 where product == .linear: return .postOnlyWouldCross
         case -4016, -4024, -4131: return product == .linear ? .priceBand : .other
-        default: return status >= 500 ? .unknownOutcome : .other  // tidy-ok: codes of the venue
+        default: return .other  // tidy-ok: codes of the venue
         }
     }
 

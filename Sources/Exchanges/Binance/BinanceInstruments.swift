@@ -30,12 +30,10 @@ enum BinanceInstruments {
             case "MIN_NOTIONAL":
                 let text = try (filter.optional("notional") ?? filter.optional("minNotional"))?.string() ?? "0"
                 notional = Money(text) ?? notional
-            case "PERCENT_PRICE":
-                if let low = Rate(try filter.string("multiplierDown")),
-                    let high = Rate(try filter.string("multiplierUp"))
-                {
-                    band = PriceBandRule(low: low, high: high)
-                }
+            case "PERCENT_PRICE": band = try self.band(filter, low: "multiplierDown", high: "multiplierUp")
+            // Sells are bounded from below, buys from above.
+            case "PERCENT_PRICE_BY_SIDE":
+                band = try self.band(filter, low: "askMultiplierDown", high: "bidMultiplierUp")
             default: continue  // tidy-ok: filters of the venue that the core has no rule for
             }
         }
@@ -58,7 +56,14 @@ enum BinanceInstruments {
             baseAsset: try field.string("baseAsset"),
             quoteAsset: try field.string("quoteAsset"),
             bandRule: band,
+            // The paper venue alone tells its fees here.
+            makerFee: Rate(try field.optional("makerCommission")?.string() ?? "0") ?? .zero,
+            takerFee: Rate(try field.optional("takerCommission")?.string() ?? "0") ?? .zero,
             status: isTrading ? .trading : .halted,
         )
+    }
+    private static func band(_ filter: JSONField, low: String, high: String) throws -> PriceBandRule? {
+        guard let low = Rate(try filter.string(low)), let high = Rate(try filter.string(high)) else { return nil }
+        return PriceBandRule(low: low, high: high)
     }
 }

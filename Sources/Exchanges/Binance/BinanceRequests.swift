@@ -69,10 +69,12 @@ public struct BinanceRequests: Sendable {
         signed(.get, product.order, named(symbol, clientOrderID), at: time, windowMs: windowMs)
     }
 
+    /// The executions of one order; the venue answers with 500 of them unless told, and with 1,000 at most.
     public func trades(symbol: String, orderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
         var form = FormParameters()
         form.add("symbol", symbol)
         form.add("orderId", orderID)
+        form.add("limit", "1000")
         return signed(.get, product.trades, form, at: time, windowMs: windowMs)
     }
 

@@ -241,7 +241,8 @@ extension BinanceVenue: Venue {
         }
     }
 
-    /// Listens, renews the key, connects again; every interruption is told.
+    /// Listens, renews the key, connects again. `interrupted` is told when a connection ends and, because only then
+    /// nothing more is missed, when one is open, the first one too.
     private func follow(_ continuation: AsyncStream<VenueStreamEvent>.Continuation) async {
         while !Task.isCancelled {
             do {
@@ -253,8 +254,13 @@ extension BinanceVenue: Venue {
                 try await withThrowingTaskGroup { group in
                     group.addTask {
                         let separator = self.endpoint.stream.hasSuffix("/") ? "" : "/"
-                        try await WebSocketClient.receive(self.endpoint.stream + separator + key) { frame in
-                            if let event = try await self.event(frame) { continuation.yield(event) }
+                        try await WebSocketClient.receive(
+                            self.endpoint.stream + separator + key,
+                            opened: { continuation.yield(.interrupted) },
+                        ) { frame in
+                            guard let event = try self.event(frame) else { return }
+                            // A full buffer forgets its oldest event.
+                            if case .dropped = continuation.yield(event) { continuation.yield(.interrupted) }
                         }
                     }
                     group.addTask {
@@ -275,16 +281,16 @@ extension BinanceVenue: Venue {
     }
 
     /// One frame of the private stream.
-    private func event(_ frame: [UInt8]) async throws -> VenueStreamEvent? {
+    private func event(_ frame: [UInt8]) throws -> VenueStreamEvent? {
         let field = JSONField(try JSONValue(parsing: frame))
         switch try field.string("e") {
-        case "executionReport": return try await orderEvent(field)
-        case "ORDER_TRADE_UPDATE": return try await orderEvent(field.required("o"))
+        case "executionReport": return try orderEvent(field)
+        case "ORDER_TRADE_UPDATE": return try orderEvent(field.required("o"))
         default: return nil  // tidy-ok: other events of the venue
         }
     }
 
-    private func orderEvent(_ field: JSONField) async throws -> VenueStreamEvent? {
+    private func orderEvent(_ field: JSONField) throws -> VenueStreamEvent? {
         let symbol = try field.string("s")
         // On a spot cancel `c` names the cancel and `C` the order.
         let original = try field.optional("C")?.string() ?? ""

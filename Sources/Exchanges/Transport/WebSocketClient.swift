@@ -9,11 +9,17 @@ internal import NIOWebSocket
 enum WebSocketClient {
     private static let frameLimit = 1 << 20
 
-    enum Failure: Error { case badURL(String), refused, silent }
+    enum Failure: Error { case badURL(String), refused }
 
     /// Text messages until the connection ends; throws what ended it, except for an orderly close.
-    /// - Parameter url: `ws://` or `wss://`.
-    static func receive(_ url: String, _ handle: @Sendable ([UInt8]) async throws -> Void) async throws {
+    /// - Parameters:
+    ///   - url: `ws://` or `wss://`.
+    ///   - opened: called once, when the stream is open.
+    static func receive(
+        _ url: String,
+        opened: @Sendable () -> Void,
+        _ handle: @Sendable ([UInt8]) async throws -> Void,
+    ) async throws {
         let target = try Target(url)
         let upgraded: EventLoopFuture<NIOAsyncChannel<WebSocketFrame, WebSocketFrame>?> = try await ClientBootstrap(
             group: NIOSingletons.posixEventLoopGroup
@@ -50,7 +56,7 @@ enum WebSocketClient {
                 let upgrade = NIOTypedHTTPClientUpgradeConfiguration(
                     upgradeRequestHead: head,
                     upgraders: [upgrader],
-                    notUpgradingCompletionHandler: { channel in channel.eventLoop.makeSucceededFuture(nil) },
+                    notUpgradingCompletionHandler: { channel in channel.close().map { nil } },
                 )
                 return try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(
                     configuration: .init(upgradeConfiguration: upgrade)
@@ -58,6 +64,7 @@ enum WebSocketClient {
             }
         }
         guard let channel = try await upgraded.get() else { throw Failure.refused }
+        opened()
         try await channel.executeThenClose { inbound, outbound in
             for try await frame in inbound {
                 switch frame.opcode {

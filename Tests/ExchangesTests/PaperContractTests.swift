@@ -1,0 +1,267 @@
+// What the engine relies on when it asks a venue for something, against the real paper venue on all kinds of account.
+
+import Exchanges
+import OrderEngine
+import PaperVenue
+import SmartOrders
+import TestKit
+import Testing
+
+@Suite struct PaperContractTests {
+    @Test(arguments: AccountKind.allCases)
+    func `an IOC that fills tells its executions with price and fee by coin`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "50")
+            let answer = await rig.venue.place(rig.placement("i1", .buy, .immediateOrCancel, "2", limit: "110"))
+            let filled = try #require(answer.snapshot, "\(answer)")
+            #expect(filled.clientOrderID == "i1" && filled.state == .filled && filled.filled == Quantity("2"))
+            #expect(filled.fills.map(\.quantity) == [Quantity(dec("2"))])
+            #expect(filled.fills.map(\.price) == [Price(dec("100"))])
+            #expect(filled.fills.map(\.isMaker) == [false])
+            // Spot takes 0.2 % of the coins received, futures 0.05 % of the value.
+            #expect(filled.fills.map(\.feeAsset) == [kind == .spot ? .base : .quote])
+            #expect(filled.fills.map(\.fee) == [dec(kind == .spot ? "0.004" : "0.1")])
+            #expect(await rig.lookUp("i1").snapshot?.fills.map(\.venueFillID) == filled.fills.map(\.venueFillID))
+            let exit = await rig.venue.place(rig.placement("i2", .sell, .market, "1", isExit: true))
+            #expect(exit.snapshot?.state == .filled)
+            #expect(exit.snapshot?.fills.map(\.feeAsset) == [.quote])
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `what an IOC cannot fill expires with what it got`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "0.5")
+            let answer = await rig.venue.place(rig.placement("p1", .buy, .immediateOrCancel, "2", limit: "105"))
+            #expect(answer.snapshot?.state == .expired && answer.snapshot?.filled == Quantity("0.5"))
+            let none = await rig.venue.place(rig.placement("p2", .buy, .immediateOrCancel, "2", limit: "95"))
+            #expect(none.snapshot?.state == .expired && none.snapshot?.filled == .zero)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `a GTC rests, fills as maker, and a cancel comes too late`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "50")
+            #expect(await rig.lookUp("g1") == .notFound)
+            let answer = await rig.venue.place(rig.placement("g1", .buy, .goodTillCancelled, "2", limit: "95"))
+            #expect(answer.snapshot?.state == .open && answer.snapshot?.filled == .zero)
+            await rig.price("94", "1.5")
+            let part = await rig.lookUp("g1").snapshot
+            #expect(part?.state == .open && part?.filled == Quantity("1.5"))
+            #expect(part?.fills.map(\.isMaker) == [true])
+            await rig.price("94", "50")
+            let whole = await rig.lookUp("g1").snapshot
+            #expect(whole?.state == .filled && whole?.fills.map(\.price) == [Price(dec("95")), Price(dec("95"))])
+            #expect(whole?.fills.map(\.feeAsset) == Array(repeating: kind == .spot ? .base : .quote, count: 2))
+            #expect(await rig.cancel("g1") == .notOpen)
+            #expect(await rig.cancel("nobody") == .notOpen)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `a cancel ends a resting order and tells what it had filled`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "50")
+            _ = await rig.venue.place(rig.placement("c1", .buy, .goodTillCancelled, "2", limit: "95"))
+            await rig.price("95", "0.5")
+            let ended = await rig.cancel("c1").snapshot
+            #expect(ended?.clientOrderID == "c1" && ended?.state == .cancelled && ended?.filled == Quantity("0.5"))
+            #expect(ended?.fills.map(\.quantity) == [Quantity(dec("0.5"))])
+            #expect(await rig.lookUp("c1").snapshot?.state == .cancelled)
+            #expect(await rig.cancel("c1") == .notOpen)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `an id is a duplicate while its order is open`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "50")
+            let resting = rig.placement("d1", .buy, .goodTillCancelled, "1", limit: "95")
+            #expect(await rig.venue.place(resting).snapshot != nil)
+            #expect(await rig.venue.place(resting) == .duplicate)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `refusals are definite and say why`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "500000")
+            func refusal(_ placement: Placement) async -> VenueNews.RefusalKind? {
+                await rig.venue.place(placement).refusal
+            }
+            let rich = rig.placement("r1", .buy, .immediateOrCancel, "100000", limit: "105")
+            #expect(await refusal(rich) == .insufficientBalance)
+            let far = rig.placement("r2", .buy, .goodTillCancelled, "1", limit: "300")
+            #expect(await refusal(far) == .priceOutOfBand)
+            #expect(await refusal(rig.placement("r3", .buy, .goodTillCancelled, "0.01", limit: "99")) == .rejected)
+            let now = rig.venue.venueTime()
+            for late in [now.advanced(milliseconds: -5_000), now.advanced(milliseconds: 5_000)] {
+                let stale = rig.placement("r4", .buy, .market, "1", t0: late)
+                #expect(await refusal(stale) == .rateLimited)
+            }
+            try await rig.control(#"{"rules":[{"do":"rateLimit","on":"place","times":1}]}"#)
+            #expect(await refusal(rig.placement("r5", .buy, .market, "1")) == .rateLimited)
+            try await rig.control(#"{"revokedKeys":["demo"]}"#)
+            #expect(await refusal(rig.placement("r6", .buy, .market, "1")) == .credentials)
+            try await rig.control(#"{"revokedKeys":[]}"#)
+            for id in ["r1", "r2", "r3", "r4", "r5", "r6"] { #expect(await rig.lookUp(id) == .notFound) }
+        }
+    }
+
+    @Test func `without a position there is nothing to reduce`() async throws {
+        try await withRig(.oneWay) { rig async throws in
+            await rig.price("100", "50")
+            let answer = await rig.venue.place(rig.placement("x1", .sell, .market, "1", isExit: true))
+            #expect(answer.refusal == .rejected)
+        }
+    }
+
+    @Test func `a refused connection sent nothing`() async throws {
+        try await withRig(.spot) { rig async throws in
+            let nobody = BinanceVenue(
+                endpoint: rig.endpoint(port: Int(RedisServer.freePort())),
+                credentials: Credentials(key: "demo", secret: "demo-secret"),
+                http: rig.http,
+                clock: RealClock(),
+            )
+            let answer = await nobody.place(rig.placement("n1", .buy, .market, "1"))
+            #expect(answer.isNotSent, "\(answer)")
+            await #expect(throws: VenueError.self) { try await nobody.prepare() }
+            #expect(await nobody.held(market: rig.kind.market) == nil)
+        }
+    }
+
+    struct Fault: Sendable {
+        let rule: String
+        let isExecuted: Bool
+    }
+
+    @Test(arguments: [
+        Fault(rule: #""do":"dropAfter""#, isExecuted: true),
+        Fault(rule: #""do":"dropBefore""#, isExecuted: false),
+        Fault(rule: #""do":"closeAfter""#, isExecuted: true),
+        Fault(rule: #""do":"closeBefore""#, isExecuted: false),
+        Fault(rule: #""do":"errorAfter","status":502"#, isExecuted: true),
+        Fault(rule: #""do":"errorBefore","status":503"#, isExecuted: false),
+        Fault(rule: #""do":"errorAfter","code":-1007,"status":408"#, isExecuted: true),
+        Fault(rule: #""do":"garbage""#, isExecuted: true),
+    ])
+    func `an answer that does not come is unknown, and a lookup tells the truth`(_ fault: Fault) async throws {
+        try await withRig(.oneWay) { rig async throws in
+            await rig.price("100", "50")
+            try await rig.control("{\"rules\":[{\"on\":\"place\",\"times\":1,\(fault.rule)}]}")
+            let answer = await rig.venue.place(rig.placement("u1", .buy, .immediateOrCancel, "2", limit: "105"))
+            #expect(answer.isUnknown, "\(answer)")
+            let found = await rig.lookUp("u1")
+            if fault.isExecuted {
+                #expect(found.snapshot?.state == .filled && found.snapshot?.fills.isEmpty == false)
+            } else {
+                #expect(found == .notFound)
+            }
+            try await rig.control(#"{"rules":[{"on":"lookup","times":1,"do":"errorBefore"}]}"#)
+            guard case .failed = await rig.lookUp("u1") else {
+                Issue.record("a lookup without an answer says nothing about the order")
+                return
+            }
+        }
+    }
+
+    @Test func `an order whose executions cannot be read is not half told`() async throws {
+        try await withRig(.oneWay) { rig async throws in
+            await rig.price("100", "50")
+            try await rig.control(#"{"rules":[{"on":"trades","times":1,"do":"errorBefore"}]}"#)
+            #expect(await rig.venue.place(rig.placement("e1", .buy, .market, "2")).isUnknown)
+            #expect(await rig.lookUp("e1").snapshot?.fills.count == 1)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `held is the net position, or the coins`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "50")
+            #expect(await rig.venue.held(market: kind.market) == (kind == .spot ? ExactDecimal(10) : .zero))
+            _ = await rig.venue.place(rig.placement("h1", .sell, .market, "2"))
+            #expect(await rig.venue.held(market: kind.market) == ExactDecimal(kind == .spot ? 8 : -2))
+            // A two-sided account now holds both sides.
+            _ = await rig.venue.place(rig.placement("h2", .buy, .market, "3"))
+            let coins = dec("10.994")
+            #expect(await rig.venue.held(market: kind.market) == (kind == .spot ? coins : ExactDecimal(1)))
+            try await rig.control(#"{"down":"unavailable"}"#)
+            #expect(await rig.venue.held(market: kind.market) == nil)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `instruments are the venue's catalogue`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            let instruments = try await rig.venue.instruments()
+            let catalogue = rigMarkets.filter { $0.product.rawValue == kind.product.rawValue }
+            #expect(
+                instruments
+                    == catalogue.map { market in
+                        var band: PriceBandRule?
+                        if let low = market.bandDown, let high = market.bandUp {
+                            band = PriceBandRule(low: low, high: high)
+                        }
+                        return Instrument(
+                            market: market.id,
+                            kind: kind == .spot ? .spot : .perpetual,
+                            tickSize: market.tickSize,
+                            stepSize: market.stepSize,
+                            minQuantity: market.minQuantity,
+                            minNotional: market.minNotional,
+                            baseAsset: market.base,
+                            quoteAsset: market.quote,
+                            bandRule: band,
+                            makerFee: market.makerFee,
+                            takerFee: market.takerFee,
+                            status: market.isTrading ? .trading : .halted,
+                        )
+                    }
+            )
+        }
+    }
+
+    @Test func `the venue's clock is followed`() async throws {
+        try await withRig(.spot) { rig async throws in
+            await rig.price("100", "50")
+            try await rig.control(#"{"clockOffsetMs":60000}"#)
+            #expect(await rig.venue.place(rig.placement("t1", .buy, .market, "1")).refusal == .rateLimited)
+            try await rig.venue.measureClock()
+            #expect(rig.venue.venueTime() > RealClock().now().advanced(milliseconds: 55_000))
+            #expect(await rig.venue.place(rig.placement("t1", .buy, .market, "1")).snapshot?.state == .filled)
+        }
+    }
+
+    @Test func `prices sent over HTTP are matched`() async throws {
+        try await withRig(.oneWay) { rig async throws in
+            let prices = PaperPrices(base: "http://127.0.0.1:\(rig.port)", http: rig.http)
+            let now = RealClock().now().microseconds
+            try await prices.send(
+                [
+                    SourcedTick(
+                        series: PriceSeries(market: rig.kind.market, source: .last),
+                        tick: RawTick(
+                            position: TickPosition(venueTime: now, sequence: 0),
+                            price: 10_050_000_000,
+                            receivedAt: now,
+                        ),
+                        quantity: Quantity("3"),
+                    )
+                ],
+                decimals: { _ in 8 },
+            )
+            let filled = await rig.venue.place(rig.placement("w1", .buy, .market, "5")).snapshot
+            #expect(filled?.filled == Quantity("3") && filled?.fills.first?.price == Price("100.5"))
+            try await prices.setPosition(
+                key: "demo",
+                market: rig.kind.market,
+                positionSide: nil,
+                quantity: ExactDecimal(-4),
+                price: Price(dec("100")),
+            )
+            #expect(await rig.venue.held(market: rig.kind.market) == ExactDecimal(-4))
+        }
+    }
+}
