@@ -177,7 +177,8 @@ let package = Package(
         .testTarget(
             name: "MarketDataTests",
             dependencies: [
-                "SmartOrders", "OrderEngine", "MarketData", "RedisClient", "TickFiles", "LocalServers", "TestKit",
+                "SmartOrders", "OrderEngine", "MarketData", "RedisClient", "OwnerThread", "TickFiles", "LocalServers",
+                "TestKit",
             ],
             swiftSettings: common,
         ),

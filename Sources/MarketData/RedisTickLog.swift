@@ -41,6 +41,13 @@ public final class RedisTickLog: Sendable {
             : RedisStreamID(milliseconds: UInt64(max(position.venueTime, 0)), sequence: UInt64(position.sequence))
     }
 
+    /// The id after which everything after `position` stands. A negative sequence is before the first of its moment.
+    private static func before(_ position: TickPosition) -> RedisStreamID {
+        guard position.sequence < 0 else { return id(position) }
+        guard position.venueTime > 0 else { return .zero }
+        return RedisStreamID(milliseconds: UInt64(position.venueTime - 1), sequence: UInt64(Int64.max))
+    }
+
     private static func position(_ id: RedisStreamID) -> TickPosition? {
         guard let time = Int64(exactly: id.milliseconds), let sequence = Int64(exactly: id.sequence) else { return nil }
         return TickPosition(venueTime: time, sequence: sequence)
@@ -72,6 +79,26 @@ public final class RedisTickLog: Sendable {
             }
         }
         return values
+    }
+
+    /// What a worker reported of a series; nil for an unreadable report.
+    private static func progress(_ series: PriceSeries, in report: String) -> EvaluationProgress? {
+        let lines = report.split(separator: "\n")
+        guard let first = lines.first, let shards = Int(first) else { return nil }
+        let name = "\(series) "
+        guard let line = lines.dropFirst().first(where: { $0.hasPrefix(name) }) else {
+            let end = TickPosition(venueTime: .max, sequence: .max)
+            return EvaluationProgress(series: series, position: end, open: 0, orders: 0, shards: shards)
+        }
+        let parts = line.dropFirst(name.count).split(separator: " ").compactMap { Int64($0) }
+        guard parts.count == 5 else { return nil }
+        return EvaluationProgress(
+            series: series,
+            position: TickPosition(venueTime: parts[0], sequence: parts[1]),
+            open: Int(parts[2]),
+            orders: Int(parts[3]),
+            shards: Int(parts[4]),
+        )
     }
 
     private func failure(_ error: RedisError) -> TickLogError { TickLogError("\(error)") }
@@ -109,7 +136,7 @@ extension RedisTickLog: TickLog {
     ) async throws(TickLogError) -> [PriceSeries: TickBatch] {
         let series = after.keys.sorted()
         guard !series.isEmpty else { return [:] }
-        let positions = series.map { (key: Self.key($0), after: Self.id(after[$0] ?? .start)) }
+        let positions = series.map { (key: Self.key($0), after: Self.before(after[$0] ?? .start)) }
         do throws(RedisError) {
             let entries =
                 waitMs > 0
@@ -202,14 +229,15 @@ extension RedisTickLog: TickLog {
         shards: Int,
         worker: WorkerID,
     ) async throws(TickLogError) {
+        // One value per worker: a series that is not named any more is at its end at once, not when a key expires.
+        var text = "\(shards)"
+        for one in progress {
+            text += "\n\(one.series) \(one.position.venueTime) \(one.position.sequence)"
+            text += " \(one.open) \(one.orders) \(one.shards)"
+        }
         var batch = RedisBatch()
         batch.add(RedisCommand("SADD", Self.workersKey, worker.text))
-        batch.add(RedisCommand("SET", "so:shards:\(worker)", "\(shards)", "PX", "3000"))
-        for one in progress {
-            let value =
-                "\(one.position.venueTime) \(one.position.sequence) \(one.open) \(one.orders) \(one.shards)"
-            batch.add(RedisCommand("SET", "so:progress:\(one.series):\(worker)", value, "PX", "3000"))
-        }
+        batch.add(RedisCommand("SET", "so:progress:\(worker)", text, "PX", "3000"))
         do throws(RedisError) {
             for reply in try await connection.send(batch) { if let error = reply.error { throw error.asRedisError } }
         } catch {
@@ -223,29 +251,10 @@ extension RedisTickLog: TickLog {
                 .compactMap(\.text)
             guard !workers.isEmpty else { return [] }
             var command = RedisCommand("MGET")
-            for worker in workers {
-                command.append("so:progress:\(series):\(worker)")
-                command.append("so:shards:\(worker)")
-            }
-            let replies = try await connection.send(command).array ?? []
-            return workers.indices.compactMap { index in
-                guard replies.count > 2 * index + 1, let shards = replies[2 * index + 1].text.flatMap({ Int($0) })
-                else {
-                    return nil
-                }
-                let parts = (replies[2 * index].text ?? "").split(separator: " ").compactMap { Int64($0) }
-                guard parts.count == 5 else {
-                    let end = TickPosition(venueTime: .max, sequence: .max)
-                    return EvaluationProgress(series: series, position: end, open: 0, orders: 0, shards: shards)
-                }
-                return EvaluationProgress(
-                    series: series,
-                    position: TickPosition(venueTime: parts[0], sequence: parts[1]),
-                    open: Int(parts[2]),
-                    orders: Int(parts[3]),
-                    shards: Int(parts[4]),
-                )
-            }
+            for worker in workers { command.append("so:progress:\(worker)") }
+            return (try await connection.send(command).array ?? [])
+                .compactMap(\.text)
+                .compactMap { Self.progress(series, in: $0) }
         } catch {
             throw failure(error)
         }

@@ -54,16 +54,20 @@ public struct ReplaySource: TickSource {
     }
 
     public func run(_ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws {
+        var begunSeries: Set<PriceSeries> = []
         for file in files {
-            try await replay(file, emit)
+            try await replay(file, begunSeries: &begunSeries, emit)
         }
     }
 
-    private func replay(_ wanted: File, _ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws {
+    private func replay(
+        _ wanted: File,
+        begunSeries: inout Set<PriceSeries>,
+        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
+    ) async throws {
         var file = try TickFile.open(wanted.path)
         var batch: [SourcedTick] = []
         var started: (venue: Int64, local: Int64)?
-        var seen: Set<PriceSeries> = []
         let batchLimit =
             switch pace {
             case .stepped: 1
@@ -96,9 +100,9 @@ public struct ReplaySource: TickSource {
                     quantity: Quantity(row.quantity.value),
                 )
             )
-            if batch.count >= batchLimit {
+            let isFirst = begunSeries.insert(series).inserted
+            if batch.count >= batchLimit || (isFirst && begun != nil) {
                 try await emit(batch)
-                let isFirst = seen.insert(series).inserted
                 if isFirst { try await begun?(series) }
                 if pace == .stepped { try await settle(batch[batch.count - 1]) }
                 batch.removeAll(keepingCapacity: true)

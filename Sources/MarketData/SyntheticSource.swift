@@ -42,7 +42,7 @@ public struct RandomWalkSource: TickSource {
             noise = (noise ^ noise >> 27) &* 0x94d0_49bb_1331_11eb
             noise ^= noise >> 31
             price += (Int64(noise % 7) - 3) * step
-            price = min(max(price, start / 4 / step * step), start * 4)
+            price = min(max(price, start / 4 / step * step, step), start * 4)
             let now = clock.now().microseconds
             let tick = RawTick(
                 position: TickPosition(venueTime: now, sequence: sequence),
