@@ -320,12 +320,81 @@ struct PlanCheck {
     }
 }
 
+extension ExactDecimal {
+    /// Longer numbers than any market has are refused before anything is computed: products have to stay in range.
+    var isShort: Bool { mantissa.magnitude < 1_000_000_000_000_000 && scale <= 18 }
+}
+
+extension PlanCheck {
+    /// Numbers that are too long to be computed with. When there are any, nothing else is checked.
+    static func longNumbers(_ draft: Draft) -> [Refusal] {
+        var failures: [Refusal] = []
+        func check(_ value: ExactDecimal?, _ code: RefusalCode, _ field: String) {
+            guard let value, !value.isShort else { return }
+            failures.append(Refusal(code, field: field, "A number has at most 15 significant digits."))
+        }
+        check(draft.quantity.value, .qtyNotOnStep, "qty")
+        let entry = draft.entry
+        check(entry.price?.value, .priceNotOnTick, "entry.price")
+        check(entry.trigger?.value, .priceNotOnTick, "entry.trigger")
+        check(entry.limitPrice?.value, .priceNotOnTick, "entry.limitPrice")
+        check(entry.activation?.value, .priceNotOnTick, "entry.activation")
+        check(entry.callbackRate?.value, .callbackOutOfRange, "entry.callbackRate")
+        for (index, level) in draft.takeProfits.enumerated() {
+            switch level.target {
+            case .price(let price): check(price.value, .priceNotOnTick, "takeProfits[\(index)].price")
+            case .percent(let percent): check(percent, .tpWrongSide, "takeProfits[\(index)].pricePct")
+            }
+            check(level.sizePercent, .tpSizeSum, "takeProfits[\(index)].sizePct")
+            check(level.limitPrice?.value, .priceNotOnTick, "takeProfits[\(index)].limitPrice")
+            check(level.trailingRate?.value, .callbackOutOfRange, "takeProfits[\(index)].trailingRate")
+        }
+        check(draft.stopLoss?.price.value, .priceNotOnTick, "stopLoss.price")
+        check(draft.stopLoss?.limitPrice?.value, .priceNotOnTick, "stopLoss.limitPrice")
+        check(draft.stopLoss?.emergencyPrice?.value, .priceNotOnTick, "stopLoss.emergencyPrice")
+        check(draft.trailing?.callback.number, .callbackOutOfRange, "trailing")
+        check(draft.trailing?.activationPrice?.value, .priceNotOnTick, "trailing.activationPrice")
+        check(draft.breakEven?.offsetPercent, .breakEvenArmInvalid, "breakEven.offsetPct")
+        check(draft.breakEven?.armPrice?.value, .priceNotOnTick, "breakEven.armPrice")
+        check(draft.breakEven?.armPercent, .breakEvenArmInvalid, "breakEven.armPct")
+        for (index, step) in draft.stepLocks.enumerated() {
+            let (at, lock) =
+                switch step {
+                case .price(let at, let lock): (at.value, lock.value)
+                case .percent(let at, let lock): (at, lock)
+                }
+            check(at, .stepLockInvalid, "stepLocks[\(index)]")
+            check(lock, .stepLockInvalid, "stepLocks[\(index)]")
+        }
+        for (index, partial) in draft.partialStops.enumerated() {
+            switch partial.distance {
+            case .price(let price): check(price.value, .priceNotOnTick, "partialStops[\(index)].price")
+            case .callback(let callback): check(callback.number, .callbackOutOfRange, "partialStops[\(index)]")
+            }
+            check(partial.sizePercent, .partialStopInvalid, "partialStops[\(index)].sizePct")
+        }
+        return failures
+    }
+}
+
+extension Callback {
+    var number: ExactDecimal {
+        switch self {
+        case .rate(let rate): rate.value
+        case .amount(let amount): amount.value
+        }
+    }
+}
+
 extension Instrument {
     func isOnTick(_ price: Price) -> Bool {
-        price.isPositive && price.value.fitsMoney && price.value.isMultiple(of: tickSize.value)
+        price.isPositive && price.value.isShort && price.value.isMultiple(of: tickSize.value)
     }
 
     func offTick(_ price: Price, field: String) -> Refusal {
+        guard price.value.isShort else {
+            return Refusal(.priceNotOnTick, field: field, "A number has at most 15 significant digits.")
+        }
         let low = price.value.rounded(toMultipleOf: tickSize.value, .floor)
         let high = price.value.rounded(toMultipleOf: tickSize.value, .ceiling)
         return Refusal(
@@ -337,11 +406,14 @@ extension Instrument {
 
     /// A whole number of steps, and not more digits than exact products can hold.
     func isOnStep(_ quantity: Quantity) -> Bool {
-        quantity.isPositive && quantity.value.mantissa < 10_000_000_000_000
+        quantity.isPositive && quantity.value.isShort && quantity.value.mantissa < 10_000_000_000_000
             && quantity.value.isMultiple(of: stepSize.value)
     }
 
     func offStep(_ quantity: Quantity, field: String = "qty") -> Refusal {
+        guard quantity.value.isShort else {
+            return Refusal(.qtyNotOnStep, field: field, "A quantity has at most 13 significant digits.")
+        }
         let nearest = quantity.value.rounded(toMultipleOf: stepSize.value, .floor)
         return Refusal(
             .qtyNotOnStep,

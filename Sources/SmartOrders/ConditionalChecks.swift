@@ -22,7 +22,7 @@ extension ConditionalOrder {
         } else {
             failures.append(instrument.offTick(draft.trigger, field: "trigger"))
         }
-        if let limit = draft.limit {
+        if let limit = draft.limit, draft.trigger.value.isShort {
             let band = Pricing.conditionalBand(kind: instrument.kind, side: draft.side, trigger: draft.trigger)
             if !instrument.isOnTick(limit) {
                 failures.append(instrument.offTick(limit, field: "limit"))

@@ -120,6 +120,8 @@ extension SmartOrder {
         at moment: Moment,
     ) -> [Refusal] {
         guard let current = moment.price else { return [Refusal(.sourceUnavailable, "No current price is known.")] }
+        let long = PlanCheck.longNumbers(draft)
+        guard long.isEmpty else { return long }
         var check = PlanCheck(
             draft,
             instrument: instrument,
@@ -243,7 +245,7 @@ extension Deciding {
             return
         }
         let quantity = order.draft.quantity
-        let cost = (order.draft.entry.price ?? bounds.positionAverage ?? price) * quantity
+        let cost = (order.draft.entry.price ?? bounds.positionAverage?.shortened ?? price) * quantity
         order.receive(quantity, net: quantity, cost: cost)
         order.entryFilled = quantity
         order.entryCost = order.heldCost

@@ -7,7 +7,8 @@ extension Deciding {
         try refuseIfLeaving()
         var draft = order.draft
         change.apply(to: &draft)
-        try checkEntryChange(change, &draft)
+        if let long = PlanCheck.longNumbers(draft).first { throw long }
+        try checkEntryChange(change, draft)
         try checkEdit(change, draft)
         let before = order.draft
         order.draft = draft
@@ -249,7 +250,7 @@ extension Deciding {
 
     // MARK: Entry
 
-    private func checkEntryChange(_ change: OrderEdit, _ draft: inout Draft) throws(Refusal) {
+    private func checkEntryChange(_ change: OrderEdit, _ draft: Draft) throws(Refusal) {
         guard change.touchesEntry else { return }
         let inFlight = order.venueOrders.contains { $0.leg == .entry && $0.type != .goodTillCancelled }
         guard order.entryHasRest, !inFlight else {

@@ -195,6 +195,31 @@ extension ExactDecimal {
         return ExactDecimal(mantissa: count, scale: Int(step.scale))
     }
 
+    /// `a x b / denominator` as a multiple of `step`. The product is exact in 256 bits, however long its factors are.
+    ///
+    /// Traps when `denominator` or `step` is not positive, or when the result does not fit.
+    public static func quotient(
+        _ a: ExactDecimal,
+        times b: ExactDecimal,
+        over denominator: ExactDecimal,
+        step: ExactDecimal,
+        _ rounding: Rounding,
+    ) -> ExactDecimal {
+        precondition(denominator.isPositive && step.isPositive, "denominator and step are positive")
+        let (short, overflow) = a.mantissa.multipliedReportingOverflow(by: b.mantissa)
+        let scale = Int(a.scale) + Int(b.scale)
+        if !overflow, scale <= maximumScale {
+            return quotient(ExactDecimal(mantissa: short, scale: scale), over: denominator, step: step, rounding)
+        }
+        let divisor = denominator * step
+        let shift = Int(divisor.scale) - scale
+        var factor = b.mantissa
+        var below = divisor.mantissa
+        if shift > 0 { factor *= powerOfTen(shift) } else { below *= powerOfTen(-shift) }
+        let count = divide(a.mantissa, times: factor, by: below, rounding)
+        return ExactDecimal(mantissa: count * step.mantissa, scale: Int(step.scale))
+    }
+
     /// This number as a multiple of `step`.
     public func rounded(toMultipleOf step: ExactDecimal, _ rounding: Rounding) -> ExactDecimal {
         Self.quotient(self, over: .one, step: step, rounding)
@@ -217,7 +242,7 @@ extension ExactDecimal {
         by divisor: Int128,
         _ rounding: Rounding,
     ) -> Int128 {
-        let isNegative = value < 0
+        let isNegative = (value < 0) != (factor < 0)
         let wide = value.magnitude.multipliedFullWidth(by: factor.magnitude)
         let (quotient, remainder) = divisor.magnitude.dividingFullWidth((wide.high, wide.low))
         var count = quotient

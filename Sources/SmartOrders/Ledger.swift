@@ -6,16 +6,13 @@ extension SmartOrder {
     /// What `heldCost` was paid for.
     var held: Quantity { remaining + dust }
 
+    private static let costStep = ExactDecimal(mantissa: 1, scale: 12)
+
     /// Cost of `quantity` of what is held, half-even at 12 decimals; all of it for all (R5).
     func cost(of quantity: Quantity) -> Money {
         guard quantity < held else { return heldCost }
         return Money(
-            .quotient(
-                heldCost.value * quantity.value,
-                over: held.value,
-                step: ExactDecimal(mantissa: 1, scale: 12),
-                .halfEven,
-            )
+            .quotient(heldCost.value, times: quantity.value, over: held.value, step: Self.costStep, .halfEven)
         )
     }
 
@@ -34,7 +31,7 @@ extension Deciding {
     /// Books one execution on the side of its leg.
     mutating func book(_ fill: Fill, of key: VenueOrderKey) {
         facts.append(.fill(key, fill))
-        if case .quote = fill.feeAsset { order.fees += Money(fill.fee) }
+        if case .quote = fill.feeAsset { order.fees += Money(fill.fee.rounded(decimals: 18)) }
         if key.leg.isExit { bookExit(fill, leg: key.leg) } else { bookEntry(fill, leg: key.leg) }
     }
 
@@ -43,7 +40,7 @@ extension Deciding {
         let cost = fill.price * fill.quantity
         switch fill.feeAsset {
         case .base: if side == .buy { net -= Quantity(fill.fee) }
-        case .quote: order.entryFees += Money(fill.fee)
+        case .quote: order.entryFees += Money(fill.fee.rounded(decimals: 18))
         case .other: break
         }
         order.entryCost += cost

@@ -73,7 +73,8 @@ extension Deciding {
         guard left.isPositive, total.isPositive else { return .zero }
         return Quantity(
             .quotient(
-                left.value * order.partialStops[index].plan.sizePercent,
+                left.value,
+                times: order.partialStops[index].plan.sizePercent,
                 over: total,
                 step: order.instrument.stepSize.value,
                 .floor,

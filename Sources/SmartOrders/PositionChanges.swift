@@ -4,6 +4,7 @@ extension Deciding {
     /// `net` is the account's signed position in this market (hedge mode: of this position side).
     mutating func positionChanged(net: ExactDecimal, average: Price?) {
         guard order.status.isOpen, order.instrument.kind.isDerivative else { return }
+        let average = average?.shortened
         let there = Quantity(side.quantity(ofPosition: net))
         if there.value.isNegative {
             cancelEverything(.positionFlipped)
@@ -40,6 +41,11 @@ extension Deciding {
             entryChanged()
         }
     }
+}
+
+extension Price {
+    /// A venue's average may be a long quotient; 12 decimals are more than any of its digits mean.
+    var shortened: Price { Price(value.rounded(decimals: 12)) }
 }
 
 extension SmartOrder {

@@ -40,18 +40,24 @@ public enum Pricing {
         offsetPercent: ExactDecimal = .zero,
         tickSize: Price,
     ) -> Price {
-        var numerator = average.cost.value
+        var factor = ExactDecimal.one
         var denominator = average.quantity.value
         switch mode {
         case .entry: break
         case .fees:
             let one = ExactDecimal.one
-            numerator = numerator * (side == .buy ? one + feeIn.value : one - feeIn.value)
+            factor = side == .buy ? one + feeIn.value : one - feeIn.value
             denominator = denominator * (side == .buy ? one - feeOut.value : one + feeOut.value)
-        case .offset: numerator = numerator * factor(side: side, percent: offsetPercent)
+        case .offset: factor = Self.factor(side: side, percent: offsetPercent)
         }
         return Price(
-            .quotient(numerator, over: denominator, step: tickSize.value, side == .buy ? .ceiling : .floor)
+            .quotient(
+                average.cost.value,
+                times: factor,
+                over: denominator,
+                step: tickSize.value,
+                side == .buy ? .ceiling : .floor,
+            )
         )
     }
 
@@ -59,7 +65,8 @@ public enum Pricing {
     public static func gain(side: Side, average: AverageEntry, percent: ExactDecimal, tickSize: Price) -> Price {
         Price(
             .quotient(
-                average.cost.value * factor(side: side, percent: percent),
+                average.cost.value,
+                times: factor(side: side, percent: percent),
                 over: average.quantity.value,
                 step: tickSize.value,
                 side == .buy ? .ceiling : .floor,

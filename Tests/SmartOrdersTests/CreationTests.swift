@@ -178,4 +178,42 @@ struct CreationTests {
             failures.map(\.code) == [.qtyNotOnStep, .priceNotOnTick, .slWrongSide, .callbackOutOfRange, .timeInPast]
         )
     }
+
+    @Test func `numbers of any length are refused, not computed with`() {
+        let long = ExactDecimal(mantissa: Int128("99999999999999999999999999999999999999") ?? 0, scale: 0)
+        let fine = ExactDecimal(mantissa: 1, scale: 36)
+        for number in [long, fine, -long] {
+            let plans = [
+                draft(stop: "95") { $0.quantity = Quantity(number) },
+                draft(stop: "95") { $0.stopLoss = StopLossPlan(price: Price(number)) },
+                draft(stop: "95") { $0.entry = EntryPlan(mode: .limit, price: Price(number)) },
+                draft(takeProfits: product) { $0.takeProfits[1].target = .percent(number) },
+                draft(takeProfits: product) { $0.takeProfits[1].sizePercent = number },
+                draft { $0.trailing = TrailingPlan(callback: .amount(Price(number))) },
+                draft(stop: "95") { $0.stepLocks = [.percent(at: number, lock: number)] },
+                draft(stop: "95") { $0.breakEven = BreakEvenPlan(enabled: true, armPercent: number) },
+            ]
+            for plan in plans {
+                let failures = SmartOrder.check(
+                    plan,
+                    instrument: .test(),
+                    at: Moment(now: Timestamp(milliseconds: 1), price: price("100")),
+                )
+                #expect(!failures.isEmpty)
+            }
+            let conditional = ConditionalDraft(
+                kind: .stopLoss,
+                side: .sell,
+                quantity: Quantity(number),
+                trigger: Price(number),
+                limit: Price(number),
+            )
+            let failures = ConditionalOrder.check(
+                conditional,
+                instrument: .test(),
+                at: Moment(now: Timestamp(milliseconds: 1), price: price("100")),
+            )
+            #expect(!failures.isEmpty)
+        }
+    }
 }
