@@ -1,0 +1,41 @@
+import OrderEngine
+import PostgresClient
+import SmartOrders
+import TestKit
+import Testing
+
+@Suite struct `Change log` {
+    /// The transaction that began first ends last: by its number it lies before what the reader has seen already.
+    @Test func `what commits late is not missed`() async throws {
+        try await withStores { stores, pool in
+            let account = try await stores.account()
+            let slow = try await stores.order(1, account)
+            let quick = try await stores.order(2, try await stores.account(2))
+            let shards = Array(0..<OrderID.shardCount)
+            let start = try await stores.orders.changes(shards: shards, since: nil).next
+
+            async let late: Void = pool.simple(
+                """
+                UPDATE orders SET version = 2 WHERE id = '\(slow.id)';
+                INSERT INTO events (
+                    account_id, seq, order_id, version, commit_id, at, cause, actor_kind, actor_id, facts, state
+                )
+                SELECT account_id, 2, order_id, 2, 1, at, cause, actor_kind, actor_id, facts, state FROM events
+                WHERE order_id = '\(slow.id)';
+                SELECT pg_sleep(1)
+                """)
+            let begun = Statement(
+                sql: "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+            )
+            while try await pool.query(begun)[0].int64(0) == 0 { try await Task.sleep(for: .milliseconds(5)) }
+            #expect(try await stores.orders.commit([.sample(quick.next())]) == [.committed(sequence: 2)])
+            let first = try await stores.orders.changes(shards: shards, since: start)
+            #expect(first.orders.map(\.id) == [quick.id])
+            try await late
+            let second = try await stores.orders.changes(shards: shards, since: first.next)
+            #expect(second.orders.contains { $0.id == slow.id && $0.version == 2 })
+            let third = try await stores.orders.changes(shards: shards, since: second.next)
+            #expect(third.orders.isEmpty, "the log moves on once everything has ended")
+        }
+    }
+}
