@@ -118,7 +118,7 @@ struct Backend: Sendable {
 
     static func pool(_ conninfo: String) throws -> PostgresPool {
         do {
-            return try PostgresPool(configuration: PostgresConfiguration(conninfo: conninfo))
+            return try PostgresPool(configuration: .stores(conninfo: conninfo))
         } catch {
             throw databaseFailure(error)
         }
