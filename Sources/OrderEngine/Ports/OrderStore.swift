@@ -200,6 +200,7 @@ public struct StoredIntent: Hashable, Sendable {
     public let order: OrderID
     public let account: AccountID
     public let venueOrder: VenueOrder
+    /// Empty until the first send right.
     public let clientOrderID: String
     /// Nil: never had a send right.
     public let token: Int64?
@@ -296,8 +297,8 @@ public struct OrderFilter: Hashable, Sendable {
 public protocol OrderStore: Sendable {
     /// The rows of these orders, in any order; unknown ids are left out.
     func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder]
-    /// Commits each decision on its own merits, all in one transaction; outcomes in the order of `commits`.
-    /// At most 256 commits; at most one per order.
+    /// Commits each decision on its own merits, sharing transactions; outcomes in the order of `commits`. At most 256
+    /// commits; of two on one order the second is lost.
     func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome]
 
     /// Every order of these shards that is not terminal, in pages handed to `page` as they arrive.
