@@ -85,7 +85,8 @@ extension EndToEnd {
                 try await migrate(database)
                 let pool = try PostgresPool(configuration: PostgresConfiguration(conninfo: database, connections: 1))
                 try await pool.simple(
-                    "INSERT INTO schema_migrations (version, name, sha256, binary_version) VALUES (999, 'x', 'x', '9.9')"
+                    "INSERT INTO schema_migrations (version, name, sha256, binary_version) "
+                        + "VALUES (999, 'future', 'x', '9.9')"
                 )
                 try await expect(worker, 7, "DATABASE_INCOMPATIBLE", contains: "999")
                 try await pool.simple("DELETE FROM schema_migrations WHERE version = 999")

@@ -223,7 +223,7 @@ final class Deployment: Sendable {
 
     /// Server-sent events from the beginning, until `isEnough` of what was read so far.
     func stream(until isEnough: (String) -> Bool) async throws -> String {
-        var request = HTTPClientRequest(url: api + "/v1/events?since=0")
+        var request = HTTPClientRequest(url: api + "/v1/events?account=\(account)&since=1-0")
         request.headers.add(name: "Authorization", value: "Bearer \(apiKey)")
         request.headers.add(name: "Accept", value: "text/event-stream")
         let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))

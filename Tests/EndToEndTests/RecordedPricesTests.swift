@@ -45,7 +45,8 @@ extension EndToEnd {
             var plans: [Plan] = []
             func add(_ name: String, _ side: Side, _ quantity: Int, _ exits: String) {
                 let json =
-                    "{\"side\": \"\(side.rawValue)\", \"qty\": \"\(quantity)\", \"entry\": {\"mode\": \"attach\"}, \(exits)}"
+                    "{\"side\": \"\(side.rawValue)\", \"qty\": \"\(quantity)\", "
+                    + "\"entry\": {\"mode\": \"attach\"}, \(exits)}"
                 plans.append(Plan(name: name, json: json))
             }
             for rate in recording.rates {
@@ -83,7 +84,8 @@ extension EndToEnd {
                 .buy,
                 100,
                 "\"takeProfits\": [\(targets.joined(separator: ","))],"
-                    + "\"stopLoss\": {\"price\": \"\(try away("0.01", up: false))\"}, \"breakEven\": {\"enabled\": true}",
+                    + "\"stopLoss\": {\"price\": \"\(try away("0.01", up: false))\"},"
+                    + "\"breakEven\": {\"enabled\": true}",
             )
             return plans
         }

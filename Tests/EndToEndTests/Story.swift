@@ -1,7 +1,7 @@
 // What happened to one order, in the words that a backtest and a deployment have in common.
 import JSONText
 
-/// Facts and results without what only one of the two has: venue ids, the venue's clock, how many facts share a version.
+/// Facts and results without what only one of the two has: venue ids, the venue's clock, which facts share a version.
 struct Story: Hashable, Sendable {
     struct Trigger: Hashable, Sendable {
         let tick: Int64?
