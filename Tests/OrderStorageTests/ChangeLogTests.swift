@@ -23,9 +23,13 @@ import Testing
                 SELECT account_id, 2, order_id, 2, 1, at, cause, actor_kind, actor_id, facts, state FROM events
                 WHERE order_id = '\(slow.id)';
                 SELECT pg_sleep(1)
-                """)
+                """
+            )
             let begun = Statement(
-                sql: "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+                sql: """
+                    SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event = 'PgSleep'
+                    """
             )
             while try await pool.query(begun)[0].int64(0) == 0 { try await Task.sleep(for: .milliseconds(5)) }
             #expect(try await stores.orders.commit([.sample(quick.next())]) == [.committed(sequence: 2)])
