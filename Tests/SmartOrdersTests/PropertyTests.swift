@@ -55,6 +55,8 @@ struct World {
     private var cost = Money.zero
     private var best: Price?
     private var seenLatch: Latch?
+    /// The position changed elsewhere: the ledger is not only the order's own doing.
+    private var wasTouched = false
     private let knowsPosition: Bool
     private var position: Quantity = .zero
 
@@ -212,13 +214,14 @@ struct World {
 
     private mutating func step() {
         now = now.advanced(milliseconds: Int64.random(in: 0...1500, using: &random))
-        switch Int.random(in: 0..<20, using: &random) {
+        switch Int.random(in: 0..<21, using: &random) {
         case 0..<10: tick()
         case 10, 11: decide(.timer)
         case 12..<16: deliver()
         case 16: matchResting()
         case 17: resolveDoubt()
         case 18: command()
+        case 19: if knowsPosition, random.once(in: 3) { changePosition() }
         default: redeliver()
         }
     }
@@ -274,6 +277,22 @@ struct World {
                     tickSize: order.instrument.tickSize,
                 )
         }
+    }
+
+    /// Somebody trades in the same market.
+    private mutating func changePosition() {
+        guard order.status.isOpen, order.instrument.kind.isDerivative else { return }
+        wasTouched = true
+        switch Int.random(in: 0..<6, using: &random) {
+        case 0: position = .zero
+        case 1: position = .zero - quantity("2")
+        case 2: position += quantity("1.3")
+        default: position = part(of: max(.zero, position))
+        }
+        trace.append("position \(position)")
+        let net = order.side == .buy ? position.value : -position.value
+        decide(.position(net: net, average: random.once(in: 2) ? price : nil))
+        if position.value.isNegative || position.isZero { position = .zero }
     }
 
     private mutating func redeliver() {
@@ -651,7 +670,10 @@ struct World {
     }
 
     private mutating func checkLedger(_ next: SmartOrder) {
-        guard next.status.isTerminal, next.remaining.isZero, next.writtenOff.isZero, next.dust.isZero else { return }
+        guard next.status.isTerminal, next.remaining.isZero, next.writtenOff.isZero, next.dust.isZero, !wasTouched
+        else {
+            return
+        }
         guard answers.allSatisfy({ if case .fill = $0.news { false } else { true } }) else { return }
         let gain = order.side == .buy ? proceeds - cost : cost - proceeds
         if next.realized != gain { fail("I15: realized \(next.realized), recomputed \(gain)") }
