@@ -255,7 +255,8 @@ struct ConditionalDeciding {
         case .filled, .expired, .cancelled:
             succeeded()
             if order.isProtection || outcome == .filled {
-                order.retry = Retry(at: now.advanced(milliseconds: 250), onNextTick: true)
+                let isFlood = order.attempts >= 120
+                order.retry = Retry(at: now.advanced(milliseconds: isFlood ? 1000 : 250), onNextTick: !isFlood)
             } else if ended.type == .immediateOrCancel {
                 order.endReason = .iocExpired
             } else {

@@ -3,6 +3,10 @@
 // Invariant: an exit asks for at most what is free of claims and, where the position is known, at most what is there.
 
 extension Deciding {
+    /// An exit that expires for ever may not flood the venue: after so many attempts it is one per second
+    /// (RELIABILITY.md HO36). It is never stopped.
+    private static let floodLimit = 120
+
     /// Starts the clock of an exit that has to end flat (R15.2).
     mutating func beginExit() {
         order.exitRetry = .none
@@ -109,8 +113,13 @@ extension Deciding {
             order.exitRetry = .none
         case .expired, .cancelled:
             succeeded()
-            order.exitRetry =
-                ended.cancelWanted ? .none : Retry(at: now.advanced(milliseconds: 250), onNextTick: true)
+            if ended.cancelWanted {
+                order.exitRetry = .none
+            } else if order.exitAttempts < Self.floodLimit {
+                order.exitRetry = Retry(at: now.advanced(milliseconds: 250), onNextTick: true)
+            } else {
+                order.exitRetry = Retry(at: now.advanced(milliseconds: 1000))
+            }
         case .absent:
             order.exitRetry = .none
         case .notSent:

@@ -359,4 +359,18 @@ struct ExitTests {
         #expect(fired)
         #expect(desk.order.levels[1].state == .filled)
     }
+
+    @Test func `an exit that always expires ends up at one attempt per second`() throws {
+        var desk = try Desk(draft(stop: "95"), answers: .silence)
+        desk.fill(key(.entry), "10")
+        desk.tick("95")
+        for attempt in 1..<120 {
+            desk.end(key(.stop, attempt), .expired)
+            desk.tick("95", after: 1)
+        }
+        desk.end(key(.stop, 120), .expired)
+        #expect(!desk.order.wantsEveryTick)
+        #expect(desk.order.nextTimer == desk.now.advanced(milliseconds: 1000))
+        #expect(desk.order.health == .needsAttention)
+    }
 }
