@@ -207,7 +207,7 @@ final class Cluster: Sendable {
     }
 
     /// Waits until some worker has evaluated everything that was published, with nothing open.
-    func settle(seconds: Int = 10) async throws {
+    func settle(seconds: Int = 60) async throws {
         let start = RealClock().monotonicNanoseconds()
         while true {
             let end = try await MemoryTickLog(ticks).latest(series)?.position ?? .start
