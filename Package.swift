@@ -56,6 +56,14 @@ let package = Package(
         .target(name: "OwnerThread", swiftSettings: common),
         .target(name: "LocalServers", dependencies: ["OwnerThread"], swiftSettings: common),
 
+        // The deterministic simulation: stores, queue, prices and venue in memory, on an executor with a seed.
+        .target(name: "CExecutorHook"),
+        .target(
+            name: "Simulation",
+            dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "OwnerThread", "CExecutorHook"],
+            swiftSettings: common,
+        ),
+
         // Drivers.
         .systemLibrary(
             name: "CPostgres", path: "Sources/CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])],
@@ -124,7 +132,7 @@ let package = Package(
             dependencies: [
                 "SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OrderJSON", "OwnerThread", "PostgresClient",
                 "RedisClient", "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI",
-                "Telemetry", "Replay", "TickFiles", "LocalServers", arguments, logging, crypto,
+                "Telemetry", "Replay", "TickFiles", "LocalServers", "Simulation", arguments, logging, crypto,
             ],
             swiftSettings: common,
         ),
@@ -154,7 +162,12 @@ let package = Package(
             name: "TriggerIndexTests", dependencies: ["SmartOrders", "TriggerIndex", "TestKit"], swiftSettings: common,
         ),
         .testTarget(
-            name: "OrderEngineTests", dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "OwnerThread", "TestKit"],
+            name: "OrderEngineTests",
+            dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "OwnerThread", "Simulation", "TestKit"],
+            swiftSettings: common,
+        ),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["SmartOrders", "OrderEngine", "OwnerThread", "Simulation"],
             swiftSettings: common,
         ),
         .testTarget(
@@ -170,7 +183,8 @@ let package = Package(
         .testTarget(
             name: "TriggerQueueTests",
             dependencies: [
-                "SmartOrders", "OrderEngine", "TriggerQueue", "RedisClient", "JSONText", "OwnerThread", "LocalServers", "TestKit",
+                "SmartOrders", "OrderEngine", "TriggerQueue", "RedisClient", "JSONText", "OwnerThread", "LocalServers",
+                "Simulation", "TestKit",
             ],
             swiftSettings: common,
         ),
@@ -178,7 +192,7 @@ let package = Package(
             name: "MarketDataTests",
             dependencies: [
                 "SmartOrders", "OrderEngine", "MarketData", "RedisClient", "OwnerThread", "TickFiles", "LocalServers",
-                "TestKit",
+                "Simulation", "TestKit",
             ],
             swiftSettings: common,
         ),
@@ -198,8 +212,8 @@ let package = Package(
         .testTarget(
             name: "HTTPAPITests",
             dependencies: [
-                "SmartOrders", "OrderEngine", "HTTPAPI", "JSONText", "OrderJSON", "OwnerThread", "TestKit", asyncHTTPClient,
-                nioCore, nioPosix, nioHTTP1, logging,
+                "SmartOrders", "OrderEngine", "HTTPAPI", "JSONText", "OrderJSON", "OwnerThread", "Simulation", "TestKit",
+                asyncHTTPClient, nioCore, nioPosix, nioHTTP1, logging,
             ],
             swiftSettings: common,
         ),

@@ -7,6 +7,7 @@ import Logging
 import NIOCore
 import NIOHTTP1
 import OrderEngine
+import Simulation
 import SmartOrders
 import TestKit
 import Testing

@@ -4,6 +4,7 @@ import LocalServers
 import MarketData
 import OrderEngine
 import OwnerThread
+import Simulation
 import SmartOrders
 import TestKit
 import Testing

@@ -1,4 +1,5 @@
 import OwnerThread
+import Simulation
 import SmartOrders
 import TestKit
 
@@ -103,13 +104,14 @@ final class Cluster: Sendable {
         let id = WorkerID(name)
         let dead = dead
         let random = random
-        let fault: @Sendable (StaticString) throws(StoreError) -> Void = { _ throws(StoreError) in
+        let fault: MemoryLink<StoreError>.Step = { _ throws(StoreError) in
             if dead.withLock({ $0.contains(id) }) { throw StoreError(.unavailable, "the process is dead") }
         }
+        let link = MemoryLink(send: fault, answer: fault)
         return EngineContext(
-            orders: MemoryOrderStore(database, fault: fault),
+            orders: MemoryOrderStore(database, link: link),
             accounts: MemoryAccountStore(database),
-            cluster: MemoryClusterStore(database, fault: fault),
+            cluster: MemoryClusterStore(database, link: link),
             queue: MemoryQueue(queue, worker: id),
             ticks: MemoryTickLog(ticks),
             venues: FakeVenues(venue),

@@ -1,3 +1,4 @@
+import Simulation
 import SmartOrders
 import TestKit
 import Testing

@@ -1,4 +1,5 @@
 import OrderEngine
+import Simulation
 import TestKit
 import Testing
 

@@ -39,6 +39,7 @@ package final class MemoryQueueServer: Sendable {
         var isAway = false
         var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
         var nextWaiter: UInt64 = 0
+        var hasWork: Bool { waiting.values.contains { !$0.isEmpty } }
     }
 
     fileprivate let state = Locked(State())
@@ -105,27 +106,35 @@ package final class MemoryQueue: JobQueue {
 
     private let server: MemoryQueueServer
     private let worker: WorkerID
+    private let link: MemoryLink<QueueError>
 
-    package init(_ server: MemoryQueueServer, worker: WorkerID) {
+    package init(_ server: MemoryQueueServer, worker: WorkerID, link: MemoryLink<QueueError> = .perfect) {
         self.server = server
         self.worker = worker
+        self.link = link
     }
 
     package func open() async throws(QueueError) {}
 
     private func locked<Result>(
-        _ body: (inout State, Int64) throws(QueueError) -> Result
-    ) throws(QueueError) -> Result {
-        let now = server.nowMs
-        return try server.state.withLock { state throws(QueueError) in
-            if state.isAway { throw QueueError(.unavailable, "the queue is away") }
-            promote(&state, now)
-            return try body(&state, now)
+        _ call: StaticString,
+        _ body: (inout State, Int64) throws(QueueError) -> Result,
+    ) async throws(QueueError) -> Result {
+        try await link.carry(call) { () throws(QueueError) in
+            let now = server.nowMs
+            let (result, waiters) = try server.state.withLock { state throws(QueueError) in
+                if state.isAway { throw QueueError(.unavailable, "the queue is away") }
+                promote(&state, now)
+                let result = try body(&state, now)
+                return (result, state.hasWork ? takeWaiters(&state) : [])
+            }
+            for waiter in waiters { waiter.resume() }
+            return result
         }
     }
 
     package func offer(_ jobs: [Job], verify: Bool) async throws(QueueError) -> [OfferCode] {
-        let (codes, waiters) = try locked { state, now throws(QueueError) in
+        try await locked("offer") { state, now throws(QueueError) in
             var codes: [OfferCode] = []
             for job in jobs {
                 switch state.entries[job.id]?.place {
@@ -147,14 +156,12 @@ package final class MemoryQueue: JobQueue {
                     codes.append(.queued)
                 }
             }
-            return (codes, takeWaiters(&state))
+            return codes
         }
-        for waiter in waiters { waiter.resume() }
-        return codes
     }
 
     package func take(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] {
-        try locked { state, now throws(QueueError) in
+        try await locked("take") { state, now throws(QueueError) in
             var taken: [TakenJob] = []
             let token = "\(worker.text):\((state.takes[worker] ?? 0) + 1)"
             let holdsSuspect = state.active.contains { id in
@@ -203,7 +210,7 @@ package final class MemoryQueue: JobQueue {
         let now = server.nowMs
         let (ticket, due): (UInt64?, Int64) = server.state.withLock { state in
             promote(&state, now)
-            if state.waiting.values.contains(where: { !$0.isEmpty }) { return (nil, 0) }
+            if state.hasWork { return (nil, 0) }
             state.nextWaiter += 1
             return (state.nextWaiter, min(1_000, max(1, (state.delayed.first?.due ?? .max) - now)))
         }
@@ -221,7 +228,7 @@ package final class MemoryQueue: JobQueue {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isReady = server.state.withLock { state in
-                    if Task.isCancelled || state.waiting.values.contains(where: { !$0.isEmpty }) { return true }
+                    if Task.isCancelled || state.hasWork { return true }
                     state.waiters[ticket] = continuation
                     return false
                 }
@@ -233,7 +240,7 @@ package final class MemoryQueue: JobQueue {
     }
 
     package func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] {
-        try locked { state, now throws(QueueError) in
+        try await locked("finish") { state, now throws(QueueError) in
             var retriedNow: [Entry] = []
             let codes = outcomes.map { job, outcome in
                 if job.token.isEmpty { return FinishCode.repeated }
@@ -269,7 +276,7 @@ package final class MemoryQueue: JobQueue {
     }
 
     package func release(_ jobs: [TakenJob]) async throws(QueueError) {
-        try locked { state, now throws(QueueError) in
+        try await locked("release") { state, now throws(QueueError) in
             for job in jobs.reversed() {
                 guard let id = JobID(job.rawID), let entry = state.entries[id] else { continue }
                 let standing = standing(of: job, entry, now, state)
@@ -280,7 +287,7 @@ package final class MemoryQueue: JobQueue {
     }
 
     package func reclaim(dead: [WorkerID]) async throws(QueueError) {
-        try locked { state, now throws(QueueError) in
+        try await locked("reclaim") { state, now throws(QueueError) in
             var back: [JobID] = []
             for id in state.active {
                 guard let entry = state.entries[id], let holder = entry.holder else { continue }

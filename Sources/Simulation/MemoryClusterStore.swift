@@ -53,30 +53,28 @@ package struct MemoryAccountStore: AccountStore {
 package struct MemoryClusterStore: ClusterStore {
     private typealias State = MemoryDatabase.State
     private let database: MemoryDatabase
-    private let fault: @Sendable (StaticString) throws(StoreError) -> Void
+    private let link: MemoryLink<StoreError>
     private static let leaseMs: Int64 = 2_000
 
-    package init(
-        _ database: MemoryDatabase,
-        fault: @escaping @Sendable (StaticString) throws(StoreError) -> Void = { _ throws(StoreError) in },
-    ) {
+    package init(_ database: MemoryDatabase, link: MemoryLink<StoreError> = .perfect) {
         self.database = database
-        self.fault = fault
+        self.link = link
     }
 
     private func locked<Value>(
         _ call: StaticString,
         _ body: (inout State, Int64) -> Value,
-    ) throws(StoreError) -> Value {
-        try fault(call)
-        let now = database.now
-        return database.state.withLock { body(&$0, now) }
+    ) async throws(StoreError) -> Value {
+        try await link.carry(call) { () throws(StoreError) in
+            let now = database.now
+            return database.state.withLock { body(&$0, now) }
+        }
     }
 
     // MARK: Workers
 
     package func register(_ worker: WorkerID) async throws(StoreError) {
-        try locked("register") { state, now in
+        try await locked("register") { state, now in
             release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)
             state.workers[worker] = now + Self.leaseMs
             state.quiet.remove(worker)
@@ -84,7 +82,7 @@ package struct MemoryClusterStore: ClusterStore {
     }
 
     package func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply {
-        try locked("heartbeat") { state, now in
+        try await locked("heartbeat") { state, now in
             let isHeld = (state.workers[worker] ?? .min) > now
             if isHeld { state.workers[worker] = now + Self.leaseMs }
             let assignments = state.shards.enumerated().compactMap { shard, row -> ShardAssignment? in
@@ -108,7 +106,7 @@ package struct MemoryClusterStore: ClusterStore {
     }
 
     package func leave(_ worker: WorkerID) async throws(StoreError) {
-        try locked("leave") { state, _ in
+        try await locked("leave") { state, _ in
             release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)
             state.workers[worker] = nil
         }
@@ -135,7 +133,7 @@ package struct MemoryClusterStore: ClusterStore {
     // MARK: Leader
 
     package func lead(as candidate: WorkerID) async throws(StoreError) -> Int64? {
-        try locked("lead") { state, now in
+        try await locked("lead") { state, now in
             let isMine = state.leader.map { $0.worker == candidate && $0.until > now } ?? false
             guard isMine || (state.leader?.until ?? .min) <= now else { return nil }
             if !isMine { state.leaderEpoch += 1 }
@@ -145,11 +143,11 @@ package struct MemoryClusterStore: ClusterStore {
     }
 
     package func resign(_ candidate: WorkerID) async throws(StoreError) {
-        try locked("resign") { state, _ in if state.leader?.worker == candidate { state.leader = nil } }
+        try await locked("resign") { state, _ in if state.leader?.worker == candidate { state.leader = nil } }
     }
 
     package func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID]) {
-        try locked("workers") { state, now in
+        try await locked("workers") { state, now in
             let all = state.workers.keys.sorted()
             let holders = Set(state.shards.compactMap(\.worker))
             return (
@@ -161,11 +159,11 @@ package struct MemoryClusterStore: ClusterStore {
     }
 
     package func holders() async throws(StoreError) -> [WorkerID?] {
-        try locked("holders") { state, _ in state.shards.map(\.worker) }
+        try await locked("holders") { state, _ in state.shards.map(\.worker) }
     }
 
     package func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool {
-        try locked("assign") { state, now in
+        try await locked("assign") { state, now in
             guard let leader = state.leader, leader.until > now, state.leaderEpoch == leaderEpoch else { return false }
             for shard in moves.map(\.shard) {
                 if let holder = state.shards[shard].worker, (state.workers[holder] ?? .min) <= now {
@@ -185,7 +183,7 @@ package struct MemoryClusterStore: ClusterStore {
     // MARK: Cursors and extremes
 
     package func cursors(handover: Int64) async throws(StoreError) -> [EvaluationCursor] {
-        try locked("cursors") { state, _ in
+        try await locked("cursors") { state, _ in
             (state.handovers[handover] ?? [:]).sorted { $0.key < $1.key }.map { series, position in
                 EvaluationCursor(market: series.market, source: series.source, position: position)
             }
@@ -197,7 +195,7 @@ package struct MemoryClusterStore: ClusterStore {
         cursors: [EvaluationCursor],
         of worker: WorkerID,
     ) async throws(StoreError) -> Bool {
-        try locked("accept") { state, _ in
+        try await locked("accept") { state, _ in
             for one in assignments {
                 let row = state.shards[one.shard]
                 guard row.worker == worker, row.epoch == one.epoch else { return false }
@@ -216,7 +214,7 @@ package struct MemoryClusterStore: ClusterStore {
     }
 
     package func saveCursors(_ cursors: [EvaluationCursor], of worker: WorkerID) async throws(StoreError) -> Bool {
-        try locked("saveCursors") { state, now in
+        try await locked("saveCursors") { state, now in
             guard (state.workers[worker] ?? .min) > now else { return false }
             for cursor in cursors {
                 let name = PriceSeries(market: cursor.market, source: cursor.source)
@@ -228,7 +226,7 @@ package struct MemoryClusterStore: ClusterStore {
     }
 
     package func appendExtremes(_ buckets: [ExtremeBucket]) async throws(StoreError) {
-        try locked("appendExtremes") { state, _ in
+        try await locked("appendExtremes") { state, _ in
             for bucket in buckets {
                 let name = PriceSeries(market: bucket.market, source: bucket.source)
                 var points = state.extremes[name] ?? []
@@ -250,7 +248,7 @@ package struct MemoryClusterStore: ClusterStore {
         after position: TickPosition,
         limit: Int,
     ) async throws(StoreError) -> [ExtremeBucket.Point] {
-        try locked("extremes") { state, _ in
+        try await locked("extremes") { state, _ in
             let points = state.extremes[PriceSeries(market: market, source: source)] ?? []
             let start = points.firstIndex { $0.position > position } ?? points.count
             return Array(points[start...].prefix(limit))

@@ -93,38 +93,32 @@ package final class MemoryDatabase: Sendable {
 package struct MemoryOrderStore: OrderStore {
     private typealias State = MemoryDatabase.State
     private let database: MemoryDatabase
-    private let fault: @Sendable (StaticString) throws(StoreError) -> Void
+    private let link: MemoryLink<StoreError>
 
-    /// - Parameter fault: asked before every call, with its name; what it throws is the call's answer.
-    package init(
-        _ database: MemoryDatabase,
-        fault: @escaping @Sendable (StaticString) throws(StoreError) -> Void = { _ throws(StoreError) in },
-    ) {
+    package init(_ database: MemoryDatabase, link: MemoryLink<StoreError> = .perfect) {
         self.database = database
-        self.fault = fault
+        self.link = link
     }
 
     private func locked<Value>(
         _ call: StaticString,
         _ body: (inout State, Int64) -> Value,
-    ) throws(StoreError) -> Value {
-        try fault(call)
-        let now = database.now
-        return database.state.withLock { body(&$0, now) }
+    ) async throws(StoreError) -> Value {
+        try await link.carry(call) { () throws(StoreError) in
+            let now = database.now
+            return database.state.withLock { body(&$0, now) }
+        }
     }
 
     package func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder] {
-        try locked("load") { state, _ in ids.compactMap { state.rows[$0]?.order } }
+        try await locked("load") { state, _ in ids.compactMap { state.rows[$0]?.order } }
     }
 
     // MARK: Commits
 
     package func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
         precondition(commits.count <= 256 && Set(commits.map(\.next.id)).count == commits.count)
-        let outcomes = try locked("commit") { state, now in commits.map { commit($0, &state, now) } }
-        // A fault here is an answer that got lost.
-        try fault("committed")
-        return outcomes
+        return try await locked("commit") { state, now in commits.map { commit($0, &state, now) } }
     }
 
     private func commit(_ commit: Commit, _ state: inout State, _ now: Int64) -> CommitOutcome {
@@ -207,7 +201,7 @@ package struct MemoryOrderStore: OrderStore {
 
     package func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError) {
         let wanted = Set(shards)
-        let orders = try locked("loadArmed") { state, _ in
+        let orders = try await locked("loadArmed") { state, _ in
             state.rows.values.map(\.order).filter { wanted.contains($0.id.shard) && !$0.status.isTerminal }
                 .sorted { $0.id < $1.id }.map { ArmedOrder($0) }
         }
@@ -219,7 +213,7 @@ package struct MemoryOrderStore: OrderStore {
         since: ChangeCursor?,
     ) async throws(StoreError) -> (orders: [ArmedOrder], next: ChangeCursor) {
         let wanted = Set(shards)
-        return try locked("changes") { state, _ in
+        return try await locked("changes") { state, _ in
             guard let since else { return ([], ChangeCursor(value: state.lastChange)) }
             let changed = state.rows.values.filter { $0.change > since.value && wanted.contains($0.order.id.shard) }
                 .sorted { $0.change < $1.change }
@@ -228,27 +222,27 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func armed(_ ids: [OrderID]) async throws(StoreError) -> [ArmedOrder] {
-        try locked("armed") { state, _ in ids.compactMap { state.rows[$0].map { ArmedOrder($0.order) } } }
+        try await locked("armed") { state, _ in ids.compactMap { state.rows[$0].map { ArmedOrder($0.order) } } }
     }
 
     // MARK: Intents
 
     package func intents(of orders: [OrderID], ended: Bool) async throws(StoreError) -> [StoredIntent] {
-        try locked("intents") { state, now in
+        try await locked("intents") { state, now in
             orders.flatMap { state.intents[$0] ?? [] }.filter { ended || $0.stored.state.isLive }
                 .map { $0.seen(at: now) }
         }
     }
 
     package func intent(account: AccountID, clientOrderID: String) async throws(StoreError) -> StoredIntent? {
-        try locked("intent") { state, now in
+        try await locked("intent") { state, now in
             state.intents.values.joined().first { $0.account == account && $0.clientOrderID == clientOrderID }?
                 .seen(at: now)
         }
     }
 
     package func claimSend(_ intent: StoredIntent, _ right: SendRight) async throws(StoreError) -> Bool {
-        try locked("claimSend") { state, now in
+        try await locked("claimSend") { state, now in
             let isHalted = state.isHalted
             return change(intent, &state) { known in
                 if known.token == right.token { return true }
@@ -274,7 +268,7 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func noteCheck(_ intent: StoredIntent, absent: Bool, delayMs: Int64) async throws(StoreError) -> Bool {
-        try locked("noteCheck") { state, now in
+        try await locked("noteCheck") { state, now in
             change(intent, &state) { known in
                 guard known.checks == intent.checks else { return false }
                 known.checks += 1
@@ -304,7 +298,7 @@ package struct MemoryOrderStore: OrderStore {
 
     package func dueWork(limit: Int) async throws(StoreError) -> [Job] {
         let wall = database.clock.now()
-        return try locked("dueWork") { state, now in
+        return try await locked("dueWork") { state, now in
             var jobs: [Job] = []
             let second = Int(wall.milliseconds / 1_000)
             for (id, row) in state.rows.sorted(by: { $0.key < $1.key }) {
@@ -332,7 +326,7 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func unofferedJobs(limit: Int) async throws(StoreError) -> [Job] {
-        try locked("unofferedJobs") { state, now in unoffered(state, now, limit) }
+        try await locked("unofferedJobs") { state, now in unoffered(state, now, limit) }
     }
 
     private func unoffered(_ state: State, _ now: Int64, _ limit: Int) -> [Job] {
@@ -343,7 +337,7 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func takeUnoffered(limit: Int) async throws(StoreError) -> [Job] {
-        try locked("takeUnoffered") { state, now in
+        try await locked("takeUnoffered") { state, now in
             let jobs = unoffered(state, now, .max).filter { (state.outbox[$0.id]?.leaseUntil ?? .min) <= now }
                 .prefix(limit)
             for job in jobs { state.outbox[job.id]?.leaseUntil = now + 5_000 }
@@ -352,15 +346,15 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func markOffered(_ ids: [JobID]) async throws(StoreError) {
-        try locked("markOffered") { state, now in for id in ids { state.outbox[id]?.offeredAt = now } }
+        try await locked("markOffered") { state, now in for id in ids { state.outbox[id]?.offeredAt = now } }
     }
 
     package func closeJobs(_ ids: [JobID]) async throws(StoreError) {
-        try locked("closeJobs") { state, _ in for id in ids { state.outbox[id]?.isPending = false } }
+        try await locked("closeJobs") { state, _ in for id in ids { state.outbox[id]?.isPending = false } }
     }
 
     package func storeJobs(_ jobs: [Job]) async throws(StoreError) {
-        try locked("storeJobs") { state, _ in
+        try await locked("storeJobs") { state, _ in
             for job in jobs where state.outbox[job.id]?.isPending != true {
                 if state.outbox[job.id] == nil { state.outboxOrder.append(job.id) }
                 state.outbox[job.id] = MemoryDatabase.OutboxRow(job: job)
@@ -371,7 +365,7 @@ package struct MemoryOrderStore: OrderStore {
     // MARK: Reading
 
     package func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder] {
-        try locked("list") { state, _ in
+        try await locked("list") { state, _ in
             let found = state.rows.values.map(\.order).filter { order in
                 order.account == filter.account
                     && (filter.statuses.isEmpty || filter.statuses.contains(order.status))
@@ -383,27 +377,27 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
-        try locked("events") { state, _ in
+        try await locked("events") { state, _ in
             Array(state.events.filter { $0.order == order && $0.version > after }.prefix(limit))
         }
     }
 
     package func events(account: AccountID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
-        try locked("events") { state, _ in
+        try await locked("events") { state, _ in
             Array(state.events.filter { $0.account == account && $0.sequence > after }.prefix(limit))
         }
     }
 
     package func lastSequence(account: AccountID) async throws(StoreError) -> Int64 {
-        try locked("lastSequence") { state, _ in state.sequences[account] ?? 0 }
+        try await locked("lastSequence") { state, _ in state.sequences[account] ?? 0 }
     }
 
     package func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)] {
-        try locked("fills") { state, _ in state.fills.filter { $0.order == order }.map { ($0.key, $0.fill) } }
+        try await locked("fills") { state, _ in state.fills.filter { $0.order == order }.map { ($0.key, $0.fill) } }
     }
 
     package func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int {
-        try locked("activeLegs") { state, _ in
+        try await locked("activeLegs") { state, _ in
             state.rows.values.filter { $0.order.account == account && $0.order.instrument.market == market }
                 .reduce(0) { $0 + $1.order.activeLegs }
         }
@@ -411,7 +405,7 @@ package struct MemoryOrderStore: OrderStore {
 
     package func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)?
     {
-        try locked("outcome") { state, _ in state.idempotency["\(owner) \(key)"].map { ($0.order, $0.hash) } }
+        try await locked("outcome") { state, _ in state.idempotency["\(owner) \(key)"].map { ($0.order, $0.hash) } }
     }
 }
 

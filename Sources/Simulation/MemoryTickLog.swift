@@ -1,0 +1,204 @@
+// The stream of prices in memory: what Redis streams do, with a bounded length, and lost on demand.
+package import OrderEngine
+internal import OwnerThread
+package import SmartOrders
+
+/// The place that the tick logs of all processes of a test share.
+package final class MemoryTickServer: Sendable {
+    enum Topic { case ticks, changes }
+
+    struct State {
+        var streams: [PriceSeries: [RawTick]] = [:]
+        var changed: [OrderID] = []
+        var progress: [PriceSeries: [WorkerID: EvaluationProgress]] = [:]
+        var isAway = false
+        var waiting: [Topic: [UInt64: CheckedContinuation<Void, Never>]] = [:]
+        var nextWaiter: UInt64 = 0
+    }
+
+    let state = Locked(State())
+    let clock: any EngineClock
+    let length: Int
+
+    /// - Parameter length: ticks that a stream keeps.
+    package init(clock: any EngineClock, length: Int = 100_000) {
+        self.clock = clock
+        self.length = length
+    }
+
+    package func setAway(_ isAway: Bool) { state.withLock { $0.isAway = isAway } }
+
+    /// Forgets everything, as a flushed Redis does.
+    package func loseAll() { state.withLock { $0.streams = [:] } }
+}
+
+/// One process's view.
+package final class MemoryTickLog: TickLog {
+    private typealias State = MemoryTickServer.State
+    private let server: MemoryTickServer
+    private let link: MemoryLink<TickLogError>
+    /// Notices that this process has seen.
+    private let seen = Locked(0)
+
+    package init(_ server: MemoryTickServer, link: MemoryLink<TickLogError> = .perfect) {
+        self.server = server
+        self.link = link
+    }
+
+    private func locked<Value>(
+        _ call: StaticString,
+        _ body: (inout State) -> Value,
+    ) async throws(TickLogError) -> Value {
+        try await link.carry(call) { () throws(TickLogError) in try here(body) }
+    }
+
+    private func here<Value>(_ body: (inout State) -> Value) throws(TickLogError) -> Value {
+        try server.state.withLock { state throws(TickLogError) in
+            if state.isAway { throw TickLogError("the stream is away") }
+            return body(&state)
+        }
+    }
+
+    package func append(_ ticks: [RawTick], to series: PriceSeries) async throws(TickLogError) {
+        try await link.carry("append") { () throws(TickLogError) in
+            let waiting = try here { state in
+                var stream = state.streams[series] ?? []
+                for tick in ticks where stream.last.map({ $0.position < tick.position }) ?? true { stream.append(tick) }
+                if stream.count > server.length { stream.removeFirst(stream.count - server.length) }
+                state.streams[series] = stream
+                return Self.take(.ticks, &state)
+            }
+            for one in waiting { one.resume() }
+        }
+    }
+
+    package func read(
+        _ after: [PriceSeries: TickPosition],
+        limit: Int,
+        waitMs: Int64,
+    ) async throws(TickLogError) -> [PriceSeries: TickBatch] {
+        let until = server.clock.monotonicNanoseconds() + waitMs * 1_000_000
+        while true {
+            let batches = try await locked("read") { state in
+                var batches: [PriceSeries: TickBatch] = [:]
+                for (series, position) in after {
+                    let stream = state.streams[series] ?? []
+                    let start = Self.firstIndex(in: stream, after: position)
+                    let ticks = Array(stream[start...].prefix(limit))
+                    if !ticks.isEmpty || waitMs == 0 {
+                        batches[series] = TickBatch(ticks: ticks, oldest: stream.first?.position)
+                    }
+                }
+                return batches
+            }
+            let left = until - server.clock.monotonicNanoseconds()
+            if !batches.isEmpty || left <= 0 || Task.isCancelled { return batches }
+            await wait(for: .ticks, nanoseconds: left) { state in
+                after.contains { series, position in (state.streams[series]?.last?.position ?? .start) > position }
+            }
+        }
+    }
+
+    private static func firstIndex(in stream: [RawTick], after position: TickPosition) -> Int {
+        var low = 0
+        var high = stream.count
+        while low < high {
+            let middle = (low + high) / 2
+            if stream[middle].position <= position { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    package func latest(_ series: PriceSeries) async throws(TickLogError) -> RawTick? {
+        try await locked("latest") { $0.streams[series]?.last }
+    }
+
+    package func notifyChanged(_ orders: [OrderID]) async throws(TickLogError) {
+        try await link.carry("notifyChanged") { () throws(TickLogError) in
+            let waiting = try here { state in
+                state.changed += orders
+                return Self.take(.changes, &state)
+            }
+            for one in waiting { one.resume() }
+        }
+    }
+
+    package func changedOrders(waitMs: Int64) async throws(TickLogError) -> [OrderID] {
+        let until = server.clock.monotonicNanoseconds() + waitMs * 1_000_000
+        while true {
+            let changed = try await locked("changedOrders") { state in
+                seen.withLock { seen in
+                    defer { seen = state.changed.count }
+                    return Array(state.changed[min(seen, state.changed.count)...])
+                }
+            }
+            let left = until - server.clock.monotonicNanoseconds()
+            if !changed.isEmpty || left <= 0 || Task.isCancelled { return changed }
+            await wait(for: .changes, nanoseconds: left) { state in seen.withLock { $0 < state.changed.count } }
+        }
+    }
+
+    package func reportProgress(
+        _ progress: [EvaluationProgress],
+        shards: Int,
+        worker: WorkerID,
+    ) async throws(TickLogError) {
+        try await locked("reportProgress") { state in
+            for series in state.progress.keys { state.progress[series]?[worker] = nil }
+            for one in progress { state.progress[one.series, default: [:]][worker] = one }
+        }
+    }
+
+    package func progress(_ series: PriceSeries) async throws(TickLogError) -> [EvaluationProgress] {
+        try await locked("progress") { state in
+            (state.progress[series] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
+        }
+    }
+
+    // MARK: Waiting
+
+    private static func take(
+        _ topic: MemoryTickServer.Topic,
+        _ state: inout State,
+    ) -> [CheckedContinuation<Void, Never>] {
+        guard let waiting = state.waiting[topic], !waiting.isEmpty else { return [] }
+        state.waiting[topic] = [:]
+        return waiting.sorted { $0.key < $1.key }.map(\.value)
+    }
+
+    /// Returns when somebody was told, the time is over, or `isReady` at once.
+    private func wait(
+        for topic: MemoryTickServer.Topic,
+        nanoseconds: Int64,
+        isReady: @Sendable (State) -> Bool,
+    ) async {
+        let ticket: UInt64? = server.state.withLock { state in
+            if isReady(state) { return nil }
+            state.nextWaiter += 1
+            return state.nextWaiter
+        }
+        guard let ticket else { return }
+        let server = server
+        await withTaskGroup { group in
+            group.addTask {
+                await withTaskCancellationHandler {
+                    await withCheckedContinuation { continuation in
+                        let isOver = server.state.withLock { state in
+                            if Task.isCancelled { return true }
+                            state.waiting[topic, default: [:]][ticket] = continuation
+                            return false
+                        }
+                        if isOver { continuation.resume() }
+                    }
+                } onCancel: {
+                    server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }?.resume()
+                }
+            }
+            group.addTask {
+                do { try await server.clock.sleep(milliseconds: (nanoseconds + 999_999) / 1_000_000) } catch {}
+            }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+}

@@ -1,0 +1,202 @@
+// One thread, virtual time, chance by the seed: the same seed and the same build replay a run exactly.
+//
+// Every Swift job that is enqueued on the simulating thread waits in `CExecutorHook`; the simulator picks the next one by
+// its seed. Time stands still while anything is ready and then jumps to the next sleeper. Nothing may wait on the
+// machine's clock, on another thread or on I/O: `escapes` counts those who tried. Cost: about a microsecond per step.
+internal import CExecutorHook
+internal import OwnerThread
+
+/// A deterministic executor with a clock of its own.
+package final class Simulator: Sendable {
+    private struct Sleeper {
+        let due: Int64
+        let number: UInt64
+    }
+
+    private struct State {
+        var now: Int64 = 0
+        var random: SeededRandom
+        var heap: [Sleeper] = []
+        var sleeping: [UInt64: CheckedContinuation<Bool, Never>] = [:]
+        var nextNumber: UInt64 = 0
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        var steps = 0
+        var trace: [String] = []
+        var isFinished = false
+    }
+
+    private let state: Locked<State>
+    /// Lines of the trace that are kept; 0: none are made.
+    private let traceLimit: Int
+    /// Steps without a moment passing: more is a busy loop.
+    private static let maximumBusySteps = 2_000_000
+
+    /// - Parameter traceLimit: how many of the last trace lines to keep.
+    package init(seed: UInt64, traceLimit: Int = 0) {
+        state = Locked(State(random: SeededRandom(seed: seed)))
+        self.traceLimit = traceLimit
+    }
+
+    // MARK: Running
+
+    /// What ended a run.
+    package enum End: Hashable, Sendable {
+        case finished
+        /// Nobody is ready and nobody sleeps, but the body has not ended.
+        case deadlock
+        case busyLoop
+    }
+
+    /// Runs `body` on a thread of its own; the caller's thread waits in Swift's way. `timeLimit` is virtual.
+    package func run(_ body: @escaping @Sendable () async -> Void) async -> End {
+        await withCheckedContinuation { done in
+            OwnerThread.start(name: "simulation") {
+                let end = self.runHere(body)
+                // Behind the simulation: the waiting task belongs to the pool.
+                done.resume(returning: end)
+            }
+        }
+    }
+
+    /// The same on the calling thread, which must not belong to Swift's pool.
+    package func runHere(_ body: @escaping @Sendable () async -> Void) -> End {
+        executor_hook_begin()
+        defer { executor_hook_end() }
+        Task {
+            await body()
+            self.state.withLock { $0.isFinished = true }
+        }
+        var busy = 0
+        while true {
+            let ready = executor_hook_count()
+            if ready > 0 {
+                let index = state.withLock { state -> Int in
+                    state.steps += 1
+                    guard ready > 1 else { return 0 }
+                    let index = Int(state.random.next() % UInt64(ready))
+                    state.hash = (state.hash ^ UInt64(index)) &* 0x0000_0100_0000_01b3
+                    return index
+                }
+                executor_hook_run(index)
+                busy += 1
+                if busy > Self.maximumBusySteps { return .busyLoop }
+                continue
+            }
+            if state.withLock({ $0.isFinished }) { return .finished }
+            guard wakeNext() else { return .deadlock }
+            busy = 0
+        }
+    }
+
+    /// Jumps to the next sleeper. False: nobody sleeps.
+    private func wakeNext() -> Bool {
+        let sleeper = state.withLock { state -> CheckedContinuation<Bool, Never>? in
+            while let next = Self.pop(&state.heap) {
+                guard let sleeper = state.sleeping.removeValue(forKey: next.number) else { continue }
+                state.now = max(state.now, next.due)
+                state.hash = (state.hash ^ UInt64(bitPattern: state.now)) &* 0x0000_0100_0000_01b3
+                return sleeper
+            }
+            return nil
+        }
+        sleeper?.resume(returning: true)
+        return sleeper != nil
+    }
+
+    /// Tasks that asked the machine's clock to wake them. Only on the simulating thread.
+    package var escapes: Int { Int(executor_hook_escapes()) }
+
+    // MARK: Time
+
+    /// Nanoseconds since the beginning of the run.
+    package var nanoseconds: Int64 { state.withLock { $0.now } }
+    package var milliseconds: Int64 { nanoseconds / 1_000_000 }
+
+    /// Sleeps in virtual time. False: the task was cancelled before.
+    package func sleep(nanoseconds: Int64) async -> Bool {
+        let number = state.withLock { state in
+            state.nextNumber += 1
+            return state.nextNumber
+        }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isCancelled = state.withLock { state in
+                    if Task.isCancelled { return true }
+                    state.sleeping[number] = continuation
+                    Self.push(Sleeper(due: state.now + max(0, nanoseconds), number: number), on: &state.heap)
+                    return false
+                }
+                if isCancelled { continuation.resume(returning: false) }
+            }
+        } onCancel: {
+            state.withLock { $0.sleeping.removeValue(forKey: number) }?.resume(returning: false)
+        }
+    }
+
+    /// Lets time pass, whether the task is cancelled or not: a message that is under way arrives.
+    package func pass(nanoseconds: Int64) async {
+        guard nanoseconds > 0 else { return }
+        _ = await withCheckedContinuation { continuation in
+            state.withLock { state in
+                state.nextNumber += 1
+                state.sleeping[state.nextNumber] = continuation
+                Self.push(Sleeper(due: state.now + nanoseconds, number: state.nextNumber), on: &state.heap)
+            }
+        }
+    }
+
+    private static func isBefore(_ left: Sleeper, _ right: Sleeper) -> Bool {
+        (left.due, left.number) < (right.due, right.number)
+    }
+
+    private static func push(_ sleeper: Sleeper, on heap: inout [Sleeper]) {
+        heap.append(sleeper)
+        var child = heap.count - 1
+        while child > 0 {
+            let parent = (child - 1) / 2
+            guard isBefore(heap[child], heap[parent]) else { return }
+            heap.swapAt(child, parent)
+            child = parent
+        }
+    }
+
+    private static func pop(_ heap: inout [Sleeper]) -> Sleeper? {
+        guard let first = heap.first, let last = heap.popLast() else { return nil }
+        guard !heap.isEmpty else { return first }
+        heap[0] = last
+        var parent = 0
+        while true {
+            var child = 2 * parent + 1
+            guard child < heap.count else { return first }
+            if child + 1 < heap.count, isBefore(heap[child + 1], heap[child]) { child += 1 }
+            guard isBefore(heap[child], heap[parent]) else { return first }
+            heap.swapAt(child, parent)
+            parent = child
+        }
+    }
+
+    // MARK: Chance and trace
+
+    /// A number by the seed.
+    package func random() -> UInt64 { state.withLock { $0.random.next() } }
+
+    /// Draws by the seed.
+    func draw<Value>(_ body: (inout SeededRandom) -> Value) -> Value { state.withLock { body(&$0.random) } }
+
+    /// A fingerprint of everything that happened so far, in its order.
+    package var traceHash: UInt64 { state.withLock { $0.hash } }
+    package var steps: Int { state.withLock { $0.steps } }
+    package var trace: [String] { state.withLock { $0.trace } }
+
+    /// Notes what happened: it counts for the hash, and for the trace if one is kept.
+    func note(_ what: @autoclosure () -> String) {
+        let text = what()
+        state.withLock { state in
+            for byte in text.utf8 { state.hash = (state.hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
+            guard traceLimit > 0 else { return }
+            if state.trace.count >= traceLimit * 2 { state.trace.removeFirst(traceLimit) }
+            let milliseconds = state.now / 1_000_000
+            state.trace.append("\(milliseconds) \(text)")
+        }
+    }
+}
