@@ -105,19 +105,18 @@ public final class BullQueue: JobQueue {
         }
         let gate = gate
         var batch = RedisBatch()
-        batch.reserve(commands: groups.count, arguments: 8 * groups.count + 5 * jobs.count, bytes: 600 * jobs.count)
+        batch.reserve(commands: groups.count, arguments: 12 * groups.count + 3 * jobs.count, bytes: 400 * jobs.count)
         for group in groups {
             begin(scripts.offer, on: group.queue, gate, &batch)
             batch.append(verify ? "verify" : "new")
             batch.append(group.queue.jobClass == .stops ? 0 : options.maxWaiting)
-            let optionsText = JobText.options(group.queue.jobClass)
+            batch.append(JobText.options(group.queue.jobClass))
+            batch.append(max(0, delayMs))
             for index in group.members {
                 let job = jobs[index]
                 batch.append(job.id.description)
                 batch.append(job.name.rawValue)
                 batch.append(bytes: JobText.payload(job))
-                batch.append(optionsText)
-                batch.append(max(0, delayMs))
             }
         }
         var codes = [OfferCode](repeating: .queued, count: jobs.count)
@@ -159,24 +158,12 @@ public final class BullQueue: JobQueue {
         let groups = grouped(live.count) { outcomes[live[$0]].job.queue }
         let gate = gate
         var batch = RedisBatch()
-        batch.reserve(commands: groups.count, arguments: 8 * groups.count + 6 * live.count, bytes: 256 * live.count)
+        batch.reserve(commands: groups.count, arguments: 16 * groups.count + 4 * live.count, bytes: 128 * live.count)
         for group in groups {
             begin(scripts.finish, on: group.queue, gate, &batch)
             batch.append(options.keepCompletedMs)
             batch.append(options.keepCompletedMax)
-            for member in group.members {
-                let (job, outcome) = outcomes[live[member]]
-                batch.append(job.rawID)
-                batch.append(job.token)
-                switch outcome {
-                case .done, .obsolete: batch.append("c")
-                case .retry: batch.append("r")
-                case .dead: batch.append("d")
-                }
-                batch.append(job.attemptsMade)
-                batch.append(JobText.value(outcome))
-                if case .retry(let delayMs, _) = outcome { batch.append(max(0, delayMs)) } else { batch.append(0) }
-            }
+            appendEnds(group.members.map { outcomes[live[$0]] }, to: &batch)
         }
         let replies = try await run(batch) { groups[$0].queue.partition }
         var late = 0
@@ -199,6 +186,29 @@ public final class BullQueue: JobQueue {
             state.counters.lost += lost
         }
         return codes
+    }
+
+    /// Neighbours that end alike share what they have in common.
+    private func appendEnds(_ ends: [(job: TakenJob, outcome: JobOutcome)], to batch: inout RedisBatch) {
+        var start = 0
+        while start < ends.count {
+            let first = ends[start]
+            var end = start + 1
+            while end < ends.count, ends[end].job.token == first.job.token,
+                ends[end].job.attemptsMade == first.job.attemptsMade,
+                ends[end].outcome.letter == first.outcome.letter, ends[end].outcome.delay == first.outcome.delay
+            { end += 1 }
+            batch.append(first.job.token)
+            batch.append(first.outcome.letter)
+            batch.append(first.job.attemptsMade)
+            batch.append(first.outcome.delay)
+            batch.append(end - start)
+            for (job, outcome) in ends[start..<end] {
+                batch.append(job.rawID)
+                batch.append(JobText.value(outcome))
+            }
+            start = end
+        }
     }
 
     public func release(_ jobs: [TakenJob]) async throws(QueueError) {
@@ -364,6 +374,24 @@ extension OfferCode {
         switch self {
         case .queued, .healed, .replaced: true
         case .live, .completed, .dead, .full: false
+        }
+    }
+}
+
+extension JobOutcome {
+    /// As the script `finish` names it.
+    fileprivate var letter: String {
+        switch self {
+        case .done, .obsolete: "c"
+        case .retry: "r"
+        case .dead: "d"
+        }
+    }
+
+    fileprivate var delay: Int64 {
+        switch self {
+        case .retry(let delayMs, _): max(0, delayMs)
+        case .done, .obsolete, .dead: 0
         }
     }
 }

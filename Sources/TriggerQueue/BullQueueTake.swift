@@ -178,43 +178,39 @@ extension BullQueue {
         to ask: Ask,
         sentAt: Int64,
     ) throws(QueueError) -> [TakenJob] {
-        guard let parts = reply.array, parts.count == 4, let jobs = parts[2].array, let broken = parts[3].array,
-            jobs.count % 9 == 0, broken.count % 2 == 0
-        else { throw misunderstood("take") }
+        guard let parts = reply.array, parts.count == 6, let broken = parts[5].array, broken.count % 2 == 0 else {
+            throw misunderstood("take")
+        }
         let partition = ask.partition
         let token = "\(options.worker.text):\(ask.n)"
         var taken: [TakenJob] = []
         var perClass = [0, 0, 0]
         var undecodable = 0
         var suspects = 0
-        for at in stride(from: 0, to: jobs.count, by: 9) {
-            guard let position = jobs[at].integer, position >= 1, position <= 3, let id = jobs[at + 1].text else {
-                throw misunderstood("take")
-            }
-            let jobClass = JobClass.allCases[Int(position) - 1]
-            perClass[Int(position) - 1] += 1
-            let job = JobText.job(
-                id: id,
-                name: jobs[at + 2].text ?? "",
-                data: jobs[at + 3].bytes ?? [],
-                jobClass: jobClass,
-            )
-            let crashes = Int(jobs[at + 6].integer ?? 0)
-            if job == nil { undecodable += 1 }
-            if crashes >= 2 { suspects += 1 }
-            taken.append(
-                TakenJob(
-                    rawID: id,
-                    job: job,
-                    jobClass: jobClass,
-                    partition: partition,
-                    token: token,
-                    attemptsMade: Int(jobs[at + 4].integer ?? 0),
-                    deliveries: Int(jobs[at + 5].integer ?? 0),
-                    crashes: crashes,
+        for (position, jobClass) in JobClass.allCases.enumerated() {
+            guard let jobs = parts[2 + position].array, jobs.count % 3 == 0 else { throw misunderstood("take") }
+            perClass[position] = jobs.count / 3
+            taken.reserveCapacity(taken.count + jobs.count / 3)
+            for at in stride(from: 0, to: jobs.count, by: 3) {
+                guard let id = jobs[at].text, let head = TakenHead(jobs[at + 1]) else { throw misunderstood("take") }
+                let job = JobText.job(id: id, name: head.name, data: jobs[at + 2].bytes ?? [], jobClass: jobClass)
+                if job == nil { undecodable += 1 }
+                if head.crashes >= 2 { suspects += 1 }
+                taken.append(
+                    TakenJob(
+                        rawID: id,
+                        job: job,
+                        jobClass: jobClass,
+                        partition: partition,
+                        token: token,
+                        attemptsMade: head.attemptsMade,
+                        deliveries: head.deliveries,
+                        crashes: head.crashes,
+                    )
                 )
-            )
+            }
         }
+        let isEmpty = taken.isEmpty
         leases.hold(taken, n: ask.n, partition: partition, sentAt: sentAt)
         for at in stride(from: 0, to: broken.count, by: 2) {
             guard let position = broken[at].integer, position >= 1, position <= 3, let id = broken[at + 1].text else {
@@ -236,7 +232,6 @@ extension BullQueue {
         }
         let due = dueTime(server: parts[0].integer, due: parts[1].integer, now: sentAt)
         let gaveAll = zip(perClass, ask.share).contains { $0 > 0 && $0 == $1 }
-        let isEmpty = jobs.isEmpty
         state.withLock { state in
             // A suspect comes alone, with more behind it.
             state.partitions[partition].isHot = gaveAll || suspects > 0 || (ask.isPartial && !isEmpty)
@@ -290,6 +285,27 @@ extension BullQueue {
 
     /// Jobs taken and not yet ended.
     public var heldCount: Int { leases.count }
+}
+
+/// What the script `take` says of a job beside its id and its body.
+private struct TakenHead {
+    var name = Job.Name.trigger.rawValue
+    var attemptsMade = 0
+    var deliveries = 1
+    var crashes = 0
+
+    /// Empty for the first delivery of a trigger; else three numbers and a name, parted by blanks.
+    init?(_ value: RedisValue) {
+        guard case .bytes(let bytes) = value else { return nil }
+        if bytes.isEmpty { return }
+        let parts = bytes.split(separator: UInt8(ascii: " "), maxSplits: 3, omittingEmptySubsequences: false)
+        guard parts.count == 4 else { return nil }
+        let words = parts.map { String(decoding: $0, as: UTF8.self) }
+        attemptsMade = Int(words[0]) ?? 0
+        deliveries = Int(words[1]) ?? 0
+        crashes = Int(words[2]) ?? 0
+        name = words[3]
+    }
 }
 
 extension TakeRequest {

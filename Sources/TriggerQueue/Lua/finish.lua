@@ -1,24 +1,33 @@
 -- Ends jobs of one queue.
 -- KEYS     open, base
--- ARGV     generation, keepMs, keepMax, then per job: id, token, outcome (`c` completed, `r` retry, `d` dead), atm as
---          taken, value (JSON or reason), delay (ms)
+-- ARGV     generation, keepMs, keepMax, then groups of jobs that share a token and an outcome: token, outcome (`c`
+--          completed, `r` retry, `d` dead), atm as taken, delay (ms), how many, then of each: id, value (JSON or reason)
 -- Returns  now, then per job: 0 done, 1 repeated, 2 late, -1 unknown, -2 taken over, -3 not active, -6 other token
--- Cost     O(a) per job, a = jobs in `active` that are older; O(log n) for the sets
+-- Cost     O(1) per job that is among the oldest of `active`, else O(a), a = jobs in `active` that are older; O(log n)
+--          for the sets
 local base, keepMs, keepMax = KEYS[2], tonumber(ARGV[2]), tonumber(ARGV[3])
-local count = (#ARGV - 3) / 6
-if not base or not keepMs or not keepMax or count < 1 or count > 256 or count ~= math.floor(count) then
-    return badArgument('finish: 1 to 256 jobs of 6 arguments')
-end
-local keys, wanted = {}, {}
-for i = 4, #ARGV, 6 do
-    local outcome = ARGV[i + 2]
-    if (outcome ~= 'c' and outcome ~= 'r' and outcome ~= 'd') or not tonumber(ARGV[i + 3]) or not tonumber(ARGV[i + 5])
+if not base or not keepMs or not keepMax then return badArgument('finish: what to keep') end
+local ids, tokens, outcomes, attempts, delays, values = {}, {}, {}, {}, {}, {}
+local keys, bodies, wanted, count, at = {}, {}, {}, 0, 4
+while at <= #ARGV do
+    local token, outcome, delay, size = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+    if (outcome ~= 'c' and outcome ~= 'r' and outcome ~= 'd') or not tonumber(ARGV[at + 2]) or not delay or not size
+        or size < 1 or count + size > 256 or at + 4 + 2 * size > #ARGV
     then
-        return badArgument('finish: outcome')
+        return badArgument('finish: groups of jobs, at most 256 in all')
     end
     wanted[outcome] = true
-    keys[#keys + 1] = base .. ARGV[i] .. ':lock'
+    for i = at + 5, at + 3 + 2 * size, 2 do
+        count = count + 1
+        local id = ARGV[i]
+        local key = base .. id
+        ids[count], tokens[count], outcomes[count] = id, token, outcome
+        attempts[count], delays[count], values[count] = ARGV[at + 2], delay, ARGV[i + 1]
+        bodies[count], keys[count] = key, key .. ':lock'
+    end
+    at = at + 5 + 2 * size
 end
+if count == 0 then return badArgument('finish: no job') end
 
 local active = call('LLEN', base .. 'active')
 local waiting = call('LLEN', base .. 'wait') + call('ZCARD', base .. 'prioritized')
@@ -35,27 +44,42 @@ local locks = call('MGET', unpack(keys))
 call('DEL', base)
 
 -- A body that vanished must not be replaced by one of three fields: the job stays in `active` until reclaim.
-local bodies = {}
-for i = 4, #ARGV, 6 do bodies[#bodies + 1] = base .. ARGV[i] end
-local anyMissing = call('EXISTS', unpack(bodies)) < #bodies
+local anyMissing = call('EXISTS', unpack(bodies)) < count
 
-local codes, ids, held = { now }, {}, {}
+-- Jobs end mostly in the order in which they were taken: what stands at the tail leaves the list in one command.
+local gone = {}
+if not anyMissing then
+    local mine, rest = {}, 0
+    for i = 1, count do mine[ids[i]] = locks[i] == tokens[i] end
+    local tail = call('LRANGE', base .. 'active', -count, -1)
+    for i = #tail, 1, -1 do
+        local id = tail[i]
+        if not mine[id] then break end
+        mine[id], gone[id] = false, true
+        rest = rest + 1
+    end
+    if rest > 0 then call('RPOP', base .. 'active', rest) end
+end
+
+local codes, ended, held = { now }, {}, {}
 local completed, failed, head = {}, {}, {}
 local events, list = base .. 'events', base .. 'active'
-local delayed, job = false, 0
-for i = 4, #ARGV, 6 do
-    job = job + 1
-    local id, token, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-    local key = base .. id
+local delayed = false
+for job = 1, count do
+    local id, token, outcome = ids[job], tokens[job], outcomes[job]
+    local key = bodies[job]
     local code = standing(base, id, token, locks[job])
     if anyMissing and call('EXISTS', key) == 0 then code = -1 end
     if code == 0 or code == 2 then
-        if call('LREM', list, '-1', id) == 0 then
+        if gone[id] then
+            gone[id] = nil
+        elseif call('LREM', list, '-1', id) == 0 then
             code = -3
-        else
-            ids[#ids + 1] = id
+        end
+        if code ~= -3 then
+            ended[#ended + 1] = id
             if locks[job] then held[#held + 1] = keys[job] end
-            local atm, value = ARGV[i + 3], ARGV[i + 4]
+            local atm, value = attempts[job], values[job]
             local isFirst = atm == '0'
             atm = isFirst and '1' or string.format('%d', atm + 1)
             if outcome == 'c' then
@@ -74,7 +98,7 @@ for i = 4, #ARGV, 6 do
                     call('XADD', events, '*', 'event', 'failed', 'jobId', id, 'failedReason', value,
                         'prev', 'active')
                 else
-                    local delay = math.max(0, math.floor(tonumber(ARGV[i + 5])))
+                    local delay = math.max(0, math.floor(delays[job]))
                     call('HSET', key, 'failedReason', value, 'stacktrace', trace, 'atm', atm, 'delay', delay)
                     if delay > 0 then
                         delayed = true
@@ -112,9 +136,9 @@ local function countMetric(name, number)
     call('HSET', key, 'prevTS', now, 'prevCount', before)
 end
 
-if #ids > 0 then
+if #ended > 0 then
     if #held > 0 then call('DEL', unpack(held)) end
-    call('SREM', base .. 'stalled', unpack(ids))
+    call('SREM', base .. 'stalled', unpack(ended))
     if #completed > 0 then
         call('ZADD', base .. 'completed', unpack(completed))
         countMetric('completed', #completed / 2)
@@ -132,7 +156,7 @@ if #ids > 0 then
     if delayed then wakeLater(base) end
     waiting = waiting + #head
     if waiting == 0 then
-        if #completed + #failed > 0 and active == #ids then call('XADD', events, '*', 'event', 'drained') end
+        if #completed + #failed > 0 and active == #ended then call('XADD', events, '*', 'event', 'drained') end
     elseif #head > 0 or meta[2] then
         wake(base, meta[1], meta[2])
     end

@@ -1,19 +1,18 @@
 -- Offers jobs to one queue, each at most once.
 -- KEYS     open, base
--- ARGV     generation, mode (`new` or `verify`), cap (0: none), then per job: id, name, data, opts, delay (ms)
+-- ARGV     generation, mode (`new` or `verify`), cap (0: none), opts and delay (ms) of all, then per job: id, name, data
 -- Returns  now, then per job: 1 queued, 2 live, 3 completed, 4 dead, 5 healed, 6 replaced, 7 full
 -- Cost     O(1) per new job, O(log n) per known one; `verify` adds one pass over `wait` and `active`, at most 10,000
 --
 -- No DEL first: an offer is the one call that a full Redis refuses, as a whole.
 local base, mode, cap = KEYS[2], ARGV[2], tonumber(ARGV[3])
-local count = (#ARGV - 3) / 5
+local count = (#ARGV - 5) / 3
 if not base or not cap or count < 1 or count > 256 or count ~= math.floor(count) then
-    return badArgument('offer: 1 to 256 jobs of 5 arguments')
+    return badArgument('offer: 1 to 256 jobs of 3 arguments')
 end
 if mode ~= 'new' and mode ~= 'verify' then return badArgument('offer: mode') end
-for i = 8, #ARGV, 5 do
-    if not string.find(ARGV[i], '^%d+$') then return badArgument('offer: delay') end
-end
+if not string.find(ARGV[5], '^%d+$') then return badArgument('offer: delay') end
+local opts, delayText, delay = ARGV[4], ARGV[5], tonumber(ARGV[5])
 
 -- Lengths of what may be written, for their types; the sets of finished jobs are read before a write anyway.
 local waiting = call('LLEN', base .. 'wait')
@@ -23,7 +22,7 @@ call('XLEN', base .. 'events')
 local meta = call('HMGET', base .. 'meta', 'paused', 'concurrency', 'opts.maxLenEvents', 'version')
 
 local keys = {}
-for i = 4, #ARGV, 5 do keys[#keys + 1] = base .. ARGV[i] end
+for i = 6, #ARGV, 3 do keys[#keys + 1] = base .. ARGV[i] end
 local anyKnown = call('EXISTS', unpack(keys)) > 0
 
 -- Jobs that stand in `wait` or `active`, read once and only when a job has to be looked for.
@@ -59,7 +58,7 @@ end
 
 -- First all answers, then all writes.
 local codes, fresh, seen = { now }, 0, {}
-for i = 4, #ARGV, 5 do
+for i = 6, #ARGV, 3 do
     local id, code = ARGV[i], 1
     if seen[id] then
         code = 2
@@ -77,18 +76,17 @@ end
 
 local events = base .. 'events'
 local pushed, delayed, job = {}, false, 1
-for i = 4, #ARGV, 5 do
+for i = 6, #ARGV, 3 do
     job = job + 1
     local id, code = ARGV[i], codes[job]
-    local key = base .. id
-    local delay = tonumber(ARGV[i + 4])
+    local key = keys[job - 1]
     if code == 1 or code == 6 then
         if code == 6 then
             call('ZREM', base .. 'failed', id)
             call('HDEL', key, 'finishedOn', 'processedOn', 'failedReason', 'stacktrace', 'pb', 'returnvalue')
         end
-        call('HSET', key, 'name', ARGV[i + 1], 'data', ARGV[i + 2], 'opts', ARGV[i + 3], 'timestamp', nowText,
-            'delay', ARGV[i + 4], 'priority', '0')
+        call('HSET', key, 'name', ARGV[i + 1], 'data', ARGV[i + 2], 'opts', opts, 'timestamp', nowText,
+            'delay', delayText, 'priority', '0')
     end
     if code == 1 or code == 5 or code == 6 then
         if delay > 0 and code ~= 5 then

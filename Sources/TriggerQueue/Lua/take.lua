@@ -1,8 +1,8 @@
 -- Takes jobs of one partition for a worker, stops first, each with a lease.
 -- KEYS     open, bases of stops, targets, housekeeping, private base
 -- ARGV     generation, worker, n, leaseMs, then how many of each class; at most 128 in all
--- Returns  now, next due ms or 0, jobs (flat: class, id, name, data, atm, ats, stc, timestamp, defa), ids without body
---          (flat: class, id)
+-- Returns  now, next due ms or 0, jobs of each class (three lists, flat: id, head, data), ids without body (flat: class,
+--          id). A head is empty for the first delivery of a `trigger`, else: atm, ats, stc and name, parted by blanks
 -- Cost     O(jobs) + O(log n) per promoted or prioritized job
 --
 -- The same n again returns the same jobs, as far as their locks still hold: a reply that was lost is repeated.
@@ -13,19 +13,29 @@ if #ARGV ~= 7 or not n or not leaseMs or #wants ~= 3 or wants[1] + wants[2] + wa
 end
 local token = worker .. ':' .. ARGV[3]
 local took = private .. 'took:' .. worker
-local jobs, broken, due = {}, {}, 0
+local jobs, broken, due = { {}, {}, {} }, {}, 0
 
 local function later(ms) if ms and (due == 0 or ms < due) then due = ms end end
 
 local function hand(class, id, job)
-    local at = #jobs
-    jobs[at + 1], jobs[at + 2], jobs[at + 3], jobs[at + 4] = class, id, job[1], job[2]
-    jobs[at + 5], jobs[at + 6], jobs[at + 7], jobs[at + 8] = job[3], job[4], job[5], job[6]
-    jobs[at + 9] = job[7]
+    local list = jobs[class]
+    local at = #list
+    local head = ''
+    if job[1] ~= 'trigger' or job[3] or job[4] ~= '1' or job[5] then
+        head = (job[3] or '0') .. ' ' .. (job[4] or '0') .. ' ' .. (job[5] or '0') .. ' ' .. (job[1] or '')
+    end
+    list[at + 1], list[at + 2], list[at + 3] = id, head, job[2]
 end
 
-local function body(base, id)
-    return call('HMGET', base .. id, 'name', 'data', 'atm', 'ats', 'stc', 'timestamp', 'defa')
+local function answer(due) return { now, due, jobs[1], jobs[2], jobs[3], broken } end
+
+-- Name, data, atm, ats, stc, defa. What was never delivered has nothing but the first two.
+local function body(key)
+    local job = call('HMGET', key, 'name', 'data', 'ats')
+    local ats = job[3]
+    if not ats then return job end
+    local rest = call('HMGET', key, 'atm', 'stc', 'defa')
+    return { job[1], job[2], rest[1], ats, rest[2], rest[3] }
 end
 
 -- Reads first: which classes have something, and no key of a wrong type.
@@ -50,28 +60,35 @@ end
 local last = call('HMGET', took, 'n', 'ids')
 if last[1] then
     local lastN = tonumber(last[1])
-    if lastN > n then return { now, 0, jobs, broken } end
+    if lastN > n then return answer(0) end
     if lastN == n then
         local ids = cmsgpack.unpack(last[2])
         for i = 1, #ids, 2 do
             local base = KEYS[ids[i] + 1]
             if call('GET', base .. ids[i + 1] .. ':lock') == token then
-                hand(ids[i], ids[i + 1], body(base, ids[i + 1]))
+                hand(ids[i], ids[i + 1], body(base .. ids[i + 1]))
             end
         end
-        return { now, 0, jobs, broken }
+        return answer(0)
     end
 end
 
-local function bury(base, class, id)
-    call('HSET', base .. id, 'name', 'trigger', 'data', '{}', 'opts', '{}', 'timestamp', nowText, 'delay', '0',
-        'priority', '0', 'failedReason', 'BODY_MISSING: the job has no body', 'finishedOn', nowText)
+-- Dead instead of taken.
+local function bury(base, id, reason)
+    call('HSET', base .. id, 'failedReason', reason, 'finishedOn', nowText)
     call('ZADD', base .. 'failed', nowText, id)
-    call('XADD', base .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason',
-        'BODY_MISSING: the job has no body', 'prev', 'waiting')
+    call('XADD', base .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'waiting')
+end
+
+local function buryWithoutBody(base, class, id)
+    call('HSET', base .. id, 'name', 'trigger', 'data', '{}', 'opts', '{}', 'timestamp', nowText, 'delay', '0',
+        'priority', '0')
+    bury(base, id, 'BODY_MISSING: the job has no body')
     broken[#broken + 1] = class
     broken[#broken + 1] = id
 end
+
+local expiry = string.format('%d', now + leaseMs)
 
 -- How many of a queue may start now.
 local function allowed(base, class, meta, want)
@@ -118,9 +135,13 @@ for class = 1, 3 do
             end
             local started, index, events = {}, 0, base .. 'events'
             for i, id in ipairs(popped) do
-                local job = body(base, id)
+                local key = base .. id
+                local job = body(key)
                 if not job[1] and not job[2] then
-                    bury(base, class, id)
+                    buryWithoutBody(base, class, id)
+                elseif class > 1 and job[6] then
+                    -- An official stalled check gave it up (QUEUE.md 3.2).
+                    bury(base, id, 'STALLED: ' .. job[6])
                 else
                     -- A job that crashed workers twice runs alone, so that it cannot take others down with it.
                     local isSuspect = tonumber(job[5] or 0) >= 2
@@ -131,9 +152,9 @@ for class = 1, 3 do
                     end
                     suspect = isSuspect
                     job[4] = job[4] and string.format('%d', job[4] + 1) or '1'
-                    call('SET', base .. id .. ':lock', token, 'PX', ARGV[4])
-                    call('HSET', base .. id, 'processedOn', nowText, 'pb', token, 'ats', job[4])
-                    if class == 1 and job[7] then call('HDEL', base .. id, 'defa') end
+                    call('SET', key .. ':lock', token, 'PXAT', expiry)
+                    call('HSET', key, 'processedOn', nowText, 'pb', token, 'ats', job[4])
+                    if job[6] then call('HDEL', key, 'defa') end
                     if FULL then
                         call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
                     end
@@ -170,4 +191,4 @@ if #taken > 0 then
     call('HSET', took, 'n', n, 'ids', cmsgpack.pack(taken), 'seen', n - 1)
     call('PEXPIRE', took, 60000)
 end
-return { now, due, jobs, broken }
+return answer(due)
