@@ -42,6 +42,7 @@ public struct CommandService: Sendable {
         account: AccountID,
         actor: Actor,
         idempotency: IdempotencyRecord?,
+        requestID: String? = nil,
     ) async throws(CommandError) -> CommandAnswer {
         do {
             if let idempotency, let known = try await replay(idempotency) { return known }
@@ -82,10 +83,15 @@ public struct CommandService: Sendable {
                 bounds: bounds,
                 at: moment,
             )
-            var transition = Transition(created: decision)
+            var transition = Transition(created: decision, bounds: bounds, at: moment)
             // Ticks from before it do not touch it, whatever its entry waits for.
             transition.reach(moment.position)
-            let outcome = try await commit(&transition, actor: actor, idempotency: idempotency)
+            let outcome = try await commit(
+                &transition,
+                actor: actor,
+                idempotency: idempotency,
+                requestID: requestID,
+            )
             switch outcome {
             case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
             case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
@@ -108,6 +114,7 @@ public struct CommandService: Sendable {
         version: Int64?,
         actor: Actor,
         idempotency: IdempotencyRecord? = nil,
+        requestID: String? = nil,
     ) async throws(CommandError) -> CommandAnswer {
         do {
             if let idempotency, let known = try await replay(idempotency) { return known }
@@ -123,7 +130,14 @@ public struct CommandService: Sendable {
                 guard try transition.apply(.command(command), at: moment) else {
                     return CommandAnswer(order: row, isCommitted: false, isReplay: false)
                 }
-                switch try await commit(&transition, actor: actor, tick: present.tick, idempotency: idempotency) {
+                let outcome = try await commit(
+                    &transition,
+                    actor: actor,
+                    tick: present.tick,
+                    idempotency: idempotency,
+                    requestID: requestID,
+                )
+                switch outcome {
                 case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
                 case .lost: continue
                 case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
@@ -175,6 +189,7 @@ public struct CommandService: Sendable {
         actor: Actor,
         tick: Tick? = nil,
         idempotency: IdempotencyRecord?,
+        requestID: String?,
     ) async throws(StoreError) -> CommitOutcome {
         let order = transition.order
         var keys: [VenueOrderKey] = []
@@ -191,6 +206,7 @@ public struct CommandService: Sendable {
             tick: tick,
             jobs: jobs,
             idempotency: idempotency,
+            record: DecisionRecord(requestID: requestID),
         )
         var outcomes: [CommitOutcome] = []
         for attempt in 0..<5 {

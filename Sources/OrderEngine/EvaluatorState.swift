@@ -348,7 +348,8 @@ struct EvaluatorState {
                     return true
                 }
                 if let crossed {
-                    found.append(note(id, one, armed.watches[crossed.watch], at: crossed.at, before: before))
+                    let watch = armed.watches[crossed.watch]
+                    found.append(note(id, one, watch, at: crossed.at, before: before, receivedAt: 0))
                     return
                 }
                 guard isComplete else {
@@ -419,7 +420,7 @@ struct EvaluatorState {
         history.follow(name, true)
         for tick in batch.ticks {
             if !one.ahead.isEmpty { await armAhead(one) }
-            advance(one, to: tick.position, price: tick.price)
+            advance(one, to: tick.position, price: tick.price, receivedAt: tick.receivedAt)
         }
     }
 
@@ -436,7 +437,7 @@ struct EvaluatorState {
             history.append(ticks, to: one.name, after: one.position)
             for point in page {
                 if !one.ahead.isEmpty { await armAhead(one) }
-                advance(one, to: point.position, price: point.price)
+                advance(one, to: point.position, price: point.price, receivedAt: 0)
             }
         }
     }
@@ -452,7 +453,8 @@ struct EvaluatorState {
         }
     }
 
-    private mutating func advance(_ one: SeriesState, to position: TickPosition, price: Int64) {
+    /// - Parameter receivedAt: 0 when unknown.
+    private mutating func advance(_ one: SeriesState, to position: TickPosition, price: Int64, receivedAt: Int64) {
         let before = one.position
         guard position > before else { return }
         one.position = position
@@ -467,7 +469,7 @@ struct EvaluatorState {
         }
         crossings.removeAll(keepingCapacity: true)
         for (id, watch) in first.sorted(by: { $0.key < $1.key }) {
-            found.append(note(id, one, watch, at: position, before: before))
+            found.append(note(id, one, watch, at: position, before: before, receivedAt: receivedAt))
         }
     }
 
@@ -496,11 +498,16 @@ struct EvaluatorState {
         _ watch: Watch,
         at position: TickPosition,
         before: TickPosition,
+        receivedAt: Int64,
     ) -> Job {
         guard var entry = entries[id] else { preconditionFailure("a crossing of an unknown order") }
         for handle in entry.handles { one.index.disarm(handle) }
         entry.handles = []
-        let job = Job.trigger(entry.armed, watch, at: position)
+        let times = CrossingTimes(
+            receivedAt: receivedAt == 0 ? nil : Timestamp(microseconds: receivedAt),
+            crossedAt: context.clock.now(),
+        )
+        let job = Job.trigger(entry.armed, watch, at: position, times: times)
         let now = context.clock.monotonicNanoseconds()
         entry.open = OpenCrossing(job: job, before: before, nextOffer: now + 1_000_000_000, offers: 1)
         entries[id] = entry

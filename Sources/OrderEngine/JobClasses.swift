@@ -38,7 +38,13 @@ extension JobClass {
 
 extension Job {
     /// The job of a crossing.
-    static func trigger(_ armed: ArmedOrder, _ watch: Watch, at position: TickPosition, check: Int? = nil) -> Job {
+    static func trigger(
+        _ armed: ArmedOrder,
+        _ watch: Watch,
+        at position: TickPosition,
+        check: Int? = nil,
+        times: CrossingTimes? = nil,
+    ) -> Job {
         Job(
             id: JobID(order: armed.id, leg: watch.leg, attempt: watch.attempt, check: check),
             name: .trigger,
@@ -47,6 +53,7 @@ extension Job {
             market: armed.market,
             source: armed.source,
             position: position,
+            times: times,
         )
     }
 

@@ -117,12 +117,17 @@ public struct OrderWorker: Sendable {
 
     private func attempt(_ taken: TakenJob, _ id: JobID, of row: SmartOrder) async throws -> Step {
         let venue = try await context.venues.venue(for: row.account)
+        let origin = DecisionRecord(
+            job: id.description,
+            crossing: taken.job?.times,
+            takenAt: context.clock.now(),
+        )
         var transition = Transition(row)
         switch taken.job?.name ?? .check {
         case .trigger:
             guard let job = taken.job else { break }
             switch try await TriggerDecision.make(job, on: row, history: history) {
-            case .stale: return try await sendWaiting(row, venue: venue)
+            case .stale: return try await sendWaiting(row, venue: venue, origin)
             case .unavailable:
                 return .later(delayMs: 250, reason: "TICK_UNAVAILABLE: the tick of \(id) is not to be had")
             case .decided(let decided, let tick):
@@ -132,30 +137,53 @@ public struct OrderWorker: Sendable {
                     price: tick.price,
                     position: tick.position,
                 )
-                return try await finish(&transition, cause: .tick, tick: tick, at: moment, venue: venue)
+                return try await finish(&transition, cause: .tick, tick: tick, at: moment, venue: venue, origin)
             }
         case .timer:
             let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
             if present.tick == nil { _ = try transition.apply(.timer, at: present.moment) }
             let cause: EventCause = present.tick == nil ? .timer : .tick
-            return try await finish(&transition, cause: cause, tick: present.tick, at: present.moment, venue: venue)
+            return try await finish(
+                &transition,
+                cause: cause,
+                tick: present.tick,
+                at: present.moment,
+                venue: venue,
+                origin,
+            )
         case .check, .reconcile: break
         }
-        return try await settle(taken.job?.name == .reconcile ? nil : id, row, venue: venue)
+        return try await settle(taken.job?.name == .reconcile ? nil : id, row, venue: venue, origin)
     }
 
     /// Sends what an order wished for while it could not be sent.
-    private func sendWaiting(_ row: SmartOrder, venue: any Venue) async throws -> Step {
+    private func sendWaiting(
+        _ row: SmartOrder,
+        venue: any Venue,
+        _ origin: DecisionRecord,
+    ) async throws -> Step {
         guard row.venueOrders.contains(where: { $0.state == .intent }) else { return .obsolete }
         var transition = Transition(row)
         let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
         let cause: EventCause = present.tick == nil ? .venueAnswer : .tick
-        return try await finish(&transition, cause: cause, tick: present.tick, at: present.moment, venue: venue)
+        return try await finish(
+            &transition,
+            cause: cause,
+            tick: present.tick,
+            at: present.moment,
+            venue: venue,
+            origin,
+        )
     }
 
     /// Later work: sends what waits, looks up what is unknown, asks again for cancels that are not confirmed.
     /// - Parameter id: names the attempt to look up; nil: all of them.
-    private func settle(_ id: JobID?, _ row: SmartOrder, venue: any Venue) async throws -> Step {
+    private func settle(
+        _ id: JobID?,
+        _ row: SmartOrder,
+        venue: any Venue,
+        _ origin: DecisionRecord,
+    ) async throws -> Step {
         let intents = try await context.orders.intents(of: [row.id], ended: false).filter { intent in
             guard intent.token != nil else { return false }
             return switch intent.venueOrder.state {
@@ -164,15 +192,28 @@ public struct OrderWorker: Sendable {
             case .intent, .filled, .cancelled, .expired, .rejected, .notSent, .absent: false
             }
         }
-        guard !intents.isEmpty else { return try await sendWaiting(row, venue: venue) }
+        guard !intents.isEmpty else { return try await sendWaiting(row, venue: venue, origin) }
         var replies: [(VenueOrderKey, VenueReply)] = []
+        var origin = origin
         for intent in intents {
+            let sentAt = context.clock.now()
             guard let reply = try await lookUp(intent, of: row, venue: venue) else { continue }
             replies.append((intent.venueOrder.key, reply))
+            origin.exchanges.append(
+                VenueExchange(key: intent.venueOrder.key, sentAt: sentAt, answeredAt: context.clock.now())
+            )
         }
         var (transition, present) = try await record(replies, on: row, seen: knownFills(row))
         let cause: EventCause = present.tick == nil ? .venueAnswer : .tick
-        switch try await finish(&transition, cause: cause, tick: present.tick, at: present.moment, venue: venue) {
+        let step = try await finish(
+            &transition,
+            cause: cause,
+            tick: present.tick,
+            at: present.moment,
+            venue: venue,
+            origin,
+        )
+        switch step {
         // Looked at, and nothing new.
         case .obsolete: return .done(row)
         case .done(let next): return .done(next)
@@ -268,7 +309,9 @@ public struct OrderWorker: Sendable {
         tick: Tick?,
         at moment: Moment,
         venue: any Venue,
+        _ origin: DecisionRecord,
     ) async throws -> Step {
+        var origin = origin
         var cause = cause
         var tick = tick
         var moment = moment
@@ -302,6 +345,7 @@ public struct OrderWorker: Sendable {
                     actor: context.actor,
                     tick: tick,
                     sendRights: rights,
+                    record: origin,
                 )
             )
             switch outcome {
@@ -339,7 +383,18 @@ public struct OrderWorker: Sendable {
                 await context.tell([stored.id])
                 return .done(stored)
             }
-            replies = await act(effects, placing: sent, rights: rights, of: stored, venue: venue, t0: t0, begun: begun)
+            let answers = await act(
+                effects,
+                placing: sent,
+                rights: rights,
+                of: stored,
+                venue: venue,
+                t0: t0,
+                begun: begun,
+            )
+            replies = answers.replies
+            // The crossing and the job were told of with the version that they made.
+            origin = DecisionRecord(job: origin.job, exchanges: answers.exchanges)
             if let tick { measure(since: tick) }
             // After the request: an exit does not wait for anybody to be told.
             await context.tell([stored.id])
@@ -364,7 +419,7 @@ public struct OrderWorker: Sendable {
         venue: any Venue,
         t0: Timestamp,
         begun: Int64,
-    ) async -> [(VenueOrderKey, VenueReply)] {
+    ) async -> (replies: [(VenueOrderKey, VenueReply)], exchanges: [VenueExchange]) {
         let context = context
         let market = order.instrument.market
         return await withTaskGroup { group in
@@ -373,23 +428,30 @@ public struct OrderWorker: Sendable {
                     continue
                 }
                 let id = context.identity.clientOrderID(order.id, key)
-                group.addTask { () -> (Int, VenueOrderKey, VenueReply?) in
-                    switch await venue.cancel(market: market, clientOrderID: id) {
-                    case .cancelled(let snapshot): return (0, key, .snapshot(snapshot))
+                group.addTask { () -> (Int, VenueReply?, VenueExchange) in
+                    let sentAt = context.clock.now()
+                    let answer = await venue.cancel(market: market, clientOrderID: id)
+                    let exchange = VenueExchange(key: key, sentAt: sentAt, answeredAt: context.clock.now())
+                    switch answer {
+                    case .cancelled(let snapshot): return (0, .snapshot(snapshot), exchange)
                     case .notOpen:
                         guard case .found(let snapshot) = await venue.lookUp(market: market, clientOrderID: id) else {
-                            return (0, key, nil)
+                            return (0, nil, exchange)
                         }
-                        return (0, key, .snapshot(snapshot))
+                        return (0, .snapshot(snapshot), exchange)
                     // The sweep asks again.
-                    case .failed: return (0, key, nil)
+                    case .failed: return (0, nil, exchange)
                     }
                 }
             }
             for (index, (one, right)) in zip(placing, rights).enumerated() {
-                group.addTask { () -> (Int, VenueOrderKey, VenueReply?) in
+                group.addTask { () -> (Int, VenueReply?, VenueExchange) in
                     let waited = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
-                    guard waited <= venue.windowMs - 200 else { return (index + 1, one.key, .news([.notSent])) }
+                    let sentAt = context.clock.now()
+                    guard waited <= venue.windowMs - 200 else {
+                        let nothing = VenueExchange(key: one.key, sentAt: sentAt, answeredAt: sentAt)
+                        return (index + 1, .news([.notSent]), nothing)
+                    }
                     let answer = await venue.place(
                         Placement(
                             market: market,
@@ -408,15 +470,24 @@ public struct OrderWorker: Sendable {
                         "placement_duration_seconds",
                         milliseconds: Double(context.clock.monotonicNanoseconds() - begun) / 1e6,
                     )
+                    let answeredAt = context.clock.now()
+                    var exchange = VenueExchange(key: one.key, sentAt: sentAt, answeredAt: answeredAt)
                     if case .duplicate = answer,
                         case .found(let snapshot) = await venue.lookUp(
                             market: market,
                             clientOrderID: right.clientOrderID,
                         )
                     {
-                        return (index + 1, one.key, .snapshot(snapshot))
+                        return (index + 1, .snapshot(snapshot), exchange)
                     }
                     if case .refused(_, let code, let detail) = answer {
+                        exchange = VenueExchange(
+                            key: one.key,
+                            sentAt: sentAt,
+                            answeredAt: answeredAt,
+                            code: code,
+                            detail: String(detail.prefix(200)),
+                        )
                         context.observer.note(
                             .warning,
                             "Venue refused an order",
@@ -425,16 +496,16 @@ public struct OrderWorker: Sendable {
                             ],
                         )
                     }
-                    if case .accepted(let snapshot) = answer { return (index + 1, one.key, .snapshot(snapshot)) }
-                    return (index + 1, one.key, .news(answer.news(known: one)))
+                    if case .accepted(let snapshot) = answer { return (index + 1, .snapshot(snapshot), exchange) }
+                    return (index + 1, .news(answer.news(known: one)), exchange)
                 }
             }
-            var answers: [(Int, VenueOrderKey, VenueReply)] = []
-            for await (place, key, reply) in group {
-                if let reply { answers.append((place, key, reply)) }
-            }
+            var answers: [(place: Int, reply: VenueReply?, exchange: VenueExchange)] = []
+            for await answer in group { answers.append(answer) }
             // In the order in which they were asked: a simulation with the same seed gives the same trace.
-            return answers.sorted { ($0.0, "\($0.1.leg)") < ($1.0, "\($1.1.leg)") }.map { ($0.1, $0.2) }
+            answers.sort { ($0.place, "\($0.exchange.key.leg)") < ($1.place, "\($1.exchange.key.leg)") }
+            let replies = answers.compactMap { answer in answer.reply.map { (answer.exchange.key, $0) } }
+            return (replies, answers.map(\.exchange))
         }
     }
 

@@ -11,6 +11,8 @@ public struct Transition: Sendable {
     public private(set) var fills: [(key: VenueOrderKey, fill: Fill)] = []
     /// Whether there is something to commit.
     public private(set) var isChanged = false
+    /// Everything that went into it; repeating the steps on `stored` gives `order` again.
+    public private(set) var steps: [DecisionStep] = []
 
     public init(_ stored: SmartOrder) {
         self.stored = stored
@@ -18,9 +20,11 @@ public struct Transition: Sendable {
     }
 
     /// A new order: nothing is stored yet.
-    public init(created decision: Decision) {
+    /// - Parameter bounds: what the plan was checked against, with `moment`.
+    public init(created decision: Decision, bounds: CreationBounds, at moment: Moment) {
         stored = nil
         order = decision.next
+        steps = [.create(bounds, moment)]
         accept(decision)
     }
 
@@ -28,26 +32,48 @@ public struct Transition: Sendable {
     public mutating func absorb(_ context: TickContext, decimals: Int) {
         for quiet in [context.low, context.high] {
             guard let quiet else { continue }
-            order.absorb(extreme: Price(units: quiet, decimals: decimals), upTo: context.before)
+            absorb(Price(units: quiet, decimals: decimals), upTo: context.before)
         }
     }
 
     /// The same for one quiet tick.
     public mutating func absorb(_ point: ExtremeBucket.Point, decimals: Int) {
-        order.absorb(extreme: Price(units: point.price, decimals: decimals), upTo: point.position)
+        absorb(Price(units: point.price, decimals: decimals), upTo: point.position)
+    }
+
+    private mutating func absorb(_ price: Price, upTo position: TickPosition) {
+        order.absorb(extreme: price, upTo: position)
+        steps.append(.absorb(price, upTo: position))
     }
 
     /// Ticks up to here are decided on. No version by itself.
     public mutating func reach(_ position: TickPosition) {
-        order.extremePosition = max(order.extremePosition, position)
+        guard position > order.extremePosition else { return }
+        order.extremePosition = position
+        steps.append(.reach(position))
     }
 
     /// Decides. False: the event changes nothing.
     @discardableResult
     public mutating func apply(_ event: OrderEvent, at moment: Moment) throws(Refusal) -> Bool {
         guard let decision = try order.decide(event, at: moment) else { return false }
+        steps.append(.decide(event, moment))
         accept(decision)
         return true
+    }
+
+    /// Does a recorded step again.
+    /// - Throws: a command that is refused now, though it was not when the step was recorded.
+    public mutating func `repeat`(_ step: DecisionStep) throws(Refusal) {
+        switch step {
+        // The order that `create` made is the first value of a transition.
+        case .create: break
+        case .absorb(let price, let position): absorb(price, upTo: position)
+        case .reach(let position): reach(position)
+        case .decide(let event, let moment): try apply(event, at: moment)
+        case .begin(let now): begin(exitsAt: now)
+        case .submit(let keys): _ = submit { keys.contains($0.key) }
+        }
     }
 
     /// News of a venue order: facts are never refused. The caller leaves out fills that the row knows.
@@ -84,8 +110,9 @@ public struct Transition: Sendable {
     /// An exit that begins with this version begins now, however old its tick is: what is counted is how long the venue
     /// has been asked (ORDERS.md R15.2).
     public mutating func begin(exitsAt now: Timestamp) {
-        guard let since = order.exitingSince, since != stored?.exitingSince else { return }
-        order.exitingSince = max(since, now)
+        guard let since = order.exitingSince, since != stored?.exitingSince, since < now else { return }
+        order.exitingSince = now
+        steps.append(.begin(now))
     }
 
     /// Ends venue orders that are to be cancelled and were never sent: nobody but this row knows them.
@@ -107,6 +134,7 @@ public struct Transition: Sendable {
         if !sent.isEmpty {
             order.version = (stored?.version ?? 0) + 1
             isChanged = true
+            steps.append(.submit(sent.map(\.key)))
         }
         return sent
     }
@@ -130,7 +158,9 @@ public struct Transition: Sendable {
     }
 
     /// The commit of everything so far.
-    /// - Parameter id: random; names this decision in the store.
+    /// - Parameters:
+    ///   - id: random; names this decision in the store.
+    ///   - record: the times around it; its steps are filled in here.
     public func commit(
         id: Int64,
         cause: EventCause,
@@ -139,8 +169,11 @@ public struct Transition: Sendable {
         sendRights: [SendRight] = [],
         jobs: [Job] = [],
         idempotency: IdempotencyRecord? = nil,
+        record: DecisionRecord = DecisionRecord(),
     ) -> Commit {
-        Commit(
+        var record = record
+        record.steps = steps
+        return Commit(
             id: id,
             next: order,
             cause: cause,
@@ -152,6 +185,7 @@ public struct Transition: Sendable {
             fills: fills,
             jobs: jobs,
             idempotency: idempotency,
+            record: record,
         )
     }
 }

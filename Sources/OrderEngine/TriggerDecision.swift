@@ -83,6 +83,7 @@ extension Job {
             market: market,
             source: source,
             position: position,
+            times: times,
         )
     }
 }

@@ -123,6 +123,7 @@ extension JSONWriter {
         member("maker", fill.isMaker)
         member("at", fill.time)
         member("purpose", key.leg.description)
+        member("attempt", key.attempt)
         endObject()
     }
 }

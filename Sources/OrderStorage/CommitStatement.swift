@@ -13,7 +13,7 @@ enum CommitColumn: Int, CaseIterable {
     case id, account, version, market, source, shard, status, phase, health, isLatched, entered, exited
     case reserved, overExit, legs, positionTime, positionSeq, watches, wantsEveryTick, isBusy, dueAt, wantedLeg
     case wantedAttempt, createdAt, updatedAt, sends, fenceMs, commitId, cause, actorKind, actorId, tickSource, tickPrice
-    case tickTime, tickSeq, facts, state
+    case tickTime, tickSeq, facts, state, record
     // One element per idempotency key.
     case kPlace, kOwner, kKey, kHash
     // One element per intent.
@@ -36,7 +36,7 @@ enum CommitColumn: Int, CaseIterable {
         case .dueAt, .createdAt, .updatedAt, .iCreatedAt, .iSentAt, .fAt: .timestamptz
         case .watches: .bytea
         case .market, .source, .status, .phase, .health, .entered, .exited, .reserved, .overExit, .wantedLeg, .cause,
-            .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .kOwner, .kKey, .kHash, .iLeg,
+            .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .kOwner, .kKey, .kHash, .iLeg,
             .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState, .iFilled, .iVenueOrderId, .fId, .fLeg,
             .fQuantity, .fPrice, .fFee, .fFeeAsset, .jId, .jName, .jMarket, .jSource:
             .text
@@ -172,6 +172,11 @@ struct CommitBatch {
         writer.facts(commit.facts)
         self[.facts].append(writer.take())
         self[.state].append(commit.next.encodedState())
+        if commit.record.isEmpty {
+            self[.record].appendNull()
+        } else {
+            self[.record].append(commit.record.encoded())
+        }
     }
 
     private mutating func appendIntent(_ intent: VenueOrder, _ commit: Commit) {

@@ -40,6 +40,12 @@ struct Migration: Sendable {
             up: PackageResources._004_cluster_up_sql,
             down: PackageResources._004_cluster_down_sql,
         ),
+        Migration(
+            version: 5,
+            name: "explain",
+            up: PackageResources._005_explain_up_sql,
+            down: PackageResources._005_explain_down_sql,
+        ),
     ]
 }
 

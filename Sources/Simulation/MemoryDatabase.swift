@@ -45,6 +45,10 @@ package final class MemoryDatabase: Sendable {
         var rows: [OrderID: Row] = [:]
         var lastChange: Int64 = 0
         var events: [StoredEvent] = []
+        var versions: [StoredVersion] = []
+        var notes: [OrderNote] = []
+        var halts: [StandingHalt] = []
+        var gaps: [FeedGap] = []
         var commits: [Int64: (order: OrderID, sequence: Int64)] = [:]
         var sequences: [AccountID: Int64] = [:]
         var intents: [OrderID: [Intent]] = [:]
@@ -156,6 +160,19 @@ package struct MemoryOrderStore: OrderStore {
                 actor: commit.actor,
                 tick: commit.tick,
                 json: Array("\(commit.facts) \(next.health.rawValue)".utf8),
+            )
+        )
+        state.versions.append(
+            StoredVersion(
+                order: next,
+                sequence: sequence,
+                at: next.updatedAt,
+                committedAt: database.clock.now(),
+                cause: commit.cause,
+                actor: commit.actor,
+                tick: commit.tick,
+                facts: commit.facts,
+                record: commit.record.isEmpty ? nil : commit.record,
             )
         )
         for venueOrder in commit.venueOrders { store(venueOrder, of: commit, &state, now) }

@@ -41,6 +41,14 @@ package enum JobText {
             json.string(String(position.venueTime))
             json.key("sequence")
             json.integer(position.sequence)
+            if let times = job.times {
+                if let received = times.receivedAt {
+                    json.key("receivedAt")
+                    json.string(String(received.microseconds))
+                }
+                json.key("crossedAt")
+                json.string(String(times.crossedAt.microseconds))
+            }
             json.endObject()
         }
         json.endObject()
@@ -62,12 +70,21 @@ package enum JobText {
             let market = try root.optional("market")?.parsed(.wrongType, expected: "a market") { MarketID($0) }
             var source: TriggerSource?
             var position: TickPosition?
+            var times: CrossingTimes?
+            func time(_ field: JSONField) throws(JSONError) -> Timestamp {
+                try field.parsed(.wrongType, expected: "a time") { Int64($0).map(Timestamp.init(microseconds:)) }
+            }
             if let tick = try root.optional("tick") {
                 source = try tick.required("source").choice(TriggerSource.self)
                 position = TickPosition(
                     venueTime: try tick.required("venueTime").parsed(.wrongType, expected: "a time") { Int64($0) },
                     sequence: try tick.int64("sequence"),
                 )
+                if let crossed = try tick.optional("crossedAt") {
+                    var received: Timestamp?
+                    if let field = try tick.optional("receivedAt") { received = try time(field) }
+                    times = CrossingTimes(receivedAt: received, crossedAt: try time(crossed))
+                }
             }
             return Job(
                 id: jobID,
@@ -78,6 +95,7 @@ package enum JobText {
                 market: market,
                 source: source,
                 position: position,
+                times: times,
             )
         } catch {
             // The caller ends it as undecodable; what exactly is wrong with a forged body is of no use.

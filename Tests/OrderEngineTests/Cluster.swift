@@ -2,6 +2,7 @@ import OwnerThread
 import Simulation
 import SmartOrders
 import TestKit
+import Testing
 
 @testable import OrderEngine
 
@@ -137,6 +138,21 @@ final class Cluster: Sendable {
             try await body()
             group.cancelAll()
             do { while try await group.next() != nil {} } catch is CancellationError {}
+        }
+        try await expectReplayable()
+    }
+
+    /// Every version that was stored comes of its record again, on the row before it.
+    func expectReplayable() async throws {
+        let timeline = MemoryTimelineStore(database)
+        for order in try await orders.list(OrderFilter(account: account, limit: .max)) {
+            var before: SmartOrder?
+            for version in try await timeline.versions(of: order.id, after: 0, limit: .max) {
+                let steps = try DecisionReplay.steps(of: version, before: before)
+                #expect(steps?.last?.after == version.order, "version \(version.version) of \(order.id)")
+                #expect(steps?.flatMap(\.facts) == version.facts, "version \(version.version) of \(order.id)")
+                before = version.order
+            }
         }
     }
 

@@ -60,3 +60,21 @@ private func check(_ fact: (StoresUnderTest) async throws -> Void) async throws 
     @Test func `extremes come in order`() async throws { try await check(ClusterStoreContract.extremesComeInOrder) }
     @Test func `accounts keep their keys`() async throws { try await check(ClusterStoreContract.accountsKeepTheirKeys) }
 }
+
+@Suite struct `What explain reads, in memory` {
+    private func check(_ fact: (StoresUnderTest, any TimelineStore) async throws -> Void) async throws {
+        let database = MemoryDatabase(clock: RealClock())
+        let stores = StoresUnderTest(
+            orders: MemoryOrderStore(database),
+            accounts: MemoryAccountStore(database),
+            cluster: MemoryClusterStore(database),
+        )
+        try await fact(stores, MemoryTimelineStore(database))
+    }
+
+    @Test func `a version is what was committed`() async throws {
+        try await check(TimelineStoreContract.versionsAreWhatWasCommitted)
+    }
+    @Test func `a note is counted`() async throws { try await check(TimelineStoreContract.notesAreCounted) }
+    @Test func `gaps touch the stretch`() async throws { try await check(TimelineStoreContract.gapsTouchTheStretch) }
+}

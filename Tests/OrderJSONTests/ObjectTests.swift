@@ -95,6 +95,47 @@ import Testing
         #expect(facts[2] == ["type": "stopMoved", "from": nil, "to": "1", "kind": "BE"])
     }
 
+    @Test func `every fact is read back`() throws {
+        let key = VenueOrderKey(leg: .takeProfit(2), attempt: 3)
+        let one = Price(.one)
+        let fills = [Fill.FeeAsset.quote, .base, .other("BNB")].map { asset in
+            Fill(
+                venueFillID: "f",
+                quantity: Quantity(.one),
+                price: one,
+                feeAsset: asset,
+                time: Timestamp(microseconds: 7),
+            )
+        }
+        var facts: [Fact] = [
+            .created, .activated, .modified(path: "stopLoss"), .levelTriggered(1), .levelFilled(2), .levelRearmed(3),
+            .levelCancelled(4), .levelMerged(5), .replanned, .breakEvenArmed(one), .breakEvenNotArmed(one),
+            .lockReached(step: 2, lock: one), .trailingActivated(extreme: one),
+            .stopMoved(from: nil, to: one, kind: .breakEven), .stopMoved(from: one, to: nil, kind: nil),
+            .stopDelayed(since: Timestamp(microseconds: 8)), .stopDelayReset,
+            .stopLatched(kind: .trailing, price: one),
+            .stopRetried(attempt: 2), .partialStopFired(1), .partialStopDone(1), .partialStopCancelled(1),
+            .writtenOff(Quantity(.one)), .dust(Quantity(.one)), .venueOrder(key, .cancelRequested),
+            .fundsAdded(Quantity(.one)), .fundsReduced(Quantity(.one)),
+            .statusChanged(from: .pending, to: .cancelled, reason: .userCancel),
+            .statusChanged(from: .pending, to: .active, reason: nil),
+            .conditionalChanged(from: .pending, to: .triggered, reason: nil),
+            .conditionalChanged(from: .triggered, to: .cancelled, reason: .iocExpired),
+            .phaseChanged(from: nil, to: .closing), .healthChanged(from: .ok, to: .retrying),
+        ]
+        facts += fills.map { .fill(key, $0) }
+        var writer = JSONWriter()
+        writer.facts(facts)
+        #expect(try Fact.list(JSONField(JSONValue(parsing: writer.take()))) == facts)
+    }
+
+    @Test(arguments: 0..<400 as Range<UInt64>)
+    func `a record survives its row`(seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        let record = random.record()
+        #expect(try DecisionRecord(encoded: record.encoded()) == record, "seed \(seed)")
+    }
+
     @Test func `a refusal is a problem with a pointer`() throws {
         let refusals = [
             Refusal(.tpWrongSide, field: "takeProfits[1].price", "Level 2 is on the wrong side."),

@@ -179,6 +179,7 @@ extension Commit {
         fills: [(key: VenueOrderKey, fill: Fill)] = [],
         jobs: [Job] = [],
         idempotency: IdempotencyRecord? = nil,
+        record: DecisionRecord = DecisionRecord(),
     ) -> Commit {
         Commit(
             id: id,
@@ -192,6 +193,7 @@ extension Commit {
             fills: fills,
             jobs: jobs,
             idempotency: idempotency,
+            record: record,
         )
     }
 

@@ -102,6 +102,7 @@ struct OrderRoutes: Sendable {
             account: accountID,
             actor: caller.actor,
             idempotency: record(call, body, caller),
+            requestID: call.requestID,
         )
         hub.poke()
         // What a replay answers is what was answered first, whatever became of the order since.
@@ -226,6 +227,7 @@ struct OrderRoutes: Sendable {
                 version: call.ifMatch?.version,
                 actor: caller.actor,
                 idempotency: record(call, body, caller),
+                requestID: call.requestID,
             )
             hub.poke()
             return answer

@@ -17,6 +17,8 @@ public struct Job: Hashable, Sendable {
     /// The tick that crossed.
     public let source: TriggerSource?
     public let position: TickPosition?
+    /// When the crossing was seen; lost on the way through the outbox.
+    public let times: CrossingTimes?
 
     public init(
         id: JobID,
@@ -27,6 +29,7 @@ public struct Job: Hashable, Sendable {
         market: MarketID? = nil,
         source: TriggerSource? = nil,
         position: TickPosition? = nil,
+        times: CrossingTimes? = nil,
     ) {
         self.id = id
         self.name = name
@@ -36,6 +39,7 @@ public struct Job: Hashable, Sendable {
         self.market = market
         self.source = source
         self.position = position
+        self.times = times
     }
 }
 

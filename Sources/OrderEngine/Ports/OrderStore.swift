@@ -97,6 +97,8 @@ public struct Commit: Sendable {
     public let jobs: [Job]
     /// Present when this is an API command: stored with its answer (INTERFACES.md 1.4).
     public let idempotency: IdempotencyRecord?
+    /// What it was made of, for `explain`; an empty one is not stored.
+    public let record: DecisionRecord
 
     public init(
         id: Int64,
@@ -110,6 +112,7 @@ public struct Commit: Sendable {
         fills: [(key: VenueOrderKey, fill: Fill)] = [],
         jobs: [Job] = [],
         idempotency: IdempotencyRecord? = nil,
+        record: DecisionRecord = DecisionRecord(),
     ) {
         self.id = id
         self.next = next
@@ -122,6 +125,7 @@ public struct Commit: Sendable {
         self.fills = fills
         self.jobs = jobs
         self.idempotency = idempotency
+        self.record = record
     }
 }
 

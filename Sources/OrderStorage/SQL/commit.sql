@@ -189,17 +189,17 @@ j AS (
 done AS (SELECT)
 INSERT INTO events (
     account_id, seq, order_id, version, commit_id, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time,
-    tick_seq, facts, state
+    tick_seq, facts, state, record
 )
 SELECT d.account_id, q.seqs[d.place], d.id, d.version, d.commit_id, d.at, d.cause, d.actor_kind, d.actor_id, d.tick_source,
-    d.tick_price::numeric, d.tick_time, d.tick_seq, d.facts, d.state
+    d.tick_price::numeric, d.tick_time, d.tick_seq, d.facts, d.state, d.record
 FROM q, unnest(
     :account::uuid[], :id::uuid[], :version::bigint[], :commitId::bigint[], :updatedAt::timestamptz[], :cause::text[],
     :actorKind::text[], :actorId::text[], :tickSource::text[], :tickPrice::text[], :tickTime::bigint[],
-    :tickSeq::bigint[], :facts::text[], :state::text[]
+    :tickSeq::bigint[], :facts::text[], :state::text[], :record::text[]
 ) WITH ORDINALITY AS d(
     account_id, id, version, commit_id, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time, tick_seq,
-    facts, state, place
+    facts, state, record, place
 )
 WHERE q.seqs[d.place] > 0
 RETURNING order_id, seq

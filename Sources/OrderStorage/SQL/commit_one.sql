@@ -109,10 +109,10 @@ j AS (
 done AS (SELECT)
 INSERT INTO events (
     account_id, seq, order_id, version, commit_id, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time,
-    tick_seq, facts, state
+    tick_seq, facts, state, record
 )
 SELECT o.account_id, s.seq, o.id, o.version, :commitId::bigint, :updatedAt::timestamptz, :cause::text, :actorKind::text,
     :actorId::text, :tickSource::text, :tickPrice::text::numeric, :tickTime::bigint, :tickSeq::bigint, :facts::text,
-    :state::text
+    :state::text, :record::text
 FROM o, s
 RETURNING order_id, seq

@@ -1,0 +1,54 @@
+-- What `explain` reads. Statements are parted by `-- name:` lines (SQLText.swift).
+
+-- name: versions
+SELECT seq, version, at, committed_at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time, tick_seq, facts,
+    state, record
+FROM events WHERE order_id = $1::uuid AND version > $2::bigint ORDER BY version LIMIT $3::bigint
+
+-- name: notes
+SELECT kind, subject, actor_kind, actor_id, code, detail, count, first_at, last_at
+FROM (
+    SELECT * FROM order_notes WHERE order_id = $1::uuid ORDER BY last_at DESC, subject LIMIT 1000
+) AS n
+ORDER BY first_at, subject
+
+-- name: add_notes
+-- Arrays. A note of a kind and subject that is there is counted.
+INSERT INTO order_notes (
+    account_id, order_id, kind, subject, actor_kind, actor_id, code, detail, count, first_at, last_at
+)
+SELECT o.account_id, o.id, n.kind, n.subject, min(n.actor_kind), min(n.actor_id), min(n.code), min(n.detail),
+    sum(n.count)::bigint, min(n.first_at), max(n.last_at)
+FROM unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
+    $10::bigint[]
+) AS a(order_id, kind, subject, actor_kind, actor_id, code, detail, count, first_us, last_us)
+CROSS JOIN LATERAL (
+    SELECT a.order_id, a.kind, a.subject, a.actor_kind, a.actor_id, nullif(a.code, '') AS code,
+        nullif(a.detail, '') AS detail, a.count,
+        'epoch'::timestamptz + a.first_us * interval '1 us' AS first_at,
+        'epoch'::timestamptz + a.last_us * interval '1 us' AS last_at
+) AS n
+JOIN orders AS o ON o.id = n.order_id
+GROUP BY o.account_id, o.id, n.kind, n.subject
+ORDER BY o.id, n.kind, n.subject
+ON CONFLICT (order_id, kind, subject, account_id) DO UPDATE SET
+    count = order_notes.count + excluded.count, last_at = greatest(order_notes.last_at, excluded.last_at)
+
+-- name: halts
+SELECT scope, level, reason, since FROM halts
+WHERE subject = CASE scope
+    WHEN 'cluster' THEN '' WHEN 'venue' THEN split_part($3::text, ':', 1) WHEN 'market' THEN $3::text
+    WHEN 'account' THEN $2::text ELSE $1::text END
+ORDER BY since, scope
+
+-- name: gaps
+SELECT from_time, to_time, reason, is_backfilled FROM feed_gaps
+WHERE market = $1::text AND source = $2::text AND to_time >= $3::bigint AND from_time <= $4::bigint
+ORDER BY from_time
+
+-- name: add_gap
+INSERT INTO feed_gaps (market, source, from_time, to_time, reason, is_backfilled)
+VALUES ($1::text, $2::text, $3::bigint, $4::bigint, $5::text, $6::boolean)
+ON CONFLICT (market, source, from_time) DO UPDATE SET
+    to_time = excluded.to_time, reason = excluded.reason, is_backfilled = excluded.is_backfilled
