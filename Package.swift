@@ -183,8 +183,8 @@ let package = Package(
         .testTarget(
             name: "TriggerQueueTests",
             dependencies: [
-                "SmartOrders", "OrderEngine", "TriggerQueue", "RedisClient", "JSONText", "OwnerThread", "LocalServers",
-                "Simulation", "TestKit",
+                "SmartOrders", "OrderEngine", "OrderStorage", "TriggerQueue", "PostgresClient", "RedisClient", "JSONText",
+                "OwnerThread", "LocalServers", "Simulation", "TestKit",
             ],
             swiftSettings: common,
         ),
