@@ -442,10 +442,14 @@ struct EvaluatorState {
         }
     }
 
+    /// A full Redis is read as usual and takes no new ticks.
+    private var isStreamBehind: Bool { isStreamDown || context.queue.refusesOffers }
+
     /// Goes on from what the feed stored: series with a hole in the stream, or all of them while it is away.
     private mutating func mend() async throws {
+        let isStreamBehind = isStreamBehind
         for name in series.keys.sorted() {
-            guard let one = series[name], isStreamDown || one.isBroken else { continue }
+            guard let one = series[name], isStreamBehind || one.isBroken else { continue }
             history.follow(name, false)
             try await readExtremes(one, through: TickPosition(venueTime: .max, sequence: .max))
             one.isBroken = false
@@ -624,7 +628,7 @@ struct EvaluatorState {
             if let entry = entries[id] { found.append(.timer(entry.armed)) }
         }
         await offerFound()
-        if now - lastMend >= (isStreamDown ? 250_000_000 : 50_000_000) {
+        if now - lastMend >= (isStreamBehind ? 250_000_000 : 50_000_000) {
             lastMend = now
             try await mend()
         }

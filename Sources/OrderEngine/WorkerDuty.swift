@@ -92,6 +92,7 @@ public struct WorkerDuty: Sendable {
     private func takeJobs() async throws {
         let slots = JobSlots()
         let finisher = OutcomeBatcher { outcomes in await self.acknowledge(outcomes) }
+        var lastPoll: Int64 = 0
         try await withThrowingTaskGroup { group in
             while !Task.isCancelled {
                 if isQuiet.withLock({ $0 }) {
@@ -112,8 +113,15 @@ public struct WorkerDuty: Sendable {
                     isAway = true
                     jobs = await takeFromStore(request)
                 }
+                // A full queue hands out what it has; what it did not take in is in the outbox.
+                let isFull = !isAway && context.queue.refusesOffers
+                let now = context.clock.monotonicNanoseconds()
+                if isFull, request.stops > jobs.count, now - lastPoll >= 250_000_000 {
+                    lastPoll = now
+                    jobs += await takeFromStore(request)
+                }
                 if jobs.isEmpty {
-                    if isAway {
+                    if isAway || isFull {
                         try await context.clock.sleep(milliseconds: 250)
                     } else {
                         let begun = context.clock.monotonicNanoseconds()

@@ -29,6 +29,10 @@ public final class BullQueue: JobQueue {
         var counters = QueueCounters()
         /// Every partition is asked at least this often, marker or not.
         var lastFullTake: Int64?
+        /// Ends that Redis has not heard of, oldest first.
+        var unsaid: [(job: TakenJob, outcome: JobOutcome)] = []
+        /// Partitions whose server takes nothing in for want of memory.
+        var full: Set<Int> = []
         /// Where the next full round starts, so that no partition is always first.
         var turn = 0
     }
@@ -76,8 +80,10 @@ public final class BullQueue: JobQueue {
     /// What was counted since the queue was made.
     public var counters: QueueCounters { state.withLock { $0.counters } }
 
-    /// Whether the connection for commands stands, for `/readyz`.
-    public var isConnected: Bool { commands.status.isReady }
+    /// Whether the connections stand, for `/readyz`.
+    public var isConnected: Bool { commands.status.isReady && wakeUps.isConnected }
+
+    public var refusesOffers: Bool { state.withLock { !$0.full.isEmpty } }
 
     /// After a rebuild: the number that the database holds.
     public func setGeneration(_ generation: Int64) {
@@ -130,7 +136,11 @@ public final class BullQueue: JobQueue {
                 }
             }
         } catch {
-            state.withLock { $0.counters.offersRefused += jobs.count }
+            state.withLock { state in
+                state.counters.offersRefused += jobs.count
+                // The next `reclaim` knows which it is.
+                if error.code == .full { state.full.formUnion(groups.map(\.queue.partition)) }
+            }
             throw error
         }
         // This process may well be the one that takes them.
@@ -150,7 +160,41 @@ public final class BullQueue: JobQueue {
 
     // MARK: Finish and release
 
+    /// What cannot be said now is said by a later `reclaim`; until then the leases are renewed. Of more than 10,000 such
+    /// ends the oldest are given up: their jobs run again and decide nothing.
     public func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] {
+        do throws(QueueError) {
+            return try await say(outcomes)
+        } catch {
+            if error.code != .badArgument {
+                let givenUp = state.withLock { state in
+                    state.unsaid += outcomes
+                    let excess = state.unsaid.prefix(max(0, state.unsaid.count - Self.mostUnsaid)).map(\.job)
+                    state.unsaid.removeFirst(excess.count)
+                    return excess
+                }
+                leases.drop(givenUp)
+            }
+            throw error
+        }
+    }
+
+    private static let mostUnsaid = 10_000
+
+    /// Says what could not be said before.
+    private func sayUnsaid() async throws(QueueError) {
+        while true {
+            let page = state.withLock { state in
+                let page = Array(state.unsaid.prefix(256))
+                state.unsaid.removeFirst(page.count)
+                return page
+            }
+            if page.isEmpty { return }
+            _ = try await finish(page)
+        }
+    }
+
+    private func say(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] {
         // A job without a body is dead before it is handed out: nothing is left to acknowledge.
         let live = outcomes.indices.filter { !outcomes[$0].job.token.isEmpty }
         var codes = [FinishCode](repeating: .repeated, count: outcomes.count)
@@ -232,6 +276,7 @@ public final class BullQueue: JobQueue {
     // MARK: Reclaim
 
     public func reclaim(dead: [WorkerID]) async throws(QueueError) {
+        try await sayUnsaid()
         let now = clock.monotonicNanoseconds()
         for start in stride(from: 0, to: max(1, dead.count), by: 64) {
             let named = dead[start..<min(start + 64, dead.count)]
@@ -255,13 +300,16 @@ public final class BullQueue: JobQueue {
     }
 
     private func note(reclaimed reply: RedisValue, partition: Int, now: Int64) {
-        // Nil: somebody else did it a moment ago.
-        guard let parts = reply.array, parts.count == 7 else { return }
-        let due = dueTime(server: parts[0].integer, due: parts[1].integer, now: now)
+        guard let parts = reply.array, parts.count >= 2 else { return }
+        // Shorter: somebody else did it a moment ago.
+        let isWhole = parts.count == 8
+        let due = isWhole ? dueTime(server: parts[0].integer, due: parts[2].integer, now: now) : nil
         state.withLock { state in
+            if parts[1].integer == 1 { state.full.insert(partition) } else { state.full.remove(partition) }
+            guard isWhole else { return }
             state.counters.stalledRecovered += reply.stalledCount
-            state.counters.markersRepaired += Int(parts[5].integer ?? 0)
-            state.counters.intrudersRemoved += Int(parts[6].integer ?? 0)
+            state.counters.markersRepaired += Int(parts[6].integer ?? 0)
+            state.counters.intrudersRemoved += Int(parts[7].integer ?? 0)
             if let due { state.partitions[partition].note(due: due) }
         }
     }
@@ -361,7 +409,7 @@ private let reclaimRounds = 100
 
 extension RedisValue {
     /// How many jobs a `reclaim` put back.
-    fileprivate var stalledCount: Int { (array?.dropFirst(3).first?.array?.count ?? 0) / 4 }
+    fileprivate var stalledCount: Int { (array?.dropFirst(4).first?.array?.count ?? 0) / 4 }
 }
 
 func misunderstood(_ what: String) -> QueueError {

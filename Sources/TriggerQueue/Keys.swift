@@ -7,6 +7,7 @@
 // | `so:{tag}:open` | string | `redis rebuild` replaces it |
 // | `so:{tag}:took:<worker>` | hash, 60 s | expiry |
 // | `so:{tag}:reclaim` | string, 900 ms | expiry |
+// | `so:{tag}:probe` | string, 1 s | expiry |
 // | `so:{tag}:reclaimed` | hash | `reclaim`, field by field |
 // | `so:{tag}:paused` | hash | `resume`, `reclaim` |
 // | `so:{tag}:retry:<class>` | set | promotion |

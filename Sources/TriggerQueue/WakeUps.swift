@@ -38,6 +38,8 @@ final class WakeUps: Sendable {
         partitionOfMarker = partitions
     }
 
+    var isConnected: Bool { connection.status.isReady }
+
     func close() {
         connection.close()
         let waiters = state.withLock { state in

@@ -99,6 +99,31 @@ extension BullQueueTests {
             }
         }
 
+        @Test func `an end that Redis could not hear is said when it is back (11)`() async throws {
+            try await RedisServer.withServer(isDurable: true) { server in
+                let rig = try BullRig(server)
+                let queue = try await rig.bull("a")
+                try await queue.open()
+                _ = try await queue.offer([.sample(1), .sample(9)], verify: false)
+                let taken = try await queue.take(.all)
+                try await server.kill()
+                await #expect(throws: QueueError.self) {
+                    _ = try await queue.finish(taken.map { ($0, .done(version: 1)) })
+                }
+                #expect(queue.heldCount == 2)
+                try await server.start()
+                _ = try await eventually("both jobs are completed") { () -> Bool? in
+                    do {
+                        try await queue.reclaim(dead: [])
+                        return try await rig.send("ZCARD", "\(base)completed").integer == 2 ? true : nil
+                    } catch { return nil }
+                }
+                #expect(queue.heldCount == 0)
+                #expect(try await rig.send("LLEN", "\(base)active").integer == 0)
+                rig.close()
+            }
+        }
+
         @Test func `a take whose reply is lost is replayed, and charges nobody (15)`() async throws {
             try await BullRig.with(leaseMs: 3_000) { rig in
                 let queue = try await rig.bull("a")

@@ -40,7 +40,7 @@ final class BullRig: JobQueueRig {
         }
     }
 
-    func bull(_ worker: String) async throws -> BullQueue {
+    func bull(_ worker: String, clock: any EngineClock = RealClock()) async throws -> BullQueue {
         if let known = queues.withLock({ $0[worker] }) { return known }
         var options = BullQueueOptions(
             address: try RedisAddress(url: server.url),
@@ -51,7 +51,7 @@ final class BullRig: JobQueueRig {
         options.leaseMs = Int(leaseMs)
         options.heartbeatMs = Int(leaseMs / 3)
         adapt(&options)
-        let queue = BullQueue(options, clock: RealClock())
+        let queue = BullQueue(options, clock: clock)
         queues.withLock { $0[worker] = queue }
         return queue
     }

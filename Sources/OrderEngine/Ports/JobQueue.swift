@@ -147,4 +147,11 @@ public protocol JobQueue: Sendable {
     func release(_ jobs: [TakenJob]) async throws(QueueError)
     /// Puts stalled jobs back, promotes due ones. `dead` names workers whose lease in PostgreSQL lapsed.
     func reclaim(dead: [WorkerID]) async throws(QueueError)
+    /// Offers are refused for want of memory while everything else goes on: prices and jobs take the way of the database
+    /// (RELIABILITY.md 3.3).
+    var refusesOffers: Bool { get }
+}
+
+extension JobQueue {
+    public var refusesOffers: Bool { false }
 }

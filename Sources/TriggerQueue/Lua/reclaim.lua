@@ -1,14 +1,18 @@
 -- The queue's own sweep over one partition: stalled jobs back, due jobs promoted, old ones removed, damage repaired.
 -- KEYS     open, bases of stops, targets, housekeeping, private base
 -- ARGV     generation, keepMs, keepMax, then ids of dead workers (0 to 64)
--- Returns  nil if no worker was named and another one ran in the last 900 ms; else now, next due ms or 0, promoted,
---          stalled (flat: class, id, crash count, charged 0 or 1), removed, markers written, intruders removed
+-- Returns  now, and whether offers are refused for want of memory (0 or 1); then, unless no worker was named and another
+--          one ran in the last 900 ms: next due ms or 0, promoted, stalled (flat: class, id, crash count, charged 0 or 1),
+--          removed, markers written, intruders removed
 -- Cost     bounded: 500 promoted, 1,000 leases looked at, 500 removed per class; 250 stalled in all, then the caller
 --          calls again
 local keepMs, keepMax = tonumber(ARGV[2]), tonumber(ARGV[3])
 if not keepMs or not keepMax or #ARGV > 67 then return badArgument('reclaim: up to 64 dead workers') end
+-- The first write of a script tells: a full Redis refuses it unless it frees something.
+local probe = redis.pcall('SET', private .. 'probe', 1, 'PX', 1000)
+local full = type(probe) == 'table' and probe.err and 1 or 0
 call('DEL', KEYS[2])
-if not call('SET', private .. 'reclaim', 1, 'NX', 'PX', 900) and #ARGV == 3 then return false end
+if not call('SET', private .. 'reclaim', 1, 'NX', 'PX', 900) and #ARGV == 3 then return { now, full } end
 
 local dead = {}
 for i = 4, #ARGV do dead[ARGV[i]] = true end
@@ -157,4 +161,4 @@ for class = 1, 3 do
     if head and (due == 0 or head < due) then due = head end
     if call('EXISTS', base .. 'events') == 1 then trimEvents(base, meta[4]) end
 end
-return { now, due, promoted, stalled, removed, markers, intruders }
+return { now, full, due, promoted, stalled, removed, markers, intruders }

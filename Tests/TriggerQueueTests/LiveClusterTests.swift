@@ -1,0 +1,308 @@
+import LocalServers
+import OrderEngine
+import OrderStorage
+import PostgresClient
+import RedisClient
+import Simulation
+import SmartOrders
+import TestKit
+import Testing
+import TriggerQueue
+
+extension BullQueueTests {
+    /// A cluster of real duties on real stores. Numbers are those of the acceptance scenarios, QUEUE.md 18.
+    @Suite struct LiveClusterTests {
+        struct Outage: Sendable, CustomTestStringConvertible {
+            let number: Int
+            let milliseconds: Int
+            var testDescription: String { "(\(number)) for \(milliseconds) ms" }
+        }
+
+        /// Longer than every pause between attempts to connect, which ends at a second: a minute shows nothing more.
+        @Test(arguments: [Outage(number: 10, milliseconds: 100), Outage(number: 11, milliseconds: 5_000)])
+        func `Redis is killed while a handler finishes: the effect is once and the job completes (10, 11)`(
+            _ outage: Outage
+        ) async throws {
+            try await LiveCluster.with(isDurable: true) { cluster in
+                try await cluster.run(["w1"]) {
+                    let ids = try await cluster.create(stops: [9_500])
+                    try await cluster.settle(1)
+                    cluster.venue.shut(true)
+                    try await cluster.tick(9_400)
+                    _ = try await eventually("the venue is asked") {
+                        cluster.venue.exchange.accepted.isEmpty ? nil : true
+                    }
+                    try await cluster.server.kill()
+                    cluster.venue.shut(false)
+                    // The effect needs no Redis.
+                    try await cluster.ended(ids)
+                    try await Task.sleep(for: .milliseconds(outage.milliseconds))
+                    try await cluster.server.start()
+                    let counts = try await eventually("the job completes") { () -> QueueCounts? in
+                        do {
+                            let counts = try await cluster.counts()
+                            return counts.completed > 0 && counts.active + counts.waiting == 0 ? counts : nil
+                        } catch is QueueError { return nil }
+                    }
+                    #expect(counts.dead == 0)
+                    try await cluster.expectOneExitEach(ids)
+                }
+            }
+        }
+
+        /// What Redis loses, and how.
+        enum Loss: String, Sendable, CaseIterable { case flush, failover }
+
+        @Test(arguments: Loss.allCases)
+        func `acknowledged triggers that Redis loses run all the same, each once (12, 13)`(_ loss: Loss) async throws {
+            try await LiveCluster.with { cluster in
+                try await cluster.run(["w1"]) {
+                    let ids = try await cluster.create(stops: (0..<20).map { 9_500 + $0 })
+                    try await cluster.settle(20)
+                    // The worker evaluates and takes nothing.
+                    try await quiet(true, cluster)
+                    let redis = RedisConnection(try RedisServer.options(cluster.server))
+                    defer { redis.close() }
+                    // What a replica that lags behind has.
+                    _ = try await redis.send(RedisCommand("SAVE"))
+                    try await cluster.tick(9_400)
+                    _ = try await eventually("all triggers wait in Redis") {
+                        try await cluster.counts().waiting >= 20 ? true : nil
+                    }
+                    switch loss {
+                    case .flush: _ = try await redis.send(RedisCommand("FLUSHALL"))
+                    case .failover:
+                        try await cluster.server.kill()
+                        try await cluster.server.start()
+                    }
+                    _ = try await eventually("all triggers have their jobs again") { () -> Bool? in
+                        do { return try await cluster.counts().waiting >= 20 ? true : nil } catch { return nil }
+                    }
+                    #expect(cluster.venue.exchange.accepted.isEmpty)
+                    try await quiet(false, cluster)
+                    try await cluster.ended(ids)
+                    try await cluster.expectOneExitEach(ids)
+                }
+            }
+        }
+
+        private func quiet(_ isQuiet: Bool, _ cluster: LiveCluster) async throws {
+            _ = try await cluster.pool.query(Statement(sql: "UPDATE workers SET is_quiet = \(isQuiet)"))
+            // Until its heartbeat has told the worker.
+            if isQuiet { try await Task.sleep(for: .milliseconds(1_500)) }
+        }
+
+        @Test func `a worker stops in time while Redis is silent (18)`() async throws {
+            try await LiveCluster.with { cluster in
+                let scheduler = try cluster.startScheduler()
+                let worker = try cluster.startWorker("w1")
+                _ = try await cluster.create(stops: [9_500])
+                try await cluster.settle(1)
+                cluster.server.suspend()
+                let clock = ContinuousClock()
+                let begun = clock.now
+                await worker.stop()
+                #expect(clock.now - begun < .seconds(10))
+                await scheduler.stop()
+                #expect(clock.now - begun < .seconds(20))
+                cluster.server.resume()
+            }
+        }
+
+        @Test func `a stopping worker takes nothing new, ends what runs, and charges no crash (19)`() async throws {
+            try await LiveCluster.with { cluster in
+                let scheduler = try cluster.startScheduler()
+                let worker = try cluster.startWorker("w1")
+                let ids = try await cluster.create(stops: (0..<10).map { 9_500 + $0 })
+                try await cluster.settle(10)
+                cluster.venue.shut(true)
+                try await cluster.tick(9_400)
+                _ = try await eventually("ten requests are under way") {
+                    cluster.venue.exchange.accepted.count == 10 ? true : nil
+                }
+                async let stopped: Void = worker.stop()
+                try await Task.sleep(for: .milliseconds(300))
+                // Of orders that do not exist: whoever took them would call them dead.
+                let new = (1...5).map { Job.sample($0) }
+                _ = try await cluster.queue.offer(new, verify: false)
+                try await Task.sleep(for: .milliseconds(500))
+                #expect(try await isWaiting(new, cluster))
+                cluster.venue.shut(false)
+                await stopped
+                try await cluster.ended(ids)
+                #expect(try await isWaiting(new, cluster))
+                let counts = try await cluster.counts()
+                #expect(counts.active == 0 && counts.dead == 0)
+                try await cluster.expectOneExitEach(ids)
+                // None of the jobs was taken from anybody.
+                let next = try cluster.context("next").queue
+                #expect(try await next.take(.all).allSatisfy { $0.crashes == 0 })
+                await scheduler.stop()
+            }
+        }
+
+        private func isWaiting(_ jobs: [Job], _ cluster: LiveCluster) async throws -> Bool {
+            for job in jobs {
+                let partition = QueuePartitions.partition(of: job.id.order, count: 8)
+                let queue = QueueAddress(partition: partition, jobClass: .stops)
+                if try await cluster.queue.audit(["\(job.id)"], in: queue) != ["waiting"] { return false }
+            }
+            return true
+        }
+
+        @Test func `a rolling restart of all workers loses nothing and doubles nothing (20)`() async throws {
+            try await LiveCluster.with { cluster in
+                let scheduler = try cluster.startScheduler()
+                var workers: [LiveCluster.Process] = []
+                for number in 0..<3 { workers.append(try cluster.startWorker("w\(number)")) }
+                let ids = try await cluster.create(stops: (0..<40).map { 9_100 + 10 * $0 })
+                try await cluster.settle(40)
+                for step in 0..<40 {
+                    // Crosses one stop more.
+                    try await cluster.tick(9_485 - 10 * step)
+                    if step % 12 == 6 {
+                        let number = step / 12 % 3
+                        await workers[number].stop()
+                        workers[number] = try cluster.startWorker("w\(number)-again")
+                    }
+                    try await Task.sleep(for: .milliseconds(30))
+                }
+                try await cluster.ended(ids)
+                try await cluster.expectOneExitEach(ids)
+                for worker in workers { await worker.stop() }
+                await scheduler.stop()
+            }
+        }
+
+        @Test func `triggers flow while Redis is full (29)`() async throws {
+            try await LiveCluster.with { cluster in
+                try await cluster.run(["w1"]) {
+                    let ids = try await cluster.create(stops: (0..<5).map { 9_500 + $0 })
+                    try await cluster.settle(5)
+                    let redis = RedisConnection(try RedisServer.options(cluster.server))
+                    defer { redis.close() }
+                    _ = try await redis.send(RedisCommand("CONFIG", "SET", "maxmemory", "1000000"))
+                    // The stream takes no price either: the stored extremes carry it.
+                    try await cluster.tick(9_400, inStream: false)
+                    try await cluster.ended(ids)
+                    try await cluster.expectOneExitEach(ids)
+                    _ = try await redis.send(RedisCommand("CONFIG", "SET", "maxmemory", "0"))
+                }
+            }
+        }
+
+        @Test func `a transaction that rolls back leaves no job (37)`() async throws {
+            try await LiveCluster.with { cluster in
+                let stores = StoresUnderTest(
+                    orders: cluster.orders,
+                    accounts: cluster.accounts,
+                    cluster: cluster.store,
+                )
+                let order = try await stores.order(7, cluster.account)
+                let next = order.next()
+                let job = Job.check(next, VenueOrderKey(leg: .stop, attempt: 1), number: 1)
+                #expect(try await cluster.orders.commit([.sample(order, jobs: [job])]) == [.lost])
+                let scheduler = try cluster.startScheduler()
+                // A job that is committed after it passes; what was rolled back would have been before it.
+                let later = Job.check(next, VenueOrderKey(leg: .stop, attempt: 2), number: 1)
+                guard case .committed = try await cluster.orders.commit([.sample(next, jobs: [later])])[0] else {
+                    Issue.record("the commit did not pass")
+                    return
+                }
+                _ = try await eventually("the committed job is offered") {
+                    try await cluster.counts().waiting > 0 ? true : nil
+                }
+                await scheduler.stop()
+                let taken = try await cluster.queue.take(.all).map(\.rawID)
+                #expect(taken.contains("\(later.id)"))
+                #expect(!taken.contains("\(job.id)"))
+            }
+        }
+
+        @Test func `a job whose process died between commit and offer appears (38)`() async throws {
+            try await LiveCluster.with { cluster in
+                let stores = StoresUnderTest(
+                    orders: cluster.orders,
+                    accounts: cluster.accounts,
+                    cluster: cluster.store,
+                )
+                let scheduler = try cluster.startScheduler()
+                let order = try await stores.order(7, cluster.account)
+                let next = order.next()
+                let job = Job.check(next, VenueOrderKey(leg: .stop, attempt: 1), number: 1)
+                guard case .committed = try await cluster.orders.commit([.sample(next, jobs: [job])])[0] else {
+                    Issue.record("the commit did not pass")
+                    return
+                }
+                let taken = try await eventually("the job is offered") { () -> [TakenJob]? in
+                    let taken = try await cluster.queue.take(.all)
+                    return taken.contains { $0.rawID == "\(job.id)" } ? taken : nil
+                }
+                #expect(taken.allSatisfy { $0.crashes == 0 && $0.attemptsMade == 0 })
+                await scheduler.stop()
+            }
+        }
+
+        @Test func `a leader that slept gives away nothing, and its worker moves no cursor (39)`() async throws {
+            try await LiveCluster.with { cluster in
+                let (old, new) = (WorkerID("s1"), WorkerID("s2"))
+                let (first, second) = (WorkerID("w1"), WorkerID("w2"))
+                for worker in [first, second] { try await cluster.store.register(worker) }
+                let oldEpoch = try #require(try await cluster.store.lead(as: old))
+                #expect(try await cluster.store.assign([(shard: 5, to: first)], leaderEpoch: oldEpoch))
+                let held = try await cluster.store.heartbeat(first).assignments
+                #expect(held.map(\.shard) == [5])
+                // As if it had been stopped for longer than its lease.
+                _ = try await cluster.pool.query(
+                    Statement(sql: "UPDATE leader SET lease_until = clock_timestamp() - interval '1 s'")
+                )
+                let newEpoch = try #require(try await cluster.store.lead(as: new))
+                #expect(newEpoch > oldEpoch)
+                #expect(try await cluster.store.lead(as: old) == nil)
+                #expect(try await cluster.store.assign([(shard: 5, to: second)], leaderEpoch: newEpoch))
+                #expect(try await cluster.store.assign([(shard: 5, to: first)], leaderEpoch: oldEpoch) == false)
+                let now = try await cluster.store.heartbeat(second).assignments
+                #expect(now.map(\.shard) == [5] && now[0].epoch > held[0].epoch)
+                // The first worker's word about the shard counts no more.
+                #expect(try await cluster.store.accept(held, cursors: [], of: first) == false)
+                #expect(try await cluster.store.heartbeat(first).assignments.isEmpty)
+            }
+        }
+
+        @Test func `of a stop and a target on one tick one wins, the other completes without effect (40)`()
+            async throws
+        {
+            try await LiveCluster.with { cluster in
+                try await cluster.run(["w1"]) {
+                    let ids = try await cluster.create(stops: [9_500], target: 10_500)
+                    try await cluster.settle(1)
+                    try await quiet(true, cluster)
+                    try await cluster.tick(9_400)
+                    let tick = try #require(try await MemoryTickLog(cluster.ticks).latest(cluster.series))
+                    let row = try #require(try await cluster.orders.load(ids).first)
+                    let jobs = [Leg.takeProfit(1), .stop].map { leg in
+                        Job(
+                            id: JobID(order: row.id, leg: leg, attempt: 1),
+                            name: .trigger,
+                            jobClass: JobClass(leg: leg),
+                            version: row.version,
+                            account: row.account,
+                            market: row.instrument.market,
+                            source: .mark,
+                            position: tick.position,
+                        )
+                    }
+                    _ = try await cluster.queue.offer(jobs, verify: false)
+                    try await quiet(false, cluster)
+                    try await cluster.ended(ids)
+                    _ = try await eventually("both jobs complete") {
+                        try await cluster.counts().completed >= 2 ? true : nil
+                    }
+                    try await cluster.expectOneExitEach(ids)
+                    #expect(try await cluster.queue.offer(jobs, verify: false) == [.completed, .completed])
+                    #expect(try await cluster.counts().dead == 0)
+                }
+            }
+        }
+    }
+}
