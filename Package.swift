@@ -51,6 +51,10 @@ let package = Package(
         // Small leaves that several modules need.
         .target(name: "JSONText", swiftSettings: pure),
         .target(name: "OrderJSON", dependencies: ["SmartOrders", "JSONText"], swiftSettings: pure),
+        .target(
+            name: "DecisionTimeline", dependencies: ["SmartOrders", "OrderEngine", "JSONText", "OrderJSON"],
+            swiftSettings: pure,
+        ),
         .target(name: "PaperMatching", dependencies: ["SmartOrders"], swiftSettings: pure),
         .target(name: "TickFiles", dependencies: ["SmartOrders", "CZlib"], swiftSettings: common),
         .target(name: "OwnerThread", swiftSettings: common),
@@ -112,7 +116,7 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "SmartOrders", "OrderEngine", "JSONText", "OrderJSON", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix,
+                "SmartOrders", "OrderEngine", "DecisionTimeline", "JSONText", "OrderJSON", "OwnerThread", hummingbird, hummingbirdCore, nioCore, nioPosix,
                 nioHTTP1, nioWebSocket, httpTypes, crypto, logging,
             ],
             swiftSettings: common,
@@ -130,8 +134,8 @@ let package = Package(
         .executableTarget(
             name: "SmartOrdersCLI",
             dependencies: [
-                "SmartOrders", "TriggerIndex", "OrderEngine", "JSONText", "OrderJSON", "OwnerThread", "PostgresClient",
-                "RedisClient", "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI",
+                "SmartOrders", "TriggerIndex", "OrderEngine", "DecisionTimeline", "JSONText", "OrderJSON", "OwnerThread",
+                "PostgresClient", "RedisClient", "OrderStorage", "TriggerQueue", "Exchanges", "PaperVenue", "MarketData", "HTTPAPI",
                 "Telemetry", "Replay", "TickFiles", "LocalServers", "Simulation", arguments, logging, crypto,
             ],
             swiftSettings: common,
@@ -148,6 +152,14 @@ let package = Package(
             swiftSettings: common,
         ),
         .testTarget(name: "SmartOrdersTests", dependencies: ["SmartOrders", "TestKit"], swiftSettings: common),
+        .testTarget(
+            name: "DecisionTimelineTests",
+            dependencies: [
+                "SmartOrders", "OrderEngine", "DecisionTimeline", "JSONText", "OrderJSON", "Simulation", "OwnerThread",
+                "TestKit",
+            ],
+            swiftSettings: common,
+        ),
         .testTarget(
             name: "OrderJSONTests", dependencies: ["SmartOrders", "JSONText", "OrderJSON", "TestKit"],
             swiftSettings: common,

@@ -115,22 +115,11 @@ extension Deciding {
     }
 
     func breakEvenPrice(_ plan: BreakEvenPlan?, _ average: AverageEntry) -> Price {
-        var feeIn = Rate.zero
-        if order.entryCost.isPositive {
-            feeIn = Rate(
-                .quotient(
-                    order.entryFees.value,
-                    over: order.entryCost.value,
-                    step: ExactDecimal(mantissa: 1, scale: 10),
-                    .halfEven,
-                )
-            )
-        }
-        return Pricing.breakEven(
+        Pricing.breakEven(
             side: side,
             mode: plan?.mode ?? .entry,
             average: average,
-            feeIn: feeIn,
+            feeIn: order.feeIn,
             feeOut: order.instrument.takerFee,
             offsetPercent: plan?.offsetPercent ?? .zero,
             tickSize: tickSize,
@@ -205,8 +194,15 @@ extension Deciding {
 }
 
 extension SmartOrder {
+    /// The rate of the entry's fees that break-even in mode `fees` reckons with (R6.2).
+    public var feeIn: Rate {
+        guard entryCost.isPositive else { return .zero }
+        let step = ExactDecimal(mantissa: 1, scale: 10)
+        return Rate(.quotient(entryFees.value, over: entryCost.value, step: step, .halfEven))
+    }
+
     /// Arming price and lock of step `index` (0-based) at the present average; nil past the last.
-    func step(_ index: Int) -> (at: Price, lock: Price)? {
+    public func step(_ index: Int) -> (at: Price, lock: Price)? {
         guard index < draft.stepLocks.count else { return nil }
         switch draft.stepLocks[index] {
         case .price(let at, let lock): return (at, lock)

@@ -2,14 +2,16 @@
 
 import Testing
 
-private let pure = ["SmartOrders", "TriggerIndex", "OrderEngine", "PaperMatching", "JSONText", "OrderJSON"]
-    .map { "Sources/\($0)" }
+private let pure = [
+    "SmartOrders", "TriggerIndex", "OrderEngine", "PaperMatching", "JSONText", "OrderJSON", "DecisionTimeline",
+].map { "Sources/\($0)" }
 private let money = [
     "SmartOrders", "TriggerIndex", "PaperMatching", "OrderStorage", "OrderJSON", "JSONText", "Exchanges", "PaperVenue",
-    "MarketData", "TickFiles", "Replay",
+    "MarketData", "TickFiles", "Replay", "DecisionTimeline",
 ].map { "Sources/\($0)" }
 private let onPorts = [
     "OrderEngine", "OrderStorage", "TriggerQueue", "Exchanges", "MarketData", "HTTPAPI", "SmartOrdersCLI",
+    "DecisionTimeline",
 ]
 .map { "Sources/\($0)" }
 /// Where a C library or a thread makes the compiler's proof impossible.

@@ -1,0 +1,412 @@
+// Versions in, entries out: one per version, one per note and gap (ORDERS.md 9.1, 9.3). Pure.
+//
+// Invariants: every version has exactly one entry; every field that differs between two rows is in `changes`. Where the
+// steps of a version were recorded they are repeated, and the entry says what stood right before the decision; else it
+// says what the two rows tell. Cost: linear in versions and their steps.
+internal import JSONText
+public import OrderEngine
+internal import OrderJSON
+internal import SmartOrders
+
+public struct TimelineBuilder {
+    /// Requests of earlier entries, by venue order: their answers come with later versions.
+    private var asked: [VenueOrderKey: Int] = [:]
+    private var entries: [TimelineEntry] = []
+    private var before: SmartOrder?
+    private var beforeText: JSONValue?
+    /// Per kind of threshold what made it, and since which version.
+    private var since: [LegThreshold.Role: (made: Making, version: Int64)] = [:]
+
+    /// What makes a threshold another one: a water mark that moves is the same threshold.
+    private struct Making: Hashable {
+        let price: Price?
+        let callback: Callback?
+        init(_ threshold: LegThreshold) {
+            callback = threshold.callback
+            price = threshold.callback == nil ? threshold.price : nil
+        }
+    }
+
+    public init() {}
+
+    /// The entries of everything stored of one order, in order of time; versions keep their order.
+    public static func timeline(
+        _ versions: [StoredVersion],
+        notes: [OrderNote] = [],
+        gaps: [FeedGap] = [],
+    ) -> [TimelineEntry] {
+        var builder = TimelineBuilder()
+        for version in versions { builder.add(version) }
+        var others = notes.map(Self.entry) + gaps.map(Self.entry)
+        others.sort { $0.at < $1.at }
+        var merged: [TimelineEntry] = []
+        var next = 0
+        for entry in builder.entries {
+            let at = entry.times.committedAt ?? entry.at
+            while next < others.count, others[next].at < at {
+                merged.append(others[next])
+                next += 1
+            }
+            merged.append(entry)
+        }
+        return merged + others[next...]
+    }
+
+    public mutating func add(_ version: StoredVersion) {
+        let after = version.order
+        let scene = decisive(version)
+        var entry = TimelineEntry(at: version.at, kind: .changed, text: "")
+        entry.version = version.version
+        entry.cause = version.cause
+        entry.actor = version.actor
+        entry.tick = version.tick
+        entry.job = version.record?.job
+        entry.requestID = version.record?.requestID
+        entry.shard = after.id.shard
+        entry.times.receivedAt = version.record?.crossing?.receivedAt
+        entry.times.crossedAt = version.record?.crossing?.crossedAt
+        entry.times.takenAt = version.record?.takenAt
+        entry.times.committedAt = version.committedAt
+        tell(version, scene, &entry)
+        explain(scene, &entry)
+        request(version, scene, &entry)
+        answer(version, &entry)
+        let text = Self.row(after)
+        entry.changes = FieldChange.between(beforeText, text)
+        remember(after)
+        before = after
+        beforeText = text
+        entries.append(entry)
+    }
+
+    private static func row(_ order: SmartOrder) -> JSONValue {
+        do throws(JSONError) {
+            return try JSONValue(parsing: order.encodedState())
+        } catch {
+            preconditionFailure("a row that was written here cannot be read: \(error)")
+        }
+    }
+
+    // MARK: The decision
+
+    private struct Decisive {
+        let scene: Scene
+        let moment: Moment?
+        /// Whether a price was decided on.
+        let isTick: Bool
+    }
+
+    /// The step that mattered most, with the order right before it; without steps the version as a whole.
+    private func decisive(_ version: StoredVersion) -> Decisive {
+        var best: (rank: Int, scene: Decisive)?
+        for step in repeated(version) {
+            guard case .decide(let event, let moment) = step.step else { continue }
+            let scene = Scene(
+                before: step.before,
+                after: step.after,
+                price: moment.price,
+                source: step.after.triggerSource,
+            )
+            let isTick: Bool =
+                switch event {
+                case .tick, .trigger, .timer: true
+                case .venue, .cancelFailed, .position, .command: false
+                }
+            let rank = step.facts.map { Weight($0).rawValue }.max() ?? -1
+            if best.map({ rank > $0.rank }) ?? true {
+                best = (rank, Decisive(scene: scene, moment: moment, isTick: isTick))
+            }
+        }
+        if let best { return best.scene }
+        let scene = Scene(
+            before: before,
+            after: version.order,
+            price: version.tick?.price,
+            source: version.tick?.source ?? version.order.triggerSource,
+        )
+        return Decisive(scene: scene, moment: nil, isTick: version.tick != nil)
+    }
+
+    private func repeated(_ version: StoredVersion) -> [RepeatedStep] {
+        do throws(Refusal) {
+            return try DecisionReplay.steps(of: version, before: before) ?? []
+        } catch {
+            // The code of today refuses it: the rows still say what happened. `--replay` reports the difference.
+            return []
+        }
+    }
+
+    /// How much a fact matters to a reader; the heaviest one is the entry's sentence.
+    private enum Weight: Int {
+        case detail, venue, level, stop, status, fill, partialStop, target, latch
+        init(_ fact: Fact) {
+            switch fact {
+            case .stopLatched: self = .latch
+            case .levelTriggered: self = .target
+            case .partialStopFired: self = .partialStop
+            case .fill: self = .fill
+            case .created, .activated, .statusChanged, .conditionalChanged: self = .status
+            case .breakEvenArmed, .lockReached, .trailingActivated, .stopDelayed, .stopDelayReset, .stopMoved:
+                self = .stop
+            case .levelFilled, .levelRearmed, .fundsAdded, .fundsReduced, .writtenOff, .stopRetried, .modified:
+                self = .level
+            case .venueOrder: self = .venue
+            case .levelCancelled, .levelMerged, .replanned, .breakEvenNotArmed, .partialStopDone,
+                .partialStopCancelled, .dust, .phaseChanged, .healthChanged:
+                self = .detail
+            }
+        }
+    }
+
+    private func tell(_ version: StoredVersion, _ decisive: Decisive, _ entry: inout TimelineEntry) {
+        let scene = decisive.scene
+        var told: [(weight: Int, text: String, kind: TimelineEntry.Kind, leg: String?)] = []
+        if let entered = entered(decisive) {
+            told.append((Weight.target.rawValue, Sentences.crossed(entered, scene), .fired, entered.role.leg))
+        }
+        if let goal = Sentences.goal(Scene(before: before, after: version.order, price: nil, source: scene.source)) {
+            told.append((Weight.partialStop.rawValue, goal, .changed, nil))
+        }
+        for fact in version.facts {
+            // Venue orders as they were right after the decision, with the version's end for what came later.
+            let isRequest = if case .venueOrder = fact { true } else { false }
+            let told0 =
+                isRequest
+                ? Scene(before: scene.before, after: version.order, price: scene.price, source: scene.source) : scene
+            guard let text = Sentences.sentence(fact, told0) else { continue }
+            told.append((Weight(fact).rawValue, text, Self.kind(fact), Self.leg(fact)))
+        }
+        guard
+            let first = told.indices.max(by: {
+                told[$0].weight < told[$1].weight || told[$0].weight == told[$1].weight && $0 > $1
+            })
+        else {
+            entry.text = Self.quiet(version.cause)
+            entry.kind = version.cause == .recovery ? .recovered : .changed
+            return
+        }
+        entry.text = told[first].text
+        entry.kind = version.cause == .recovery ? .recovered : told[first].kind
+        entry.leg = told[first].leg
+        entry.also = told.indices.filter { $0 != first }.map { told[$0].text }
+    }
+
+    /// What to say of a version without a fact.
+    private static func quiet(_ cause: EventCause) -> String {
+        switch cause {
+        case .command: "The plan was brought up to date."
+        case .tick: "The price moved a mark of the order."
+        case .fill, .venueAnswer: "The venue's answer was noted."
+        case .timer: "A pause is over."
+        case .position: "The position was compared."
+        case .reconcile: "The order was compared with the venue."
+        case .recovery: "The order was restored."
+        }
+    }
+
+    /// The entry trigger that this decision took up.
+    private func entered(_ decisive: Decisive) -> LegThreshold? {
+        guard let old = decisive.scene.before, let price = decisive.scene.price, decisive.isTick else { return nil }
+        return old.thresholds.first { threshold in
+            switch threshold.role {
+            case .entry, .entryActivation:
+                guard let stood = threshold.price, threshold.comparison.holds(price, stood) else { return false }
+                return Rules.acted(threshold.role, old, decisive.scene.after)
+            case .stop, .timeout, .emergency, .partialStop, .takeProfit, .activation, .step, .breakEvenArming:
+                return false
+            }
+        }
+    }
+
+    private static func kind(_ fact: Fact) -> TimelineEntry.Kind {
+        switch fact {
+        case .stopLatched, .levelTriggered, .partialStopFired: .fired
+        case .created, .activated, .breakEvenArmed, .breakEvenNotArmed, .trailingActivated, .levelRearmed: .armed
+        case .stopMoved, .lockReached: .moved
+        case .fill, .levelFilled, .partialStopDone: .filled
+        case .stopRetried: .retried
+        case .venueOrder(_, let state):
+            switch state {
+            case .intent, .submitted, .cancelRequested: .changed
+            case .open, .partial, .unknown, .filled, .cancelled, .expired, .rejected, .notSent, .absent: .answered
+            }
+        case .modified, .levelCancelled, .levelMerged, .replanned, .stopDelayed, .stopDelayReset,
+            .partialStopCancelled, .writtenOff, .dust, .fundsAdded, .fundsReduced, .statusChanged,
+            .conditionalChanged, .phaseChanged, .healthChanged:
+            .changed
+        }
+    }
+
+    private static func leg(_ fact: Fact) -> String? {
+        switch fact {
+        case .levelTriggered(let level), .levelFilled(let level), .levelRearmed(let level), .levelCancelled(let level),
+            .levelMerged(let level):
+            "TP\(level)"
+        case .partialStopFired(let number), .partialStopDone(let number), .partialStopCancelled(let number):
+            "PS\(number)"
+        case .breakEvenArmed, .breakEvenNotArmed, .lockReached, .trailingActivated, .stopMoved, .stopDelayed,
+            .stopDelayReset, .stopLatched:
+            "SL"
+        case .fill(let key, _), .venueOrder(let key, _): key.leg.shown
+        case .stopRetried, .created, .activated, .modified, .replanned, .writtenOff, .dust, .fundsAdded, .fundsReduced,
+            .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged:
+            nil
+        }
+    }
+
+    /// The rule that fired, and everything that was considered with it.
+    private func explain(_ decisive: Decisive, _ entry: inout TimelineEntry) {
+        let scene = decisive.scene
+        guard let old = scene.before, let price = scene.price, decisive.isTick else { return }
+        entry.choice = Rules.choice(old, scene.after, price: price)
+        var fired: LegThreshold?
+        if old.latch == nil, let latch = scene.after.latch {
+            fired = Sentences.firing(latch.kind, latch.price, scene)
+        } else {
+            fired = old.thresholds.first { Rules.verdict($0, old, scene.after, price) == .fired }
+        }
+        guard let fired else { return }
+        let known = since[fired.role].flatMap { $0.made == Making(fired) ? $0.version : nil }
+        entry.rule = Rules.rule(fired, of: old, since: known)
+        if entry.leg == nil { entry.leg = fired.role.leg }
+    }
+
+    /// Since when each threshold has been made as it is.
+    private mutating func remember(_ order: SmartOrder) {
+        var now: [LegThreshold.Role: (made: Making, version: Int64)] = [:]
+        for threshold in order.thresholds {
+            let made = Making(threshold)
+            if let known = since[threshold.role], known.made == made {
+                now[threshold.role] = known
+            } else {
+                now[threshold.role] = (made, order.version)
+            }
+        }
+        since = now
+    }
+
+    // MARK: The venue
+
+    /// What is asked of the venue with this version.
+    private mutating func request(_ version: StoredVersion, _ decisive: Decisive, _ entry: inout TimelineEntry) {
+        let known = Set((before?.venueOrders ?? []).map(\.key))
+        for asked in version.order.venueOrders where !known.contains(asked.key) {
+            let old = decisive.scene.before ?? version.order
+            entry.orders.append(.object(Rules.request(asked, old, decisive.scene.after, decisive.moment)))
+            if asked.side != version.order.draft.side, decisive.scene.before != nil, entry.quantity == nil {
+                entry.quantity = Rules.quantity(asked, old, decisive.moment)
+            }
+        }
+        for fact in version.facts {
+            if case .venueOrder(let key, .intent) = fact { self.asked[key] = entries.count }
+        }
+    }
+
+    /// What the venue said; times go to the entry that asked, too.
+    private mutating func answer(_ version: StoredVersion, _ entry: inout TimelineEntry) {
+        let exchanges = version.record?.exchanges ?? []
+        for exchange in exchanges {
+            guard let place = asked[exchange.key], place < entries.count else { continue }
+            if entries[place].times.sentAt == nil { entries[place].times.sentAt = exchange.sentAt }
+            if entries[place].times.answeredAt == nil { entries[place].times.answeredAt = exchange.answeredAt }
+        }
+        for fact in version.facts {
+            switch fact {
+            case .fill(let key, let fill): self.fill(key, fill, version.order, &entry)
+            case .venueOrder(let key, let state):
+                switch state {
+                case .intent, .submitted: break
+                case .open, .partial, .unknown, .cancelRequested, .filled, .cancelled, .expired, .rejected, .notSent,
+                    .absent:
+                    let exchange = exchanges.first { $0.key == key }
+                    var answer: JSONObject = [
+                        "purpose": .string(key.leg.description), "attempt": .integer(key.attempt),
+                        "outcome": .string(state.rawValue),
+                    ]
+                    answer["code"] = exchange?.code.map { .string($0) }
+                    answer["detail"] = exchange?.detail.map { .string($0) }
+                    answer["meaning"] = refusal(of: key, version).map { .string($0.rawValue) }
+                    answer["sentAt"] = exchange.map { JSONValue($0.sentAt) }
+                    answer["answeredAt"] = exchange.map { JSONValue($0.answeredAt) }
+                    entry.answers.append(.object(answer))
+                }
+            case .created, .activated, .modified, .levelTriggered, .levelFilled, .levelRearmed, .levelCancelled,
+                .levelMerged, .replanned, .breakEvenArmed, .breakEvenNotArmed, .lockReached, .trailingActivated,
+                .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried, .partialStopFired,
+                .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fundsAdded, .fundsReduced,
+                .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged:
+                break
+            }
+        }
+    }
+
+    /// Why the venue refused, as the order took it.
+    private func refusal(of key: VenueOrderKey, _ version: StoredVersion) -> VenueNews.RefusalKind? {
+        for step in version.record?.steps ?? [] {
+            if case .decide(.venue(key, .refused(let kind, _)), _) = step { return kind }
+        }
+        return nil
+    }
+
+    private mutating func fill(_ key: VenueOrderKey, _ fill: Fill, _ order: SmartOrder, _ entry: inout TimelineEntry) {
+        var shown: JSONObject = [
+            "purpose": .string(key.leg.description), "attempt": .integer(key.attempt),
+            "venueFillId": .string(fill.venueFillID), "qty": JSONValue(fill.quantity), "price": JSONValue(fill.price),
+            "fee": JSONValue(fill.fee), "maker": .bool(fill.isMaker), "at": JSONValue(fill.time),
+        ]
+        switch fill.feeAsset {
+        case .quote: shown["feeAsset"] = "quote"
+        case .base: shown["feeAsset"] = "base"
+        case .other(let coin): shown["feeAsset"] = .string(coin)
+        }
+        let threshold: Price? =
+            switch key.leg {
+            case .stop: order.latch?.price
+            case .takeProfit(let number): order.levels.first { $0.number == number }?.price
+            case .partialStop(let number): order.partialStops.first { $0.number == number }?.firedAt
+            case .entry: order.draft.entry.trigger
+            case .close, .reduce, .add, .backstop, .conditional, .timer, .reconcile: nil
+            }
+        if let threshold {
+            // Positive: better for the trader than the threshold.
+            let sells = (order.side == .sell) == (key.leg == .entry)
+            let gain = sells ? fill.price.value - threshold.value : threshold.value - fill.price.value
+            shown["slippage"] = JSONValue(gain)
+        }
+        entry.fills.append(.object(shown))
+        if let place = asked[key], place < entries.count, entries[place].times.filledAt == nil {
+            entries[place].times.filledAt = fill.time
+        }
+    }
+
+    // MARK: Without a version
+
+    private static func entry(_ note: OrderNote) -> TimelineEntry {
+        var entry = TimelineEntry(at: note.firstAt, kind: .refused, text: "")
+        entry.actor = note.actor
+        switch note.kind {
+        case .refused:
+            entry.cause = .command
+            entry.requestID = note.subject
+            entry.text = "A command was refused (\(note.code ?? "?")): \(note.detail ?? "no reason was stored.")"
+        case .obsolete:
+            entry.kind = .obsolete
+            entry.job = note.subject
+            let times = note.count == 1 ? "once" : "\(note.count) times, last at \(note.lastAt.rfc3339)"
+            entry.text = "The job came \(times) when nothing was left to do for it."
+        }
+        return entry
+    }
+
+    private static func entry(_ gap: FeedGap) -> TimelineEntry {
+        let seconds = ExactDecimal(mantissa: Int128((gap.to - gap.from) / 1_000), scale: 3)
+        var entry = TimelineEntry(
+            at: Timestamp(microseconds: gap.from),
+            kind: .gap,
+            text: "No \(gap.series.source.rawValue) prices for \(seconds) s (\(gap.reason)): "
+                + (gap.isBackfilled ? "filled from the venue's history." : "not filled."),
+        )
+        entry.cause = .recovery
+        return entry
+    }
+}
