@@ -198,7 +198,8 @@ public struct CommandService: Sendable {
             case .place(let key), .cancel(let key): if !keys.contains(key) { keys.append(key) }
             }
         }
-        let jobs = keys.map { Job.check(order, $0, number: Int(order.version)) }
+        // Numbers of their own: the sweep counts look-ups from 1, and the queue remembers ids that are done.
+        let jobs = keys.map { Job.check(order, $0, number: 3_000_000_000 + Int(order.version)) }
         let commit = transition.commit(
             id: Int64(bitPattern: context.random()),
             cause: .command,

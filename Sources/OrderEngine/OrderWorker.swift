@@ -247,7 +247,7 @@ public struct OrderWorker: Sendable {
             case .failed: break
             }
         }
-        let isResting = snapshot != nil && !intent.venueOrder.cancelWanted
+        let isResting = snapshot?.state == .open && !intent.venueOrder.cancelWanted
         let delay: Int64 =
             isAbsent ? 500 : intent.checks < 3 ? 500 << Int64(intent.checks) : isResting ? 60_000 : 2_000
         _ = try await context.orders.noteCheck(intent, absent: isAbsent, delayMs: delay)
@@ -496,7 +496,18 @@ public struct OrderWorker: Sendable {
                             ],
                         )
                     }
-                    if case .accepted(let snapshot) = answer { return (index + 1, .snapshot(snapshot), exchange) }
+                    if case .accepted(let snapshot) = answer {
+                        // Some venues answer with the sum alone: the executions come with a look-up.
+                        if snapshot.lacksFills,
+                            case .found(let whole) = await venue.lookUp(
+                                market: market,
+                                clientOrderID: right.clientOrderID,
+                            )
+                        {
+                            return (index + 1, .snapshot(whole), exchange)
+                        }
+                        return (index + 1, .snapshot(snapshot), exchange)
+                    }
                     return (index + 1, .news(answer.news(known: one)), exchange)
                 }
             }

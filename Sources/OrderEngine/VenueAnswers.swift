@@ -2,6 +2,9 @@
 public import SmartOrders
 
 extension VenueSnapshot {
+    /// Not every execution is told.
+    var lacksFills: Bool { fills.reduce(.zero) { $0 + $1.quantity } < filled }
+
     /// What this snapshot says of an order of which `known` is stored already. Fills come first, the end last.
     ///
     /// - Parameter seen: fills that the row knows; they are left out.

@@ -228,6 +228,7 @@ package struct MemoryClusterStore: ClusterStore {
     package func appendExtremes(_ buckets: [ExtremeBucket]) async throws(StoreError) {
         try await locked("appendExtremes") { state, _ in
             for bucket in buckets {
+                database.watcher?.stored(bucket)
                 let name = PriceSeries(market: bucket.market, source: bucket.source)
                 var points = state.extremes[name] ?? []
                 let isSorted = (points.last?.position ?? .start) < bucket.points[0].position

@@ -81,9 +81,22 @@ package final class MemoryDatabase: Sendable {
     let state = Locked(State())
     let clock: any EngineClock
 
-    package init(clock: any EngineClock) {
-        self.clock = clock
+    /// Told of every commit.
+    let watcher: (any DatabaseWatcher)?
+    private let mutant: Mutant?
+
+    package convenience init(clock: any EngineClock) {
+        self.init(clock: clock, watcher: nil, mutant: nil)
     }
+
+    init(clock: any EngineClock, watcher: (any DatabaseWatcher)?, mutant: Mutant?) {
+        self.clock = clock
+        self.watcher = watcher
+        self.mutant = mutant
+    }
+
+    /// Whether an error was planted here.
+    func has(_ one: Mutant) -> Bool { mutant == one }
 
     var now: Int64 { clock.monotonicNanoseconds() / 1_000_000 }
 
@@ -133,8 +146,8 @@ package struct MemoryOrderStore: OrderStore {
         }
         guard state.accounts.contains(where: { $0.id == next.account }) else { return .refused(constraint: "account") }
         let row = state.rows[next.id]?.order
-        guard (row?.version ?? 0) == next.version - 1 else { return .lost }
-        if state.isHalted, !commit.sendRights.isEmpty { return .blocked }
+        guard (row?.version ?? 0) == next.version - 1 || database.has(.noVersionCheck) else { return .lost }
+        if state.isHalted, !database.has(.haltNotRead), !commit.sendRights.isEmpty { return .blocked }
         if let row {
             if row.status.isTerminal || row.latch != nil && next.latch == nil || next.exited < row.exited {
                 return .refused(constraint: "orders_guard")
@@ -184,8 +197,12 @@ package struct MemoryOrderStore: OrderStore {
             state.outbox[job.id] = MemoryDatabase.OutboxRow(job: job)
             state.outboxOrder.append(job.id)
         }
-        if let record = commit.idempotency {
+        if let record = commit.idempotency, !database.has(.keyNotStored) {
             state.idempotency["\(record.owner) \(record.key)"] = (next.id, record.requestHash)
+        }
+        if let watcher = database.watcher {
+            let intents = state.intents[next.id] ?? []
+            watcher.committed(row, commit, intents: intents.map(\.stored), at: now)
         }
         return .committed(sequence: sequence)
     }

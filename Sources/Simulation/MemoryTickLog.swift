@@ -19,17 +19,27 @@ package final class MemoryTickServer: Sendable {
     let state = Locked(State())
     let clock: any EngineClock
     let length: Int
+    /// Told of every tick.
+    let watcher: (any StreamWatcher)?
 
     /// - Parameter length: ticks that a stream keeps.
-    package init(clock: any EngineClock, length: Int = 100_000) {
+    package convenience init(clock: any EngineClock, length: Int = 100_000) {
+        self.init(clock: clock, length: length, watcher: nil)
+    }
+
+    init(clock: any EngineClock, length: Int, watcher: (any StreamWatcher)?) {
         self.clock = clock
         self.length = length
+        self.watcher = watcher
     }
 
     package func setAway(_ isAway: Bool) { state.withLock { $0.isAway = isAway } }
 
     /// Forgets everything, as a flushed Redis does.
-    package func loseAll() { state.withLock { $0.streams = [:] } }
+    package func loseAll() {
+        state.withLock { $0.streams = [:] }
+        watcher?.streamsLost()
+    }
 }
 
 /// One process's view.
@@ -68,6 +78,7 @@ package final class MemoryTickLog: TickLog {
                 state.streams[series] = stream
                 return Self.take(.ticks, &state)
             }
+            server.watcher?.streamed(series, ticks)
             for one in waiting { one.resume() }
         }
     }

@@ -180,8 +180,13 @@ package final class Simulator: Sendable {
     /// A number by the seed.
     package func random() -> UInt64 { state.withLock { $0.random.next() } }
 
-    /// Draws by the seed.
-    func draw<Value>(_ body: (inout SeededRandom) -> Value) -> Value { state.withLock { body(&$0.random) } }
+    /// Draws by the seed. `body` uses only the generator it is given.
+    func draw<Value>(_ body: (inout SeededRandom) -> Value) -> Value {
+        // Outside the lock: there is one thread, and `body` may ask for the time.
+        var random = state.withLock { $0.random }
+        defer { state.withLock { $0.random = random } }
+        return body(&random)
+    }
 
     /// A fingerprint of everything that happened so far, in its order.
     package var traceHash: UInt64 { state.withLock { $0.hash } }

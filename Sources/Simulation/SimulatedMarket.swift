@@ -1,0 +1,202 @@
+// Prices of a market: what the venue's price does, every tick of it, and the feed that may miss some.
+internal import OrderEngine
+internal import OwnerThread
+internal import SmartOrders
+
+/// How a price moves. Prices are in hundredths.
+enum PriceMood: Hashable, CaseIterable {
+    case walk, jump, wick, staircase, oscillate, trend, quiet
+}
+
+/// A path of prices by the seed.
+struct PricePath {
+    private(set) var cents: Int
+    private var mood = PriceMood.walk
+    private var left = 0
+    private var center: Int
+    private var direction = 1
+    /// A wick goes back to where it came from.
+    private var back: Int?
+
+    init(cents: Int) {
+        self.cents = cents
+        center = cents
+    }
+
+    mutating func next(_ random: inout SeededRandom) -> Int {
+        if let origin = back {
+            back = nil
+            cents = origin
+            return cents
+        }
+        if left == 0 {
+            mood = PriceMood.allCases[Int(random.next() % UInt64(PriceMood.allCases.count))]
+            left = 20 + Int(random.next() % 100)
+            center = cents
+            direction = random.next() % 2 == 0 ? 1 : -1
+        }
+        left -= 1
+        func either(_ most: Int) -> Int { Int(random.next() % UInt64(2 * most + 1)) - most }
+        switch mood {
+        case .walk: cents += either(25)
+        case .quiet: cents += either(3)
+        case .jump: cents += random.next() % 10 == 0 ? either(400) : either(10)
+        case .wick:
+            if random.next() % 12 == 0 {
+                back = cents
+                cents += either(500)
+            } else {
+                cents += either(10)
+            }
+        case .staircase: if random.next() % 6 == 0 { cents += direction * 60 }
+        case .oscillate: cents = center + (cents >= center ? -1 : 1) * Int(random.next() % 150)
+        case .trend: cents += direction * 12 + either(8)
+        }
+        // Prices stay where plans make sense.
+        cents = min(max(cents, 5_000), 20_000)
+        return cents
+    }
+
+    /// Prices that a test sets.
+    mutating func set(_ cents: Int) {
+        self.cents = cents
+        center = cents
+        back = nil
+        left = 0
+    }
+}
+
+/// One tick as the venue made it. Its place in `SimulatedMarket.ticks` is its sequence.
+struct MarketTick: Sendable {
+    let position: TickPosition
+    let cents: Int
+}
+
+final class SimulatedMarket: Sendable {
+    private struct State {
+        var path: PricePath
+        var ticks: [MarketTick] = []
+        var waiting: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        var nextWaiter: UInt64 = 0
+    }
+
+    let instrument: Instrument
+    let series: PriceSeries
+    private let state: Locked<State>
+    /// Units of the hot path in a hundredth.
+    static let unitsPerCent: Int64 = 1_000_000
+
+    init(_ instrument: Instrument) {
+        self.instrument = instrument
+        series = PriceSeries(market: instrument.market, source: instrument.defaultTriggerSource)
+        state = Locked(State(path: PricePath(cents: 10_000)))
+    }
+
+    static func price(_ cents: Int) -> Price { Price(ExactDecimal(mantissa: Int128(cents), scale: 2)) }
+
+    var cents: Int { state.withLock { $0.ticks.last?.cents ?? 10_000 } }
+    var count: Int { state.withLock { $0.ticks.count } }
+
+    func ticks(from index: Int) -> [MarketTick] { state.withLock { Array($0.ticks[min(index, $0.ticks.count)...]) } }
+
+    /// The next price of the path, or `cents`.
+    func move(_ world: World, to cents: Int? = nil) {
+        let venueTime = world.venue.now.microseconds
+        let (tick, waiting) = state.withLock { state in
+            if let cents {
+                state.path.set(cents)
+            } else {
+                world.simulator.draw { random in _ = state.path.next(&random) }
+            }
+            let last = state.ticks.last?.position.venueTime ?? 0
+            let tick = MarketTick(
+                position: TickPosition(venueTime: max(venueTime, last), sequence: Int64(state.ticks.count)),
+                cents: state.path.cents,
+            )
+            state.ticks.append(tick)
+            defer { state.waiting = [:] }
+            return (tick, state.waiting.sorted { $0.key < $1.key }.map(\.value))
+        }
+        world.oracle.ticked(series, tick)
+        world.venue.setPrice(Self.price(tick.cents), of: instrument.market)
+        for one in waiting { one.resume() }
+    }
+
+    /// Returns when there are ticks from `index` on. False: the task was cancelled.
+    func wait(for index: Int) async -> Bool {
+        let ticket: UInt64? = state.withLock { state in
+            if state.ticks.count > index { return nil }
+            state.nextWaiter += 1
+            return state.nextWaiter
+        }
+        guard let ticket else { return !Task.isCancelled }
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = state.withLock { state in
+                    if Task.isCancelled || state.ticks.count > index { return true }
+                    state.waiting[ticket] = continuation
+                    return false
+                }
+                if isOver { continuation.resume() }
+            }
+        } onCancel: {
+            state.withLock { $0.waiting.removeValue(forKey: ticket) }?.resume()
+        }
+        return !Task.isCancelled
+    }
+}
+
+/// What one feed process hears of the venue: everything from its start on, but for the gaps of its connection.
+struct SimulatedSource: TickSource {
+    let world: World
+    let process: SimulatedProcess
+
+    func run(_ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws {
+        let (batches, heard) = AsyncStream<[SourcedTick]>.makeStream()
+        try await withThrowingTaskGroup { group in
+            for market in world.markets {
+                group.addTask { try await follow(market, heard) }
+            }
+            for await batch in batches {
+                try await world.step(process, isTrading: false)
+                try await emit(batch)
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func follow(
+        _ market: SimulatedMarket,
+        _ heard: AsyncStream<[SourcedTick]>.Continuation,
+    ) async throws {
+        // The newest price comes with the subscription.
+        var next = max(0, market.count - 1)
+        while await market.wait(for: next) {
+            try await world.step(process, isTrading: false)
+            let ticks = market.ticks(from: next)
+            next += ticks.count
+            if world.simulator.draw({ $0.happens(0.002 * world.faults[.feed]) }) {
+                // The connection is gone for a while: what the venue says meanwhile is not heard.
+                world.faults.mark("feed gap")
+                let clock = world.simulator
+                _ = await clock.sleep(nanoseconds: Int64(clock.random() % 5_000) * 1_000_000)
+                next = max(next, market.count - 1)
+                continue
+            }
+            world.oracle.heard(market.series, ticks, by: process.id)
+            heard.yield(
+                ticks.map { tick in
+                    SourcedTick(
+                        series: market.series,
+                        tick: RawTick(
+                            position: tick.position,
+                            price: Int64(tick.cents) * SimulatedMarket.unitsPerCent,
+                            receivedAt: 0,
+                        ),
+                        quantity: nil,
+                    )
+                }
+            )
+        }
+    }
+}

@@ -1,0 +1,278 @@
+// Everything a simulation has: the servers, the venue, the chance of faults, and the ways between processes and servers.
+internal import OrderEngine
+internal import OwnerThread
+internal import SmartOrders
+
+/// The faults of a run while they are on, and what happened of it.
+package final class FaultSwitch: Sendable {
+    private struct State {
+        var isOn = true
+        var marks: [String: Int] = [:]
+    }
+    let plan: FaultPlan
+    private let state = Locked(State())
+
+    init(_ plan: FaultPlan) { self.plan = plan }
+
+    var isOn: Bool { state.withLock { $0.isOn } }
+    func turnOff() { state.withLock { $0.isOn = false } }
+    subscript(_ fault: FaultClass) -> Double { isOn ? plan[fault] : 0 }
+
+    /// Counts a rare branch (RELIABILITY.md 8.5).
+    func mark(_ name: String) { state.withLock { $0.marks[name, default: 0] += 1 } }
+    var marks: [String: Int] { state.withLock { $0.marks } }
+}
+
+final class World: Sendable {
+    private struct State {
+        var pgAway = false
+        var tasks: [Task<Void, Never>] = []
+        var isEnding = false
+        /// Commit ids whose answer was lost, for mutants.
+        var unknownCommits: Set<Int64> = []
+    }
+
+    let simulator: Simulator
+    let faults: FaultSwitch
+    let flaws: Flaws
+    let oracle: Oracle
+    let venue: SimulatedVenue
+    let database: MemoryDatabase
+    let queue: MemoryQueueServer
+    let ticks: MemoryTickServer
+    let markets: [SimulatedMarket]
+    let accounts: [Account]
+    private let state = Locked(State())
+
+    init(simulator: Simulator, plan: FaultPlan, mutant: Mutant?, setup: Setup) {
+        self.simulator = simulator
+        faults = FaultSwitch(plan)
+        flaws = Flaws(mutant: mutant)
+        markets = setup.markets.map { SimulatedMarket($0) }
+        accounts = setup.accounts
+        let clock = ProcessClock(simulator: simulator, process: nil, skewMicroseconds: 0, driftPerMillion: 0)
+        let oracle = Oracle(simulator: simulator, markets: setup.markets)
+        self.oracle = oracle
+        venue = SimulatedVenue(simulator: simulator, habits: setup.habits, faults: faults, oracle: oracle)
+        database = MemoryDatabase(clock: clock, watcher: oracle, mutant: mutant)
+        queue = MemoryQueueServer(clock: clock)
+        ticks = MemoryTickServer(clock: clock, length: setup.streamLength, watcher: oracle)
+    }
+
+    // MARK: Ends
+
+    var isEnding: Bool { state.withLock { $0.isEnding } }
+    func end() { state.withLock { $0.isEnding = true } }
+
+    /// A task that the run waits for at its end.
+    func spawn(_ body: @escaping @Sendable () async -> Void) { keep(Task { await body() }) }
+    func keep(_ task: Task<Void, Never>) { state.withLock { $0.tasks.append(task) } }
+
+    func waitForTasks() async {
+        while true {
+            let tasks = state.withLock { state in
+                defer { state.tasks = [] }
+                return state.tasks
+            }
+            if tasks.isEmpty { return }
+            for task in tasks { await task.value }
+        }
+    }
+
+    // MARK: Steps
+
+    private enum Fate { case goesOn, dies, rests(Int64) }
+
+    /// A moment at which a process may die or be held up. `isTrading`: on the way of an exit, not of a poll.
+    func step(_ process: SimulatedProcess, isTrading: Bool) async throws(ProcessDied) {
+        try await process.pass()
+        guard faults.isOn else { return }
+        let weight = isTrading ? 1 : 0.01
+        let fate = simulator.draw { random -> Fate in
+            if random.happens(0.01 * faults.plan[.kill] * weight) { return .dies }
+            if random.happens(0.005 * faults.plan[.pause] * weight) {
+                // From 50 ms to a minute, mostly short.
+                let bits = random.next() % 11
+                return .rests((50 + Int64(random.next() % 10)) << Int64(bits))
+            }
+            return .goesOn
+        }
+        switch fate {
+        case .goesOn: return
+        case .dies:
+            simulator.note("\(process.id) is killed")
+            faults.mark("killed")
+            process.kill()
+            throw ProcessDied()
+        case .rests(let milliseconds):
+            hold(process, milliseconds: milliseconds)
+            try await process.pass()
+        }
+    }
+
+    func hold(_ process: SimulatedProcess, milliseconds: Int64) {
+        guard !process.isPaused else { return }
+        simulator.note("\(process.id) rests for \(milliseconds) ms")
+        faults.mark("paused")
+        process.hold()
+        queue.cutOff(process.id)
+        spawn {
+            _ = await self.simulator.sleep(nanoseconds: milliseconds * 1_000_000)
+            process.goOn()
+            if !process.isDead { self.queue.restore(process.id) }
+        }
+    }
+
+    // MARK: Ways
+
+    var isPostgresAway: Bool { state.withLock { $0.pgAway } }
+    func setPostgresAway(_ isAway: Bool) { state.withLock { $0.pgAway = isAway } }
+
+    private static func isTrading(_ call: StaticString) -> Bool {
+        switch "\(call)" {
+        case "load", "commit", "claimSend", "noteCheck", "intents", "intent", "fills", "offer", "finish", "storeJobs",
+            "closeJobs", "accept", "loadArmed", "cursors", "assign", "notifyChanged", "release":
+            true
+        default: false
+        }
+    }
+
+    private func latency(_ mean: Double) -> Int64 {
+        simulator.draw { random in
+            var nanoseconds = 100_000 + random.exponential(mean: mean)
+            if random.happens(0.05 * faults[.net]) { nanoseconds += random.exponential(mean: 100_000_000) }
+            return nanoseconds
+        }
+    }
+
+    func storeLink(_ process: SimulatedProcess) -> MemoryLink<StoreError> {
+        MemoryLink(
+            send: { call async throws(StoreError) in
+                let isTrading = Self.isTrading(call)
+                do { try await self.step(process, isTrading: isTrading) } catch {
+                    throw StoreError(.unavailable, "the process is dead")
+                }
+                if self.isPostgresAway {
+                    await self.simulator.pass(nanoseconds: 50_000_000)
+                    throw StoreError(.unavailable, "the database is away")
+                }
+                if self.simulator.draw({ $0.happens(0.01 * self.faults[.pgReset]) }) {
+                    throw StoreError(.unavailable, "reset before the statement")
+                }
+                if isTrading {
+                    self.simulator.note("\(process.id) \(call)")
+                    await self.simulator.pass(nanoseconds: self.latency(700_000))
+                }
+            },
+            answer: { call async throws(StoreError) in
+                let isTrading = Self.isTrading(call)
+                if self.simulator.draw({ $0.happens(0.01 * self.faults[.pgReset]) }) {
+                    self.faults.mark("answer of the database lost")
+                    throw StoreError(.outcomeUnknown, "reset after the statement")
+                }
+                do { try await self.step(process, isTrading: isTrading) } catch {
+                    throw StoreError(.outcomeUnknown, "the process is dead")
+                }
+            },
+        )
+    }
+
+    func queueLink(_ process: SimulatedProcess) -> MemoryLink<QueueError> {
+        MemoryLink(
+            send: { call async throws(QueueError) in
+                let isTrading = Self.isTrading(call)
+                do { try await self.step(process, isTrading: isTrading) } catch {
+                    throw QueueError(.unavailable, "the process is dead")
+                }
+                if self.simulator.draw({ $0.happens(0.005 * self.faults[.redisReset]) }) {
+                    throw QueueError(.unavailable, "reset before the command")
+                }
+                if isTrading { await self.simulator.pass(nanoseconds: self.latency(200_000)) }
+            },
+            answer: { call async throws(QueueError) in
+                if self.simulator.draw({ $0.happens(0.005 * self.faults[.redisReset]) }) {
+                    throw QueueError(.outcomeUnknown, "reset after the command")
+                }
+                do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
+                    throw QueueError(.outcomeUnknown, "the process is dead")
+                }
+            },
+        )
+    }
+
+    func tickLink(_ process: SimulatedProcess) -> MemoryLink<TickLogError> {
+        MemoryLink(
+            send: { call async throws(TickLogError) in
+                do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
+                    throw TickLogError("the process is dead")
+                }
+                if self.simulator.draw({ $0.happens(0.002 * self.faults[.redisReset]) }) {
+                    throw TickLogError("reset before the command")
+                }
+            },
+            answer: { call async throws(TickLogError) in
+                if self.simulator.draw({ $0.happens(0.002 * self.faults[.redisReset]) }) {
+                    throw TickLogError("reset after the command")
+                }
+                do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
+                    throw TickLogError("the process is dead")
+                }
+            },
+        )
+    }
+
+    // MARK: Processes
+
+    /// What a process works with.
+    func context(_ process: SimulatedProcess) -> EngineContext {
+        let (skew, drift, offset) = simulator.draw { random -> (Int64, Int64, Int64) in
+            guard faults.plan[.clock] > 0 else { return (0, 0, 0) }
+            return (
+                Int64(random.next() % 1_600_000) - 800_000, Int64(random.next() % 400) - 200,
+                Int64(random.next() % 800) - 400,
+            )
+        }
+        let clock = ProcessClock(
+            simulator: simulator,
+            process: process,
+            skewMicroseconds: skew,
+            driftPerMillion: drift,
+        )
+        let simulator = simulator
+        let link = storeLink(process)
+        return EngineContext(
+            orders: MemoryOrderStore(database, link: link),
+            accounts: MemoryAccountStore(database),
+            cluster: MemoryClusterStore(database, link: link),
+            queue: MemoryQueue(queue, worker: process.id, link: queueLink(process)),
+            ticks: MemoryTickLog(ticks, link: tickLink(process)),
+            venues: SimulatedVenues(world: self, process: process, offsetErrorMs: offset),
+            clock: clock,
+            observer: SimulatedObserver(world: self, process: process),
+            identity: flaws.identity(self),
+            random: { simulator.random() },
+            worker: process.id,
+        )
+    }
+}
+
+/// Notes what the engine says: warnings and worse in the trace, counters as marks.
+struct SimulatedObserver: EngineObserver {
+    let world: World
+    let process: SimulatedProcess
+
+    func note(_ level: EngineNoteLevel, _ message: StaticString, _ metadata: [(String, String)]) {
+        guard !process.isDead else { return }
+        switch level {
+        case .debug, .info: return
+        case .warning: world.faults.mark("note: \(message)")
+        case .error:
+            world.faults.mark("error: \(message)")
+            world.oracle.engineError("\(message)", metadata, at: world.simulator.milliseconds)
+        }
+        world.simulator.note("\(process.id): \(message) \(metadata)")
+    }
+
+    func count(_ name: StaticString, _ amount: Int) { world.faults.mark("\(name)") }
+    func measure(_ name: StaticString, milliseconds: Double) {}
+}

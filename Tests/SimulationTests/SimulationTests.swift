@@ -1,0 +1,35 @@
+import Simulation
+import Testing
+
+private func options(_ faults: FaultChoice, minutes: Double) -> SimulationOptions {
+    var options = SimulationOptions()
+    options.faults = faults
+    options.safetyMinutes = minutes
+    options.traceLines = 100
+    return options
+}
+
+extension SimulationOutcome {
+    /// What a person needs to see of a failure.
+    fileprivate var story: String {
+        let found = violations.map { "\($0.milliseconds) ms \($0.predicate): \($0.evidence)" }.joined(separator: "\n")
+        return "seed \(seed), faults \(plan.text)\n\(found)\n\(trace.suffix(60).joined(separator: "\n"))"
+    }
+}
+
+@Suite(.serialized) struct `A cluster in a seed` {
+    @Test(arguments: [FaultChoice.fixed(.none), .fixed(.uniform), .swarm])
+    func `keeps every promise`(faults: FaultChoice) async {
+        for seed in 0..<2 as Range<UInt64> {
+            let outcome = await Simulation.run(seed: seed, options: options(faults, minutes: 0.5))
+            #expect(outcome.violations.isEmpty, "\(outcome.story)")
+            #expect(outcome.orders > 0)
+        }
+    }
+
+    @Test func `replays a seed exactly`() async {
+        let first = await Simulation.run(seed: 7, options: options(.swarm, minutes: 0.2))
+        let second = await Simulation.run(seed: 7, options: options(.swarm, minutes: 0.2))
+        #expect(first.hash == second.hash && first.steps == second.steps)
+    }
+}
