@@ -5,6 +5,7 @@
 // Stopping: cancel the task of `run`. `/readyz` answers 503, then new connections are refused, streams are closed with
 // 1001, requests in work end, `run` returns.
 
+internal import DecisionTimeline
 internal import HTTPTypes
 internal import HummingbirdCore
 public import Logging
@@ -40,6 +41,8 @@ public final class APIServer: Sendable {
         accounts: any AccountStore,
         commands: CommandService,
         ticks: any TickLog,
+        timeline: any TimelineStore,
+        cluster: any ClusterStore,
         clock: any EngineClock,
         readiness: @escaping @Sendable () async -> [ReadinessCheck],
         metrics: @escaping @Sendable () -> String,
@@ -59,6 +62,8 @@ public final class APIServer: Sendable {
             prices: PriceCache(ticks: ticks, clock: clock),
             keys: KeyRing(accounts: accounts, clock: clock, cacheMs: configuration.limits.keyCacheMs),
             cursors: CursorCoder(key: configuration.cursorKey),
+            timeline: timeline,
+            explainer: Explainer(timeline: timeline, ticks: ticks, cluster: cluster),
             logger: logger,
         )
         hub = EventHub(
@@ -72,6 +77,7 @@ public final class APIServer: Sendable {
         let routes =
             SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
             + OrderRoutes(backend: backend, hub: hub).routes
+            + ExplainRoute(backend: backend).routes
             + CatalogueRoutes(backend: backend).routes
             + StreamRoutes(backend: backend, hub: hub, tickets: tickets).routes
         var random = SystemRandomNumberGenerator()

@@ -29,6 +29,8 @@ public struct EngineContext: Sendable {
     public let worker: WorkerID
     /// Report how far evaluation is after every batch of ticks: for a stepped replay, which waits for it.
     public let reportsEveryBatch: Bool
+    /// Keeps what happened without a version; nil: nobody does.
+    public let timeline: (any TimelineStore)?
 
     public init(
         orders: any OrderStore,
@@ -43,6 +45,7 @@ public struct EngineContext: Sendable {
         random: @escaping @Sendable () -> UInt64,
         worker: WorkerID,
         reportsEveryBatch: Bool = false,
+        timeline: (any TimelineStore)? = nil,
     ) {
         self.orders = orders
         self.accounts = accounts
@@ -56,6 +59,7 @@ public struct EngineContext: Sendable {
         self.random = random
         self.worker = worker
         self.reportsEveryBatch = reportsEveryBatch
+        self.timeline = timeline
     }
 
     var actor: Actor { Actor(kind: .worker, id: worker.text) }

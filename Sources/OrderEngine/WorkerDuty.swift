@@ -170,6 +170,29 @@ public struct WorkerDuty: Sendable {
             }
         }
         await closeJobs(outcomes)
+        await noteObsolete(outcomes)
+    }
+
+    /// Counts triggers that came when their work was done, for the order's history. Later work on an attempt is made to
+    /// come too often, and says nothing.
+    private func noteObsolete(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async {
+        guard let timeline = context.timeline else { return }
+        let now = context.clock.now()
+        var notes: [OrderNote] = []
+        for (job, outcome) in outcomes {
+            guard case .obsolete = outcome, job.job?.name == .trigger, let id = JobID(job.rawID), id.leg != .timer
+            else { continue }
+            notes.append(
+                OrderNote(order: id.order, kind: .obsolete, subject: job.rawID, actor: context.actor, firstAt: now)
+            )
+        }
+        guard !notes.isEmpty else { return }
+        do throws(StoreError) {
+            try await timeline.add(notes)
+        } catch {
+            // A line of a history, nothing else.
+            context.observer.count("store_errors_total", 1)
+        }
     }
 
     /// Outbox rows of jobs that are done are closed; what failed for good says so in the log.

@@ -31,6 +31,8 @@ struct APIRole: Sendable {
             accounts: backend.accounts,
             commands: backend.commands,
             ticks: backend.ticks,
+            timeline: backend.timeline,
+            cluster: backend.cluster,
             clock: backend.clock,
             readiness: { await Self.checks(backend) },
             metrics: { metrics.render() },

@@ -38,6 +38,7 @@ struct Backend: Sendable {
     let orders: PostgresOrderStore
     let accounts: PostgresAccountStore
     let cluster: PostgresClusterStore
+    let timeline: PostgresTimelineStore
     let queue: BullQueue
     let ticks: RedisTickLog
     let venues: AccountDirectory
@@ -100,6 +101,7 @@ struct Backend: Sendable {
             orders: orders,
             accounts: accounts,
             cluster: PostgresClusterStore(pool: pool, orders: orders),
+            timeline: PostgresTimelineStore(pool: pool),
             queue: queue,
             ticks: RedisTickLog(RedisOptions(address: address, name: "so-ticks")),
             venues: AccountDirectory(
@@ -232,6 +234,7 @@ struct Backend: Sendable {
             random: { UInt64.random(in: .min ... .max) },
             worker: worker,
             reportsEveryBatch: deployment.isStepped,
+            timeline: timeline,
         )
     }
 

@@ -16,6 +16,7 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             ServeCommand.self,
             MigrateCommand.self,
             AccountsCommand.self,
+            OrdersCommand.self,
             DoctorCommand.self,
             BenchCommand.self,
             BacktestCommand.self,

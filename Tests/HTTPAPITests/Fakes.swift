@@ -9,10 +9,12 @@ import TestKit
 
 /// As much of `OrderStore` as an API process uses. Commits are compare-and-set on the version, event numbers have no
 /// gap, an idempotency key counts once.
-final class MemoryOrders: OrderStore {
+final class MemoryOrders: OrderStore, TimelineStore {
     private struct State {
         var orders: [OrderID: SmartOrder] = [:]
         var events: [AccountID: [StoredEvent]] = [:]
+        var versions: [StoredVersion] = []
+        var notes: [OrderNote] = []
         var keys: [String: (order: OrderID, hash: String)] = [:]
         var isAway = false
         var loadDelayMs: Int64 = 0
@@ -82,8 +84,43 @@ final class MemoryOrders: OrderStore {
                 json: writer.take(),
             )
         )
+        state.versions.append(
+            StoredVersion(
+                order: next,
+                sequence: sequence,
+                at: next.updatedAt,
+                committedAt: next.updatedAt,
+                cause: commit.cause,
+                actor: commit.actor,
+                tick: commit.tick,
+                facts: commit.facts,
+                record: commit.record.isEmpty ? nil : commit.record,
+            )
+        )
         return .committed(sequence: sequence)
     }
+
+    // MARK: What explain reads
+
+    func versions(of order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredVersion] {
+        try check()
+        return state.withLock { state in
+            Array(state.versions.filter { $0.order.id == order && $0.version > after }.prefix(limit))
+        }
+    }
+
+    func notes(of order: OrderID) async throws(StoreError) -> [OrderNote] {
+        state.withLock { state in state.notes.filter { $0.order == order } }
+    }
+
+    func add(_ notes: [OrderNote]) async throws(StoreError) { state.withLock { $0.notes += notes } }
+    func halts(
+        _ order: OrderID,
+        account: AccountID,
+        market: MarketID,
+    ) async throws(StoreError) -> [StandingHalt] { [] }
+    func gaps(_ series: PriceSeries, from: Int64, to: Int64) async throws(StoreError) -> [FeedGap] { [] }
+    func add(_ gap: FeedGap) async throws(StoreError) {}
 
     func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder] {
         try check()

@@ -152,6 +152,8 @@ func withAPI(
         accounts: accounts,
         commands: CommandService(context: context, history: PriceHistory(ticks: ticks, cluster: cluster)),
         ticks: ticks,
+        timeline: orders,
+        cluster: cluster,
         clock: RealClock(),
         readiness: readiness,
         metrics: { "# HELP x\nx 1\n" },

@@ -1,5 +1,6 @@
 // What handlers work with.
 
+internal import DecisionTimeline
 internal import JSONText
 internal import Logging
 internal import OrderEngine
@@ -17,6 +18,8 @@ struct Backend: Sendable {
     let prices: PriceCache
     let keys: KeyRing
     let cursors: CursorCoder
+    let timeline: any TimelineStore
+    let explainer: Explainer
     let logger: Logger
 
     /// An order of the caller. Somebody else's is as unknown as none.

@@ -232,6 +232,7 @@ struct OrderRoutes: Sendable {
             hub.poke()
             return answer
         } catch {
+            if case .refused(let refusals) = error { await backend.note(refusals, of: order.id, call, caller) }
             guard case .versionMismatch(let present) = error else { throw error }
             throw try await mismatch(present, call, caller)
         }
