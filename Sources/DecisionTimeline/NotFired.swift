@@ -97,17 +97,20 @@ private struct Judge {
         let halt = evidence.halts.first { isEntry || $0.stopsExits }
         let isUnsent = mine.isEmpty || mine.contains { $0.state == .intent }
         let attempts = order.attempts[leg] ?? 0
-        let name = Sentences.name(leg)
+        let subject = Sentences.subject(leg)
         var reason = NotFired.Reason.latchedWaitingVenue
-        var text =
-            "The \(name) fired; the venue has not filled it yet (\(attempts) \(attempts == 1 ? "attempt" : "attempts")"
+        let count = "\(attempts) \(attempts == 1 ? "attempt" : "attempts")"
+        let text: String
         if let halt, isUnsent {
             reason = .halted
             text =
-                "The \(name) fired, but nothing is sent: \(halt.scope) is halted (\(halt.level)) since "
-                + "\(halt.since.rfc3339): \(halt.reason)"
+                "\(subject) fired, but nothing is sent: \(halt.scope) is halted (\(halt.level)) since "
+                + "\(halt.since.rfc3339): \(halt.reason)."
+        } else if mine.contains(where: { $0.state == .open || $0.state == .partial }) {
+            text = "\(subject)'s order rests at the venue and is not filled yet (\(count))."
         } else {
-            text += mine.isEmpty ? ")" : ", now \(mine.map(\.state.rawValue).joined(separator: ", ")))"
+            let now = mine.isEmpty ? "" : ", now \(mine.map(\.state.rawValue).joined(separator: ", "))"
+            text = "\(subject) fired; the venue has not filled it yet (\(count)\(now))."
         }
         return NotFired(
             leg: leg.shown,
@@ -116,7 +119,7 @@ private struct Judge {
             stretches: [],
             otherSource: nil,
             gaps: [],
-            text: text + ".",
+            text: text,
             tickSize: order.instrument.tickSize,
         )
     }

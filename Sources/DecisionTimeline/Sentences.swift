@@ -120,6 +120,14 @@ public enum Sentences {
         return object.prefix(1).uppercased() + object.dropFirst()
     }
 
+    static func subject(_ leg: Leg) -> String {
+        switch leg {
+        case .takeProfit(let number): "Target \(number)"
+        case .partialStop(let number): "Partial stop \(number)"
+        case .entry, .stop, .close, .reduce, .add, .backstop, .conditional, .timer, .reconcile: "The \(name(leg))"
+        }
+    }
+
     static func percent(_ rate: Rate) -> String { "\(rate.value * ExactDecimal(100))%" }
 
     static func side(_ comparison: LegThreshold.Comparison) -> String {

@@ -159,6 +159,11 @@ final class Deployment: Sendable {
         }
     }
 
+    /// Runs an operator's command on this deployment.
+    func command(_ arguments: [String]) async throws -> Outcome {
+        try await Program.run(arguments + roleArguments, environment: Self.environment)
+    }
+
     func startFeed(_ arguments: [String]) async throws -> OwnedProcess {
         try await Self.start("feed", roleArguments + arguments, folder, children)
     }

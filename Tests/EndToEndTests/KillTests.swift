@@ -1,5 +1,6 @@
 import JSONText
 import LocalServers
+import PostgresClient
 import RedisClient
 import SmartOrders
 import Testing
@@ -120,7 +121,35 @@ extension EndToEnd {
                 #expect(log.filter { $0["kind"]?.text == "accept" }.count == wanted.count)
                 let leaderNow = try await deployment.text("SELECT worker FROM leader")
                 #expect(leaderNow != leader)
+                try await explain(ids, deployment)
             }
+        }
+
+        /// Every decision of the run can be made again, whoever made it; a row that was changed by hand is found.
+        private func explain(_ ids: [String], _ deployment: Deployment) async throws {
+            for id in [ids[0], ids[10], ids[13]] {
+                let replay = try await deployment.command(["orders", "explain", id, "--replay"])
+                #expect(replay.status == 0, "\(replay.output) \(replay.complaint)")
+                #expect(replay.output.hasPrefix("same ") && !replay.output.contains("without"), "\(replay.output)")
+            }
+            let told = try await deployment.command(["orders", "explain", ids[0]])
+            #expect(told.output.contains("was at or below the trailing stop"), "\(told.output) \(told.complaint)")
+            let shown = try await deployment.request("GET", "/v1/orders/\(ids[0])/explain")
+            #expect(shown.status == 200)
+            #expect("\(shown.json)".contains("was at or below the trailing stop"))
+
+            try await deployment.database.simple(
+                """
+                UPDATE events SET state = replace(state, '"status":"STOPPED"', '"status":"CLOSED"')
+                WHERE order_id = '\(ids[0])'
+                """
+            )
+            let forged = try await deployment.command(["orders", "explain", ids[0], "--replay"])
+            #expect(forged.status == 1)
+            #expect(forged.output.hasPrefix("differs v"), "\(forged.output)")
+            #expect(forged.output.contains("status stored CLOSED repeated STOPPED"), "\(forged.output)")
+            let unknown = try await deployment.command(["orders", "explain", String(ids[0].reversed()), "--replay"])
+            #expect(unknown.status == 2 || unknown.status == 3)
         }
 
         /// From the kill to the next tick that a stepped replay publishes: it waits until all shards are evaluated.
