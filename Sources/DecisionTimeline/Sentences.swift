@@ -199,6 +199,13 @@ public enum Sentences {
         case .partialStopFired(let number): return partialStop(number, scene)
         case .partialStopDone(let number): return "Partial stop \(number) is done."
         case .partialStopCancelled(let number): return "Partial stop \(number) is over."
+        case .backstopPlaced(let price): return "A backstop was asked for at \(shown(price, order)), behind the stop."
+        case .backstopMoved(let from, let to):
+            return "The backstop follows the stop from \(shown(from, order)) to \(shown(to, order))."
+        case .backstopSkipped(let note): return "There is no backstop now: \(why(note))."
+        case .backstopFired: return "The backstop fired at the venue."
+        case .nativeLegLost(let leg):
+            return "The \(name(leg)) no longer rests at the venue; it is watched here from now on."
         case .writtenOff(let quantity): return "\(quantity) left the position elsewhere and is written off."
         case .dust(let quantity): return "\(quantity) is less than one step and stays as dust."
         case .fill(let key, let fill): return filled(key, fill, order)
@@ -213,6 +220,16 @@ public enum Sentences {
         case .phaseChanged: return nil
         case .healthChanged(_, let to):
             return to == .ok ? "All is well again." : "The order's health is \(to.rawValue)."
+        }
+    }
+
+    private static func why(_ note: BackstopNote) -> String {
+        switch note {
+        case .positionShared: "it would close more than the order owns"
+        case .noPosition: "the position is not there"
+        case .positionUnknown: "the position is not known"
+        case .refused: "the venue refused it"
+        case .fired: "it has fired"
         }
     }
 

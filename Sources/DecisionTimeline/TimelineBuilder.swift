@@ -141,12 +141,13 @@ public struct TimelineBuilder {
         case detail, venue, level, stop, status, fill, partialStop, target, latch
         init(_ fact: Fact) {
             switch fact {
-            case .stopLatched: self = .latch
+            case .stopLatched, .backstopFired: self = .latch
             case .levelTriggered: self = .target
             case .partialStopFired: self = .partialStop
             case .fill: self = .fill
             case .created, .activated, .statusChanged, .conditionalChanged: self = .status
-            case .breakEvenArmed, .lockReached, .trailingActivated, .stopDelayed, .stopDelayReset, .stopMoved:
+            case .breakEvenArmed, .lockReached, .trailingActivated, .stopDelayed, .stopDelayReset, .stopMoved,
+                .backstopPlaced, .backstopMoved, .backstopSkipped, .nativeLegLost:
                 self = .stop
             case .levelFilled, .levelRearmed, .fundsAdded, .fundsReduced, .writtenOff, .stopRetried, .modified:
                 self = .level
@@ -220,9 +221,10 @@ public struct TimelineBuilder {
 
     private static func kind(_ fact: Fact) -> TimelineEntry.Kind {
         switch fact {
-        case .stopLatched, .levelTriggered, .partialStopFired: .fired
+        case .stopLatched, .levelTriggered, .partialStopFired, .backstopFired: .fired
         case .created, .activated, .breakEvenArmed, .breakEvenNotArmed, .trailingActivated, .levelRearmed: .armed
-        case .stopMoved, .lockReached: .moved
+        case .stopMoved, .lockReached, .backstopMoved: .moved
+        case .backstopPlaced, .nativeLegLost: .armed
         case .fill, .levelFilled, .partialStopDone: .filled
         case .stopRetried: .retried
         case .venueOrder(_, let state):
@@ -232,7 +234,7 @@ public struct TimelineBuilder {
             }
         case .modified, .levelCancelled, .levelMerged, .replanned, .stopDelayed, .stopDelayReset,
             .partialStopCancelled, .writtenOff, .dust, .fundsAdded, .fundsReduced, .statusChanged,
-            .conditionalChanged, .phaseChanged, .healthChanged:
+            .conditionalChanged, .phaseChanged, .healthChanged, .backstopSkipped:
             .changed
         }
     }
@@ -247,6 +249,8 @@ public struct TimelineBuilder {
         case .breakEvenArmed, .breakEvenNotArmed, .lockReached, .trailingActivated, .stopMoved, .stopDelayed,
             .stopDelayReset, .stopLatched:
             "SL"
+        case .nativeLegLost(let leg): leg.shown
+        case .backstopPlaced, .backstopMoved, .backstopSkipped, .backstopFired: Leg.backstop.shown
         case .fill(let key, _), .venueOrder(let key, _): key.leg.shown
         case .stopRetried, .created, .activated, .modified, .replanned, .writtenOff, .dust, .fundsAdded, .fundsReduced,
             .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged:
@@ -334,7 +338,8 @@ public struct TimelineBuilder {
                 .levelMerged, .replanned, .breakEvenArmed, .breakEvenNotArmed, .lockReached, .trailingActivated,
                 .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried, .partialStopFired,
                 .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fundsAdded, .fundsReduced,
-                .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged:
+                .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged, .backstopPlaced, .backstopMoved,
+                .backstopSkipped, .backstopFired, .nativeLegLost:
                 break
             }
         }

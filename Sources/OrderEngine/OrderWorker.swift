@@ -7,7 +7,7 @@ internal import SmartOrders
 
 /// Does the work of jobs.
 public struct OrderWorker: Sendable {
-    private let context: EngineContext
+    let context: EngineContext
     private let history: PriceHistory
     private let committer: CommitBatcher
     /// A conflict is decided again this often before the job goes back.
@@ -141,7 +141,10 @@ public struct OrderWorker: Sendable {
             }
         case .timer:
             let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
-            if present.tick == nil { _ = try transition.apply(.timer, at: present.moment) }
+            if present.tick == nil {
+                let standing = try await standing(row, venue: venue, now: present.moment.now)
+                _ = try transition.apply(.timer, at: present.moment.with(standing))
+            }
             let cause: EventCause = present.tick == nil ? .timer : .tick
             return try await finish(
                 &transition,
@@ -223,7 +226,7 @@ public struct OrderWorker: Sendable {
     }
 
     /// What a venue said of an order of ours.
-    private enum VenueReply: Sendable {
+    enum VenueReply: Sendable {
         case snapshot(VenueSnapshot)
         case news([VenueNews])
     }
@@ -233,14 +236,16 @@ public struct OrderWorker: Sendable {
         let market = row.instrument.market
         var snapshot: VenueSnapshot?
         if intent.venueOrder.cancelWanted {
-            switch await venue.cancel(market: market, clientOrderID: intent.clientOrderID) {
+            let type = intent.venueOrder.type
+            switch await venue.cancel(market: market, clientOrderID: intent.clientOrderID, type: type) {
             case .cancelled(let found): snapshot = found
             case .notOpen, .failed: break
             }
         }
         var isAbsent = false
         if snapshot == nil {
-            switch await venue.lookUp(market: market, clientOrderID: intent.clientOrderID) {
+            let type = intent.venueOrder.type
+            switch await venue.lookUp(market: market, clientOrderID: intent.clientOrderID, type: type) {
             case .found(let found): snapshot = found
             // What the venue once confirmed is never concluded to be absent.
             case .notFound: isAbsent = intent.fencePassed && intent.venueOrder.venueOrderID == nil
@@ -407,116 +412,6 @@ public struct OrderWorker: Sendable {
             if !transition.isChanged, !transition.order.venueOrders.contains(where: { $0.state == .intent }) {
                 return .done(stored)
             }
-        }
-    }
-
-    /// Asks the venue: cancels and placements side by side, because an exit does not wait for a cancel (ORDERS.md R25).
-    private func act(
-        _ effects: [Effect],
-        placing: [VenueOrder],
-        rights: [SendRight],
-        of order: SmartOrder,
-        venue: any Venue,
-        t0: Timestamp,
-        begun: Int64,
-    ) async -> (replies: [(VenueOrderKey, VenueReply)], exchanges: [VenueExchange]) {
-        let context = context
-        let market = order.instrument.market
-        return await withTaskGroup { group in
-            for effect in effects {
-                guard case .cancel(let key) = effect, order.venueOrders.contains(where: { $0.key == key }) else {
-                    continue
-                }
-                let id = context.identity.clientOrderID(order.id, key)
-                group.addTask { () -> (Int, VenueReply?, VenueExchange) in
-                    let sentAt = context.clock.now()
-                    let answer = await venue.cancel(market: market, clientOrderID: id)
-                    let exchange = VenueExchange(key: key, sentAt: sentAt, answeredAt: context.clock.now())
-                    switch answer {
-                    case .cancelled(let snapshot): return (0, .snapshot(snapshot), exchange)
-                    case .notOpen:
-                        guard case .found(let snapshot) = await venue.lookUp(market: market, clientOrderID: id) else {
-                            return (0, nil, exchange)
-                        }
-                        return (0, .snapshot(snapshot), exchange)
-                    // The sweep asks again.
-                    case .failed: return (0, nil, exchange)
-                    }
-                }
-            }
-            for (index, (one, right)) in zip(placing, rights).enumerated() {
-                group.addTask { () -> (Int, VenueReply?, VenueExchange) in
-                    let waited = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
-                    let sentAt = context.clock.now()
-                    guard waited <= venue.windowMs - 200 else {
-                        let nothing = VenueExchange(key: one.key, sentAt: sentAt, answeredAt: sentAt)
-                        return (index + 1, .news([.notSent]), nothing)
-                    }
-                    let answer = await venue.place(
-                        Placement(
-                            market: market,
-                            clientOrderID: right.clientOrderID,
-                            side: one.side,
-                            type: one.type,
-                            quantity: one.quantity,
-                            limit: one.limit,
-                            reduceOnly: one.reduceOnly && order.instrument.kind.isDerivative,
-                            isExit: one.side != order.draft.side,
-                            t0: t0,
-                            windowMs: venue.windowMs,
-                        )
-                    )
-                    context.observer.measure(
-                        "placement_duration_seconds",
-                        milliseconds: Double(context.clock.monotonicNanoseconds() - begun) / 1e6,
-                    )
-                    let answeredAt = context.clock.now()
-                    var exchange = VenueExchange(key: one.key, sentAt: sentAt, answeredAt: answeredAt)
-                    if case .duplicate = answer,
-                        case .found(let snapshot) = await venue.lookUp(
-                            market: market,
-                            clientOrderID: right.clientOrderID,
-                        )
-                    {
-                        return (index + 1, .snapshot(snapshot), exchange)
-                    }
-                    if case .refused(_, let code, let detail) = answer {
-                        exchange = VenueExchange(
-                            key: one.key,
-                            sentAt: sentAt,
-                            answeredAt: answeredAt,
-                            code: code,
-                            detail: String(detail.prefix(200)),
-                        )
-                        context.observer.note(
-                            .warning,
-                            "Venue refused an order",
-                            [
-                                ("order_id", "\(order.id)"), ("leg", "\(one.leg)"), ("code", code), ("detail", detail),
-                            ],
-                        )
-                    }
-                    if case .accepted(let snapshot) = answer {
-                        // Some venues answer with the sum alone: the executions come with a look-up.
-                        if snapshot.lacksFills,
-                            case .found(let whole) = await venue.lookUp(
-                                market: market,
-                                clientOrderID: right.clientOrderID,
-                            )
-                        {
-                            return (index + 1, .snapshot(whole), exchange)
-                        }
-                        return (index + 1, .snapshot(snapshot), exchange)
-                    }
-                    return (index + 1, .news(answer.news(known: one)), exchange)
-                }
-            }
-            var answers: [(place: Int, reply: VenueReply?, exchange: VenueExchange)] = []
-            for await answer in group { answers.append(answer) }
-            // In the order in which they were asked: a simulation with the same seed gives the same trace.
-            answers.sort { ($0.place, "\($0.exchange.key.leg)") < ($1.place, "\($1.exchange.key.leg)") }
-            let replies = answers.compactMap { answer in answer.reply.map { (answer.exchange.key, $0) } }
-            return (replies, answers.map(\.exchange))
         }
     }
 

@@ -12,6 +12,7 @@ extension VenueSnapshot {
     public func news(known: VenueOrder, seen: Set<String> = []) -> [VenueNews] {
         var news: [VenueNews] = []
         if state != .rejected { news.append(.accepted(venueOrderID: venueOrderID)) }
+        if isTriggered { news.append(.triggered) }
         let new = fills.filter { !seen.contains($0.venueFillID) }
         news += new.map(VenueNews.fill)
         guard new.reduce(known.filled, { $0 + $1.quantity }) >= filled else { return news }

@@ -58,7 +58,7 @@ struct VenueListener: Sendable {
         guard let intent = try await context.orders.intent(account: account, clientOrderID: clientOrderID),
             // Whoever just sent a request is about to record its answer; the sweep comes after a sender that died.
             intent.venueOrder.state.isLive, intent.venueOrder.state != .submitted,
-            snapshot.filled > intent.venueOrder.filled || snapshot.state != .open
+            snapshot.filled > intent.venueOrder.filled || snapshot.state != .open || snapshot.isTriggered
         else { return }
         guard let order = try await context.orders.load([intent.order]).first else { return }
         // The id carries what was seen: the same news twice is one job, later news another.

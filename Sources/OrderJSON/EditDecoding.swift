@@ -7,7 +7,7 @@ extension OrderEdit {
     /// Fields that a PATCH may name.
     public static let fields: Set<String> = [
         "entry", "qty", "takeProfits", "stopLoss", "trailing", "breakEven", "stopFollow", "stepLocks", "partialStops",
-        "exitAt", "sizeMode", "triggerSource", "backstop",
+        "exitAt", "sizeMode", "triggerSource", "backstop", "placement",
     ]
     /// Fields of a draft that no PATCH may name: `IMMUTABLE_FIELD`, the caller's business.
     public static let immutableFields: Set<String> = ["market", "side", "accountId", "clientOrderId", "positionSide"]
@@ -35,6 +35,7 @@ extension OrderEdit {
         stopFollow = try json.optional("stopFollow")?.choice()
         if try json.has("stopFollow"), stopFollow == nil { stopFollow = Draft.StopFollow.none }
         sizeMode = try json.optional("sizeMode")?.choice()
+        placement = try json.optional("placement")?.choice()
         triggerSource = try json.optional("triggerSource")?.choice()
         quantity = try json.optionalMeasure("qty")
         if let field = try json.optional("entry") { entry = try OrderEdit.entry(field, over: draft.entry) }

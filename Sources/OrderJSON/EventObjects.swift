@@ -57,6 +57,20 @@ extension JSONWriter {
         case .partialStopCancelled(let number):
             member("type", "partialStopCancelled")
             member("partialStop", number)
+        case .backstopPlaced(let price):
+            member("type", "backstopPlaced")
+            member("price", price)
+        case .backstopMoved(let from, let to):
+            member("type", "backstopMoved")
+            member("from", from)
+            member("to", to)
+        case .backstopSkipped(let note):
+            member("type", "backstopSkipped")
+            member("reason", note)
+        case .backstopFired: member("type", "backstopFired")
+        case .nativeLegLost(let leg):
+            member("type", "nativeLegLost")
+            member("purpose", leg.description)
         case .writtenOff(let quantity): self.quantity("writtenOff", quantity)
         case .dust(let quantity): self.quantity("dust", quantity)
         case .fill(let key, let fill):
@@ -165,6 +179,7 @@ extension JSONWriter {
         member("type", order.type)
         member("qty", order.quantity)
         member("limitPrice", orNull: order.limit)
+        member("triggerPrice", orNull: order.trigger)
         member("reduceOnly", order.reduceOnly)
         member("state", order.state)
         member("venueOrderId", orNull: order.venueOrderID)

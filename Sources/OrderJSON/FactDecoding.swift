@@ -42,6 +42,11 @@ extension Fact {
         case "partialStopFired": self = .partialStopFired(try json.int("partialStop"))
         case "partialStopDone": self = .partialStopDone(try json.int("partialStop"))
         case "partialStopCancelled": self = .partialStopCancelled(try json.int("partialStop"))
+        case "backstopPlaced": self = .backstopPlaced(try json.sum("price"))
+        case "backstopMoved": self = .backstopMoved(from: try json.sum("from"), to: try json.sum("to"))
+        case "backstopSkipped": self = .backstopSkipped(try json.required("reason").choice())
+        case "backstopFired": self = .backstopFired
+        case "nativeLegLost": self = .nativeLegLost(try json.leg("purpose"))
         case "writtenOff": self = .writtenOff(try json.sum("qty"))
         case "dust": self = .dust(try json.sum("qty"))
         case "fill": self = try Fact.fill(json.required("fill"))

@@ -72,8 +72,16 @@ extension Instrument {
     public init(json: JSONField) throws(JSONError) {
         try json.refuseUnknownKeys(except: [
             "market", "kind", "base", "quote", "tickSize", "stepSize", "minQty", "minNotional", "contractSize",
-            "bandLow", "bandHigh", "makerFee", "takerFee", "status",
+            "bandLow", "bandHigh", "makerFee", "takerFee", "status", "native",
         ])
+        var native: NativeOrders = []
+        for field in try json.optional("native")?.elements() ?? [] {
+            let word = try field.string()
+            guard let known = NativeOrders.words.first(where: { $0.0 == word }) else {
+                throw field.error(.badEnum, expected: "a kind of native order")
+            }
+            native.insert(known.1)
+        }
         let low: Rate? = try json.optionalMeasure("bandLow")
         let high: Rate? = try json.optionalMeasure("bandHigh")
         var rule: PriceBandRule?
@@ -99,6 +107,7 @@ extension Instrument {
             makerFee: try json.optionalMeasure("makerFee") ?? .zero,
             takerFee: try json.optionalMeasure("takerFee") ?? .zero,
             status: try json.optional("status")?.choice() ?? .trading,
+            native: native,
         )
     }
 }
@@ -123,6 +132,12 @@ extension JSONWriter {
         member("makerFee", instrument.makerFee)
         member("takerFee", instrument.takerFee)
         member("status", instrument.status)
+        if !instrument.native.isEmpty {
+            key("native")
+            beginArray()
+            for (word, kind) in NativeOrders.words where instrument.native.contains(kind) { string(word) }
+            endArray()
+        }
         endObject()
     }
 }

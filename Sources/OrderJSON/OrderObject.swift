@@ -373,17 +373,23 @@ extension JSONWriter {
     private mutating func backstop(_ order: SmartOrder) {
         key("backstop")
         guard let plan = order.draft.backstop else { return null() }
-        let resting = order.venueOrders.last { $0.leg == .backstop && $0.state.isLive }
+        let resting = order.backstops.last
         beginObject()
         backstopMembers(plan)
         switch resting?.state {
-        case nil: member("state", "OFF")
+        case nil:
+            switch order.backstopNote {
+            case nil: member("state", "OFF")
+            case .positionShared, .noPosition: member("state", "SKIPPED")
+            case .positionUnknown, .refused: member("state", "FAILED")
+            case .fired: member("state", "FIRED")
+            }
         case .intent, .submitted, .unknown: member("state", "PLACING")
         case .open, .partial, .cancelRequested: member("state", "RESTING")
         case .filled, .cancelled, .expired, .rejected, .notSent, .absent: member("state", "OFF")
         }
-        member("price", orNull: resting?.limit)
-        member("reason", orNull: nil as String?)
+        member("price", orNull: resting?.trigger)
+        member("reason", orNull: order.backstopNote)
         endObject()
     }
 

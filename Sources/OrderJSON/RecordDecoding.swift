@@ -61,6 +61,10 @@ extension Moment {
         if let low = try json.storedMeasure("low", as: Price.self) {
             band = PriceBand(low: low, high: try json.sum("high"))
         }
+        var standing: PositionStanding?
+        if let net = try json.optional("standing") {
+            standing = PositionStanding(net: try net.anyDecimal(), otherOrders: try json.int("otherOrders"))
+        }
         self.init(
             now: try json.moment("now"),
             price: try json.storedMeasure("price"),
@@ -68,6 +72,7 @@ extension Moment {
             band: band,
             held: try json.optional("held")?.anyDecimal(),
             claimedElsewhere: try json.sum("claimedElsewhere"),
+            standing: standing,
         )
     }
 }
@@ -164,6 +169,7 @@ extension VenueNews {
         } else {
             let outcome = try json.required("outcome")
             switch try outcome.string() {
+            case "triggered": self = .triggered
             case "notSent": self = .notSent
             case "unknown": self = .unknown
             case "absent": self = .absent

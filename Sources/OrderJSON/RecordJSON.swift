@@ -90,6 +90,10 @@ extension JSONWriter {
         member("high", ifPresent: moment.band?.high)
         member("held", ifPresent: moment.held)
         member("claimedElsewhere", unlessZero: moment.claimedElsewhere)
+        if let standing = moment.standing {
+            member("standing", standing.net)
+            member("otherOrders", standing.otherOrders)
+        }
         endObject()
     }
 
@@ -168,6 +172,7 @@ extension JSONWriter {
         case .refused(let kind, let venueCode):
             member("refused", kind)
             member("venueCode", venueCode)
+        case .triggered: member("outcome", "triggered")
         case .notSent: member("outcome", "notSent")
         case .unknown: member("outcome", "unknown")
         case .absent: member("outcome", "absent")
@@ -243,6 +248,7 @@ extension JSONWriter {
             self.entry(entry)
         }
         member("sizeMode", ifPresent: edit.sizeMode)
+        member("placement", ifPresent: edit.placement)
         if let resting = edit.restingLimit {
             member("restingLevel", resting.level)
             member("restingLimit", resting.price)

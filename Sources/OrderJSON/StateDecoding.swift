@@ -13,7 +13,7 @@ extension SmartOrder {
         "trailingActive", "breakEvenPrice", "followPrice", "lockPrice", "locksReached", "latch", "stopState",
         "delayedSince", "stopAtMarket", "levels", "partialStops", "venueOrders", "attempts", "exitRetry", "targetRetry",
         "entryRetry", "cancelRetry", "exitAttempts", "exitingSince", "lastAttemptRefused", "venueUnreachable",
-        "needsAttention",
+        "needsAttention", "backstopDue", "backstopFailures", "backstopNote", "lostLegs", "nativeRetry",
     ]
 
     /// Reads a state document.
@@ -149,6 +149,13 @@ extension SmartOrder {
         lastAttemptRefused = try json.flag("lastAttemptRefused")
         venueUnreachable = try json.flag("venueUnreachable")
         needsAttention = try json.flag("needsAttention")
+        backstopDue = try json.optionalMoment("backstopDue")
+        backstopFailures = try json.optional("backstopFailures")?.int() ?? 0
+        backstopNote = try json.optional("backstopNote")?.choice()
+        for field in try json.optional("lostLegs")?.elements() ?? [] {
+            lostLegs.append(try field.parsed(.badID, expected: "a leg") { Leg($0) })
+        }
+        nativeRetry = try json.retry("nativeRetry")
     }
 }
 
@@ -162,6 +169,9 @@ extension VenueOrder {
             type: try json.required("type").choice(),
             quantity: try json.sum("qty"),
             limit: try json.storedMeasure("limit"),
+            trigger: try json.storedMeasure("trigger"),
+            callback: try json.hasAny("callbackRate", "callbackAmount") ? Callback(in: json) : nil,
+            isNative: try json.flag("native"),
             reduceOnly: try json.flag("reduceOnly"),
             state: try json.required("state").choice(),
             filled: try json.sum("filled"),

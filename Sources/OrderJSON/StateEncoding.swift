@@ -179,6 +179,9 @@ extension JSONWriter {
         member("type", order.type)
         member("qty", order.quantity)
         member("limit", ifPresent: order.limit)
+        member("trigger", ifPresent: order.trigger)
+        if let callback = order.callback { callbackMember(callback) }
+        member("native", ifTrue: order.isNative)
         member("reduceOnly", ifTrue: order.reduceOnly)
         member("state", order.state)
         member("filled", unlessZero: order.filled)
@@ -210,6 +213,16 @@ extension JSONWriter {
         member("lastAttemptRefused", ifTrue: order.lastAttemptRefused)
         member("venueUnreachable", ifTrue: order.venueUnreachable)
         member("needsAttention", ifTrue: order.needsAttention)
+        member("backstopDue", ifPresent: order.backstopDue?.microseconds)
+        if order.backstopFailures != 0 { member("backstopFailures", order.backstopFailures) }
+        member("backstopNote", ifPresent: order.backstopNote)
+        if !order.lostLegs.isEmpty {
+            key("lostLegs")
+            beginArray()
+            for leg in order.lostLegs { string(leg.description) }
+            endArray()
+        }
+        retry("nativeRetry", order.nativeRetry)
     }
 
     mutating func retry(_ key: StaticString, _ retry: Retry) {

@@ -46,6 +46,12 @@ struct Migration: Sendable {
             up: PackageResources._005_explain_up_sql,
             down: PackageResources._005_explain_down_sql,
         ),
+        Migration(
+            version: 6,
+            name: "native",
+            up: PackageResources._006_native_up_sql,
+            down: PackageResources._006_native_down_sql,
+        ),
     ]
 }
 

@@ -19,7 +19,7 @@ struct OrderRow {
     init(_ commit: Commit) {
         let order = commit.next
         armed = ArmedOrder(order)
-        reserved = order.reservedForExits
+        reserved = order.claimed
         // A fact is stored even if it breaks the sum, a wish is not (RELIABILITY.md 3.1.1): only a commit that asks for
         // nothing may put the excess aside, any other runs into the constraint.
         let isWish = !commit.sendRights.isEmpty || commit.venueOrders.contains { $0.state == .intent }
@@ -36,15 +36,6 @@ struct OrderRow {
 }
 
 extension SmartOrder {
-    /// Claims of live exits; a derivative's backstop is reduce-only at the venue and reserves nothing (ORDERS.md F11).
-    var reservedForExits: Quantity {
-        venueOrders.reduce(into: .zero) { sum, intent in
-            if intent.side == draft.side { return }
-            if intent.leg == .backstop, instrument.kind.isDerivative { return }
-            sum += intent.claim
-        }
-    }
-
     /// Levels, the full stop, partial stops that may still fire.
     var activeLegs: Int {
         guard !status.isTerminal else { return 0 }
@@ -65,7 +56,8 @@ extension SmartOrder {
         } else {
             return nil
         }
-        guard !venueOrders.contains(where: { $0.side != draft.side && $0.state.isLive }) else { return nil }
+        guard !venueOrders.contains(where: { $0.side != draft.side && $0.state.isLive && !isUnclaimed($0) })
+        else { return nil }
         return VenueOrderKey(leg: leg, attempt: (attempts[leg] ?? 0) + 1)
     }
 }

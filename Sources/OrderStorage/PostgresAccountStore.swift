@@ -101,7 +101,7 @@ public final class PostgresAccountStore: AccountStore {
 
     public func save(_ instruments: [Instrument]) async throws(StoreError) {
         guard !instruments.isEmpty else { return }
-        var columns = [ArrayColumn](repeating: ArrayColumn(.text), count: 14)
+        var columns = [ArrayColumn](repeating: ArrayColumn(.text), count: 15)
         for instrument in instruments {
             let cells: [String?] = [
                 instrument.market.description, instrument.kind.rawValue, instrument.tickSize.description,
@@ -109,6 +109,7 @@ public final class PostgresAccountStore: AccountStore {
                 instrument.contractSize.description, instrument.baseAsset, instrument.quoteAsset,
                 instrument.bandRule?.low.description, instrument.bandRule?.high.description,
                 instrument.makerFee.description, instrument.takerFee.description, instrument.status.rawValue,
+                instrument.native.rawValue.description,
             ]
             for (index, cell) in cells.enumerated() { columns[index].append(cell) }
         }
@@ -146,6 +147,7 @@ public final class PostgresAccountStore: AccountStore {
             makerFee: Rate(try row.exact(11)),
             takerFee: Rate(try row.exact(12)),
             status: try row.word(13),
+            native: NativeOrders(rawValue: UInt8(clamping: try row.int64(14))),
         )
     }
 }

@@ -47,6 +47,8 @@ public struct BookOrder: Hashable, Sendable {
         case (.goodTillCancelled, .some(let limit)): kind = .goodTillCancelled(limit: limit)
         case (.immediateOrCancel, .none), (.goodTillCancelled, .none):
             preconditionFailure("\(type.rawValue) needs a limit")
+        case (.stopMarket, _), (.stopLimit, _), (.takeProfitMarket, _), (.trailingStop, _):
+            preconditionFailure("\(type.rawValue) is no order of a book before its trigger")
         }
         self.init(key: key, side: side, kind: kind, quantity: quantity)
     }

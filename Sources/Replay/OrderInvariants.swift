@@ -12,10 +12,16 @@ package enum OrderInvariants {
             if !holds { found.append("\(invariant) at version \(after.version)") }
         }
         check(after.exited <= after.received && !after.remaining.value.isNegative, "I1: more exited than received")
-        let claims = after.venueOrders.reduce(into: Quantity.zero) { sum, order in
-            if order.side == after.exitSide, order.leg != .backstop { sum += order.claim }
+        func claims(_ counts: (VenueOrder) -> Bool) -> Quantity {
+            after.venueOrders.reduce(into: .zero) { sum, order in
+                let isBackstop = order.leg == .backstop && after.instrument.kind.isDerivative
+                if order.side == after.exitSide, !isBackstop, counts(order) { sum += order.claim }
+            }
         }
-        check(claims <= after.remaining, "I2: claims beyond what remains")
+        // Native legs cancel each other: the larger counts, and a sleeping stop takes what is there at most.
+        let target = claims { $0.isNative && $0.leg != .stop }
+        let stop = min(claims { $0.isNative && $0.leg == .stop }, after.remaining)
+        check(claims { !$0.isNative } + max(target, stop) <= after.remaining, "I2: claims beyond what remains")
         let planned = after.levels.reduce(into: Quantity.zero) { sum, level in
             switch level.state {
             case .pending, .triggered: sum += level.planned - level.filled

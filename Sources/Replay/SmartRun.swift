@@ -296,7 +296,9 @@ struct SmartRun {
             case .levelCancelled(let level): note(level, .cancelled)
             case .created, .activated, .modified, .levelMerged, .replanned, .breakEvenArmed, .breakEvenNotArmed,
                 .lockReached, .trailingActivated, .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried,
-                .partialStopFired, .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fill, .venueOrder,
+                .partialStopFired, .partialStopDone, .partialStopCancelled, .backstopPlaced,
+                .backstopMoved, .backstopSkipped, .backstopFired, .nativeLegLost, .writtenOff, .dust, .fill,
+                .venueOrder,
                 .fundsAdded, .fundsReduced, .phaseChanged,
                 .healthChanged, .conditionalChanged:
                 break

@@ -307,17 +307,6 @@ struct PlanCheck {
             fail(.breakEvenArmInvalid, field, "\(arming) is not beyond the break-even price \(target) by a tick size.")
         }
     }
-
-    /// What is not built into this core: nothing may be promised that is not done.
-    mutating func checkPlacement() {
-        if let backstop = draft.backstop, backstop.enabled {
-            fail(.backstopNotSupported, "backstop", "A backstop is not available on this market yet.")
-        }
-        switch draft.placement {
-        case .managed: break
-        case .native: fail(.nativeNotPossible, "placement", "Native placement is not available yet; use managed.")
-        }
-    }
 }
 
 extension ExactDecimal {

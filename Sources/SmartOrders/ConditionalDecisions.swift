@@ -196,6 +196,7 @@ struct ConditionalDeciding {
             return
         }
         switch news {
+        case .triggered: break
         case .accepted(let venueOrderID):
             var placed = order.venueOrders[index]
             placed.venueOrderID = venueOrderID

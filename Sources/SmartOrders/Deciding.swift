@@ -26,6 +26,8 @@ struct Deciding {
     /// The decision, or nil when nothing but running extremes changed.
     mutating func finish(isCommand: Bool = false) -> Decision? {
         settle()
+        keepNative()
+        keepBackstop()
         derive(isCommand: isCommand)
         if cancels.isEmpty, places.isEmpty, facts.isEmpty {
             var unchanged = order
@@ -40,7 +42,15 @@ struct Deciding {
     // MARK: Venue orders
 
     /// Stores the wish to place an order and asks for it to be sent.
-    mutating func place(_ leg: Leg, _ type: VenueOrderType, _ quantity: Quantity, limit: Price?) {
+    mutating func place(
+        _ leg: Leg,
+        _ type: VenueOrderType,
+        _ quantity: Quantity,
+        limit: Price?,
+        trigger: Price? = nil,
+        callback: Callback? = nil,
+        isNative: Bool = false,
+    ) {
         let attempt = (order.attempts[leg] ?? 0) + 1
         order.attempts[leg] = attempt
         let isExit = leg.isExit
@@ -51,6 +61,9 @@ struct Deciding {
             type: type,
             quantity: quantity,
             limit: limit,
+            trigger: trigger,
+            callback: callback,
+            isNative: isNative,
             reduceOnly: isExit && order.instrument.kind.isDerivative,
             createdAt: now,
         )
@@ -74,7 +87,7 @@ struct Deciding {
     mutating func cancelResting(where fits: (VenueOrder) -> Bool) {
         for index in order.venueOrders.indices {
             let resting = order.venueOrders[index]
-            guard resting.type == .goodTillCancelled, !resting.cancelWanted, fits(resting) else { continue }
+            guard resting.type.rests, !resting.cancelWanted, fits(resting) else { continue }
             order.venueOrders[index].cancelWanted = true
             switch resting.state {
             case .open, .partial:
@@ -164,7 +177,8 @@ extension SmartOrder {
     /// Nothing but its legs decides about it.
     var isUndisturbed: Bool { goal == .none && latch == nil }
 
-    var hasUnresolved: Bool { venueOrders.contains { $0.state == .unknown } }
+    /// Not for want of a derivative's backstop, which takes nothing from anybody (F11.4).
+    var hasUnresolved: Bool { venueOrders.contains { $0.state == .unknown && !isUnclaimed($0) } }
 
     func hasLive(_ leg: Leg) -> Bool { venueOrders.contains { $0.leg == leg } }
     var hasLiveEntrySide: Bool { venueOrders.contains { !$0.leg.isExit } }

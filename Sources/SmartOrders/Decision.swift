@@ -14,6 +14,8 @@ public struct Moment: Hashable, Sendable {
     public let held: ExactDecimal?
     /// Live exit claims of the account's other orders on the same position (R16.4).
     public let claimedElsewhere: Quantity
+    /// The whole position and who shares it, where somebody looked; a backstop is placed on nothing less (F11.2).
+    public let standing: PositionStanding?
 
     public init(
         now: Timestamp,
@@ -22,6 +24,7 @@ public struct Moment: Hashable, Sendable {
         band: PriceBand? = nil,
         held: ExactDecimal? = nil,
         claimedElsewhere: Quantity = .zero,
+        standing: PositionStanding? = nil,
     ) {
         self.now = now
         self.price = price
@@ -29,6 +32,30 @@ public struct Moment: Hashable, Sendable {
         self.band = band
         self.held = held
         self.claimedElsewhere = claimedElsewhere
+        self.standing = standing
+    }
+
+    public func with(_ standing: PositionStanding?) -> Moment {
+        Moment(
+            now: now,
+            price: price,
+            position: position,
+            band: band,
+            held: held,
+            claimedElsewhere: claimedElsewhere,
+            standing: standing,
+        )
+    }
+}
+
+/// A position as the venue has it, and the account's other open orders on it.
+public struct PositionStanding: Hashable, Sendable {
+    /// Signed.
+    public let net: ExactDecimal
+    public let otherOrders: Int
+    public init(net: ExactDecimal, otherOrders: Int) {
+        self.net = net
+        self.otherOrders = otherOrders
     }
 }
 
@@ -85,6 +112,8 @@ public struct OrderEdit: Hashable, Sendable {
     /// Other fields of the entry while it works; the mode stays.
     public var entry: EntryPlan?
     public var sizeMode: Draft.SizeMode?
+    /// Also without a change: lost legs are accepted as managed, or placed again (6.2.5).
+    public var placement: Draft.Placement?
     /// New limit of a level that is TRIGGERED and rests: cancelled, then placed again.
     public var restingLimit: RestingLimit?
 

@@ -20,6 +20,11 @@ extension Deciding {
         try editStops(change)
         try checkExitsLeft()
         editEntry(change, before: before)
+        if change.placement != nil {
+            order.lostLegs = []
+            order.nativeRetry = .none
+        }
+        if change.backstop != nil { renewBackstop() }
         for path in change.paths { facts.append(.modified(path: path)) }
         return !change.paths.isEmpty
     }
@@ -341,6 +346,7 @@ extension OrderEdit {
         if let exitAt { draft.exitAt = exitAt }
         if let backstop { draft.backstop = backstop }
         if let sizeMode { draft.sizeMode = sizeMode }
+        if let placement { draft.placement = placement }
     }
 
     var touchesEntry: Bool { entry != nil || entryPrice != nil || quantity != nil }
@@ -353,7 +359,7 @@ extension OrderEdit {
             (takeProfits != nil || cancelLevel != nil || restingLimit != nil, "takeProfits"),
             (entry != nil || entryPrice != nil, "entry"), (quantity != nil, "qty"),
             (triggerSource != nil, "triggerSource"), (exitAt != nil, "exitAt"), (backstop != nil, "backstop"),
-            (sizeMode != nil, "sizeMode"),
+            (sizeMode != nil, "sizeMode"), (placement != nil, "placement"),
         ]
         return all.compactMap { $0 ? $1 : nil }
     }

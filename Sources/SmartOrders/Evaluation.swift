@@ -10,7 +10,9 @@ extension SmartOrder {
         var deciding = Deciding(self, at: moment)
         switch event {
         case .tick: deciding.evaluate(isTick: true)
-        case .timer: deciding.evaluate(isTick: false)
+        case .timer:
+            deciding.evaluate(isTick: false)
+            deciding.postponeBackstop()
         case .trigger(let leg, let attempt):
             guard awaits(leg, attempt: attempt) else { return nil }
             deciding.evaluate(isTick: true)

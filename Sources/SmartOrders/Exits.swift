@@ -32,9 +32,9 @@ extension Deciding {
         guard let held = heldHere else { return allowed }
         var asked = Quantity.zero
         var isCertain = true
-        for other in order.venueOrders where other.leg.isExit {
+        for other in order.venueOrders where other.leg.isExit && !order.isUnclaimed(other) {
             let isFresh = places.contains(.place(other.key))
-            let rests = other.type == .goodTillCancelled && (other.state == .open || other.state == .partial)
+            let rests = other.type.rests && (other.state == .open || other.state == .partial)
             if isFresh || rests { asked += other.claim }
             if !isFresh { isCertain = false }
         }
@@ -51,7 +51,7 @@ extension Deciding {
 
     /// Sends the next exit of a latched stop or a close for everything that is free.
     mutating func pushExit() {
-        guard order.isExiting, order.status.isOpen, order.exitRetry.at == nil else { return }
+        guard order.isExiting, order.status.isOpen, order.exitRetry.at == nil, !order.backstopWorks else { return }
         let leg: Leg = order.latch == nil ? .close : .stop
         guard let anchor = exitAnchor(leg) else { return }
         let wanted = clamp(order.free)
@@ -73,13 +73,13 @@ extension Deciding {
     /// The first attempt of a stop is anchored at its trigger price, everything later at the current price (R4.1).
     private func exitAnchor(_ leg: Leg) -> Price? {
         guard let latch = order.latch else { return moment.price }
-        return order.attempts[leg] == nil ? latch.price : moment.price ?? latch.price
+        return order.exitAttempts == 0 ? latch.price : moment.price ?? latch.price
     }
 
     /// Limit of the first attempt of a fixed stop with limit execution; nil: at market.
     private func restingStop() -> Price? {
         guard let stop = order.draft.stopLoss, stop.execution == .limit, let limit = stop.limitPrice,
-            let latch = order.latch, latch.kind == .fixed, latch.price == stop.price, order.attempts[.stop] == nil,
+            let latch = order.latch, latch.kind == .fixed, latch.price == stop.price, order.exitAttempts == 0,
             !order.stopAtMarket
         else { return nil }
         return limit
@@ -88,7 +88,7 @@ extension Deciding {
     private mutating func noteExitAttempt(_ leg: Leg) {
         order.exitAttempts += 1
         let attempt = order.attempts[leg] ?? 1
-        if attempt > 1 { facts.append(.stopRetried(attempt: attempt)) }
+        if attempt > 1, order.exitAttempts > 1 { facts.append(.stopRetried(attempt: attempt)) }
     }
 
     /// One step of a full exit at a tick or a timer: the fallback of a limit stop, then the retry.
@@ -155,7 +155,8 @@ extension SmartOrder {
     /// When a resting limit stop falls back to market; nil when none waits for that.
     var stopFallback: Timestamp? {
         guard latch != nil, let wait = draft.stopLoss?.fallbackMs else { return nil }
-        for resting in venueOrders where resting.leg == .stop && resting.type == .goodTillCancelled {
+        for resting in venueOrders
+        where resting.leg == .stop && (resting.type == .goodTillCancelled || resting.type == .stopLimit) {
             if !resting.cancelWanted { return resting.createdAt.advanced(milliseconds: wait) }
         }
         return nil

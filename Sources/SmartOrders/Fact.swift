@@ -25,6 +25,12 @@ public enum Fact: Hashable, Sendable {
     case partialStopFired(Int)
     case partialStopDone(Int)
     case partialStopCancelled(Int)
+    case backstopPlaced(Price)
+    case backstopMoved(from: Price, to: Price)
+    case backstopSkipped(BackstopNote)
+    case backstopFired
+    /// A leg that rested at the venue is gone; it is managed from now on.
+    case nativeLegLost(Leg)
     case writtenOff(Quantity)
     case dust(Quantity)
     case fill(VenueOrderKey, Fill)

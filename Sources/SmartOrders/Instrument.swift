@@ -44,6 +44,30 @@ public struct PriceBandRule: Hashable, Sendable {
     }
 }
 
+/// What a venue can hold of a plan in one market (ORDERS.md 6.2, F11). Empty: exits are managed here, all of them.
+public struct NativeOrders: OptionSet, Hashable, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// A take-profit alone.
+    public static let takeProfit = NativeOrders(rawValue: 1)
+    /// A fixed stop alone.
+    public static let stop = NativeOrders(rawValue: 2)
+    /// A trailing stop, alone or where `pair` says so beside a take-profit; rates only.
+    public static let trailing = NativeOrders(rawValue: 4)
+    /// A take-profit and a stop as two reduce-only orders; that one cancels the other is enforced here.
+    public static let pair = NativeOrders(rawValue: 8)
+    /// A take-profit and a fixed stop as one order list whose one cancels the other at the venue.
+    public static let list = NativeOrders(rawValue: 16)
+    /// A wider stop that is no claim on what the exits need.
+    public static let backstop = NativeOrders(rawValue: 32)
+
+    /// The words of stored rows, in order.
+    public static let words: [(String, NativeOrders)] = [
+        ("takeProfit", .takeProfit), ("stop", .stop), ("trailing", .trailing), ("pair", .pair), ("list", .list),
+        ("backstop", .backstop),
+    ]
+}
+
 /// One market of one venue. `tickSize`, `stepSize` are positive.
 public struct Instrument: Hashable, Sendable {
     public enum Status: String, Hashable, Sendable { case trading, halted, delisted }
@@ -61,6 +85,7 @@ public struct Instrument: Hashable, Sendable {
     public let makerFee: Rate
     public let takerFee: Rate
     public let status: Status
+    public let native: NativeOrders
 
     public init(
         market: MarketID,
@@ -76,6 +101,7 @@ public struct Instrument: Hashable, Sendable {
         makerFee: Rate = .zero,
         takerFee: Rate = .zero,
         status: Status = .trading,
+        native: NativeOrders = [],
     ) {
         self.market = market
         self.kind = kind
@@ -90,6 +116,7 @@ public struct Instrument: Hashable, Sendable {
         self.makerFee = makerFee
         self.takerFee = takerFee
         self.status = status
+        self.native = native
     }
 
     /// The default trigger source: `mark` on derivatives, `last` on spot (ORDERS.md 4.3).

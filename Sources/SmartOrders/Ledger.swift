@@ -32,7 +32,7 @@ extension Deciding {
     mutating func book(_ fill: Fill, of key: VenueOrderKey) {
         facts.append(.fill(key, fill))
         if case .quote = fill.feeAsset { order.fees += Money(fill.fee.rounded(decimals: 18)) }
-        if key.leg.isExit { bookExit(fill, leg: key.leg) } else { bookEntry(fill, leg: key.leg) }
+        if key.leg.isExit { bookExit(fill, of: key) } else { bookEntry(fill, leg: key.leg) }
     }
 
     private mutating func bookEntry(_ fill: Fill, leg: Leg) {
@@ -74,7 +74,8 @@ extension Deciding {
         }
     }
 
-    private mutating func bookExit(_ fill: Fill, leg: Leg) {
+    private mutating func bookExit(_ fill: Fill, of key: VenueOrderKey) {
+        let leg = key.leg
         let cost = order.cost(of: fill.quantity)
         let proceeds = fill.price * fill.quantity
         order.realized += side == .buy ? proceeds - cost : cost - proceeds
@@ -88,7 +89,9 @@ extension Deciding {
         case .reduce:
             facts.append(.fundsReduced(fill.quantity))
             replan()
-        case .stop, .close, .backstop, .entry, .add, .conditional, .timer, .reconcile: break
+        case .stop: nativeStopFired(key, at: fill.price)
+        case .backstop: backstopFired(key, at: fill.price)
+        case .close, .entry, .add, .conditional, .timer, .reconcile: break
         }
     }
 

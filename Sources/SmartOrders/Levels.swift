@@ -95,6 +95,7 @@ extension Deciding {
         }
         for index in indices where order.levels[index].state == .pending {
             let level = order.levels[index]
+            if order.isHeldNatively(.takeProfit(level.number)) { continue }
             if level.trailingExtreme != nil {
                 guard side.breaches(price, stop: order.trigger(of: level)) else { continue }
                 fire(index, anchor: price)

@@ -53,8 +53,9 @@ extension SmartOrder {
     var inFlightExits: Quantity {
         venueOrders.reduce(into: .zero) { sum, order in
             guard order.leg.isExit else { return }
+            // What sleeps at the venue may have woken.
             let mayBeGone = order.type != .goodTillCancelled || order.state == .unknown
-            if mayBeGone { sum += order.claim }
+            if mayBeGone { sum += order.leg == .backstop ? max(order.claim, remaining) : order.claim }
         }
     }
 }

@@ -23,7 +23,9 @@ extension Deciding {
 
     /// A remainder below one step can never leave; it is dust as soon as nothing else is under way.
     private mutating func dropCrumbs() {
-        guard order.remaining.isPositive, order.remaining < order.instrument.stepSize, order.venueOrders.isEmpty else {
+        guard order.remaining.isPositive, order.remaining < order.instrument.stepSize,
+            order.venueOrders.allSatisfy({ order.isUnclaimed($0) })
+        else {
             return
         }
         writeOff(order.remaining)
@@ -31,10 +33,14 @@ extension Deciding {
 
     /// Nothing is left: who took it says how the order ended (T14, T16, T18, T20).
     private mutating func endFlat() {
-        if let latch = order.latch, order.attempts[.stop] != nil {
+        if let latch = order.latch, order.exitAttempts > 0 {
             end(.stopped, latch.kind.closeReason)
         } else if case .closing(let reason) = order.goal, order.attempts[.close] != nil {
             end(.closed, reason)
+        } else if exitedBy == .backstop {
+            end(.stopped, .backstop)
+        } else if exitedBy == .stop {
+            end(.stopped, order.nativeStopKind.closeReason)
         } else if case .partialStop = exitedBy {
             end(.stopped, .stopLoss)
         } else if exitedBy == .reduce {
@@ -61,6 +67,8 @@ extension Deciding {
         order.lastAttemptRefused = false
         order.venueUnreachable = false
         order.needsAttention = false
+        order.backstopDue = nil
+        order.nativeRetry = .none
     }
 
     /// T8, T22, T23: everything of the order goes, what is held stays. It ends when the venue's proofs are in.
@@ -145,7 +153,7 @@ extension SmartOrder {
             return stopState == .none ? .none : .cancelled
         case .cancelled, .failed: return stopState == .none ? .none : .cancelled
         }
-        if latch != nil { return attempts[.stop] == nil ? .latched : .exiting }
+        if latch != nil { return exitAttempts == 0 ? .latched : .exiting }
         if delayedSince != nil { return .delayed }
         return effectiveStop == nil ? .none : .armed
     }
@@ -153,7 +161,7 @@ extension SmartOrder {
     /// The worst that is true shows (4.4).
     var derivedHealth: OrderHealth {
         if isTerminal { return .ok }
-        if needsAttention { return .needsAttention }
+        if needsAttention || !lostLegs.isEmpty { return .needsAttention }
         if hasUnresolved { return .unknown }
         if venueUnreachable { return .venueDown }
         return lastAttemptRefused ? .retrying : .ok

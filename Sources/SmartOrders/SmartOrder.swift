@@ -275,6 +275,16 @@ public struct SmartOrder: Hashable, Sendable {
     public var venueUnreachable: Bool = false
     public var needsAttention: Bool = false
 
+    // What rests at the venue by itself (6.2, F11).
+    /// When the backstop is looked at next; nil: nothing to do for it.
+    public var backstopDue: Timestamp?
+    /// Failures to place it in a row.
+    public var backstopFailures: Int = 0
+    public var backstopNote: BackstopNote?
+    /// Legs that the venue lost: managed, until an edit accepts that or places them again.
+    public var lostLegs: [Leg] = []
+    public var nativeRetry: Retry = .none
+
     public init(
         id: OrderID,
         account: AccountID,
@@ -300,10 +310,6 @@ extension SmartOrder {
     public var side: Side { draft.side }
     public var exitSide: Side { draft.side.opposite }
     public var remaining: Quantity { received - exited - writtenOff }
-    /// Sum of live exit claims (R17).
-    public var claimed: Quantity {
-        venueOrders.reduce(into: .zero) { sum, order in if order.side != draft.side { sum += order.claim } }
-    }
     public var free: Quantity { remaining - claimed }
     /// Legs that count against the bound of the account (R12.4).
     public var legCount: Int { draft.legCount }

@@ -50,6 +50,8 @@ extension SmartOrder {
 extension Deciding {
     /// Tests the full stop against the price. True when it latched.
     mutating func testStop(_ price: Price) -> Bool {
+        // The venue tests it, and tells.
+        if order.isHeldNatively(.stop) { return false }
         guard let stop = order.delayedStop, let timeout = stop.timeoutMs else {
             endDelay(isReset: true)
             guard let effective = order.effectiveStop, side.breaches(price, stop: effective.price) else { return false }
@@ -101,7 +103,9 @@ extension Deciding {
     /// Cancels the entry rest, adds and every resting exit; levels and partial stops are over.
     mutating func clearTheWay() {
         dropEntryRest(.end(.entryCancelled))
-        cancelResting { $0.leg.isExit }
+        // A derivative's backstop stays up until the position is gone: it takes from nobody.
+        let keeps = order.instrument.kind.isDerivative
+        cancelResting { $0.leg.isExit && !(keeps && $0.leg == .backstop) }
         for index in order.levels.indices where order.levels[index].state == .pending { cancelLevel(index) }
         for index in order.partialStops.indices { endPartialStop(index) }
     }

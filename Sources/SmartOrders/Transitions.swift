@@ -83,7 +83,7 @@ public enum Lifecycle {
                     causes: anything,
                     reasons: [.positionFlipped, .positionClosedExternally],
                 ),
-                Transition(number: 24, from: open, to: .stopped, causes: [.venue], reasons: [.backstop]),
+                Transition(number: 24, from: open, to: .stopped, causes: anything, reasons: [.backstop]),
             ]
         }
         return rows

@@ -16,16 +16,20 @@ extension Deciding {
         }
         switch news {
         case .accepted(let venueOrderID): accepted(index, venueOrderID)
+        case .triggered:
+            if key.leg == .stop { nativeStopFired(key, at: order.venueOrders[index].trigger ?? moment.price) }
         case .fill(let fill): filled(index, fill)
         case .ended(.filled): over(index, .filled, .filled)
         case .ended(.expired): over(index, .expired, .expired)
         case .ended(.cancelled): over(index, .cancelled, .cancelled)
         case .refused(let kind, _):
-            order.lastAttemptRefused = true
-            if kind == .credentials { order.needsAttention = true }
+            if !order.isUnclaimed(order.venueOrders[index]) {
+                order.lastAttemptRefused = true
+                if kind == .credentials { order.needsAttention = true }
+            }
             over(index, .rejected, .refused(kind))
         case .notSent:
-            order.venueUnreachable = true
+            if !order.isUnclaimed(order.venueOrders[index]) { order.venueUnreachable = true }
             over(index, .notSent, .notSent)
         case .absent:
             over(index, .absent, .absent)
@@ -48,6 +52,8 @@ extension Deciding {
         order.venueOrders[index] = placed
         succeeded()
         if case .takeProfit = placed.leg { order.targetRetry = .none }
+        if placed.leg == .backstop { order.backstopFailures = 0 }
+        if placed.isNative { order.nativeRetry = .none }
     }
 
     private mutating func filled(_ index: Int, _ fill: Fill) {
@@ -80,11 +86,16 @@ extension Deciding {
         var ended = order.venueOrders.remove(at: index)
         ended.state = state
         facts.append(.venueOrder(ended.key, state))
+        if ended.isNative {
+            nativeEnded(ended, outcome)
+            return
+        }
         switch ended.leg {
         case .entry, .add: entrySideEnded(ended, outcome)
         case .takeProfit(let number): levelEnded(number, ended, outcome)
         case .stop, .close, .partialStop: exitEnded(ended, outcome)
-        case .reduce, .backstop:
+        case .backstop: backstopEnded(ended, outcome)
+        case .reduce:
             if outcome == .filled || outcome == .expired || outcome == .cancelled { succeeded() }
         case .conditional, .timer, .reconcile: break
         }

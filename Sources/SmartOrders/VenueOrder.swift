@@ -8,6 +8,30 @@ public enum VenueOrderType: String, Hashable, Sendable {
     case immediateOrCancel = "IOC"
     /// Rests at its limit until filled or cancelled.
     case goodTillCancelled = "GTC"
+    /// Sleeps at the venue until its trigger is reached from the side of profit, then leaves at market.
+    case stopMarket = "STOP_MARKET"
+    /// The same, then rests at its limit.
+    case stopLimit = "STOP_LIMIT"
+    /// Sleeps until its trigger is reached in the direction of profit, then leaves at market.
+    case takeProfitMarket = "TAKE_PROFIT_MARKET"
+    /// A stop that the venue trails by itself, then at market (or, on spot, at the limit).
+    case trailingStop = "TRAILING_STOP"
+
+    /// Whether it stays at the venue until it is filled or cancelled.
+    public var rests: Bool {
+        switch self {
+        case .market, .immediateOrCancel: false
+        case .goodTillCancelled, .stopMarket, .stopLimit, .takeProfitMarket, .trailingStop: true
+        }
+    }
+
+    /// Whether the venue holds it apart from the book until its trigger.
+    public var isConditional: Bool {
+        switch self {
+        case .market, .immediateOrCancel, .goodTillCancelled: false
+        case .stopMarket, .stopLimit, .takeProfitMarket, .trailingStop: true
+        }
+    }
 }
 
 /// One attempt of one leg to place an order at the venue: an intent, and what became of it.
@@ -18,8 +42,14 @@ public struct VenueOrder: Hashable, Sendable {
     public let side: Side
     public let type: VenueOrderType
     public let quantity: Quantity
-    /// Nil for `market`.
+    /// Nil for `market` and for what becomes a market order.
     public let limit: Price?
+    /// Of a conditional order: where the venue wakes it; of a trailing one its activation, nil at once.
+    public let trigger: Price?
+    /// Of a trailing one.
+    public let callback: Callback?
+    /// The leg itself rests at the venue (ORDERS.md 6.2), it has not fired.
+    public let isNative: Bool
     public let reduceOnly: Bool
     public var state: VenueOrderState
     public var filled: Quantity
@@ -36,6 +66,9 @@ public struct VenueOrder: Hashable, Sendable {
         type: VenueOrderType,
         quantity: Quantity,
         limit: Price?,
+        trigger: Price? = nil,
+        callback: Callback? = nil,
+        isNative: Bool = false,
         reduceOnly: Bool,
         state: VenueOrderState = .intent,
         filled: Quantity = .zero,
@@ -49,6 +82,9 @@ public struct VenueOrder: Hashable, Sendable {
         self.type = type
         self.quantity = quantity
         self.limit = limit
+        self.trigger = trigger
+        self.callback = callback
+        self.isNative = isNative
         self.reduceOnly = reduceOnly
         self.state = state
         self.filled = filled
@@ -114,6 +150,8 @@ public struct Fill: Hashable, Sendable {
 public enum VenueNews: Hashable, Sendable {
     /// The venue has it and it rests (or will fill); with the venue's id.
     case accepted(venueOrderID: String)
+    /// A conditional order was woken by its trigger.
+    case triggered
     /// An execution. The caller applies each `venueFillID` once.
     case fill(Fill)
     /// The venue ended it: no more fills after those already told. `filled` is the final quantity.

@@ -51,6 +51,7 @@ extension SmartOrder {
         if targetsMayFire {
             for level in levels where level.state == .pending {
                 let leg = Leg.takeProfit(level.number)
+                if isHeldNatively(leg) { continue }
                 if let rate = level.plan.trailingRate, let extreme = level.trailingExtreme {
                     watches.append(
                         Watch(leg: leg, attempt: nextAttempt(leg), condition: trailing(.rate(rate), extreme))
@@ -65,6 +66,7 @@ extension SmartOrder {
     }
 
     private func addStopWatches(_ watches: inout [Watch]) {
+        if isHeldNatively(.stop) { return }
         let attempt = nextAttempt(.stop)
         var candidates = stopCandidates.filter { $0.kind != .trailing }
         if let stop = delayedStop {
@@ -94,6 +96,9 @@ extension SmartOrder {
         }
         if let arming = breakEvenArming {
             watches.append(Watch(leg: .timer, attempt: timerAttempt, condition: rising(arming)))
+        }
+        if let move = backstopMove {
+            watches.append(Watch(leg: .timer, attempt: timerAttempt, condition: rising(move)))
         }
     }
 
@@ -129,6 +134,8 @@ extension SmartOrder {
                 if entryDue || !addWishes.isEmpty { due.append(entryRetry.at) }
                 due.append(draft.exitAt)
                 due.append(targetRetry.at)
+                due.append(backstopDue)
+                due.append(nativeRetry.at)
                 if let since = delayedSince, let timeout = draft.stopLoss?.timeoutMs {
                     due.append(since.advanced(milliseconds: timeout))
                 }
@@ -147,6 +154,8 @@ extension SmartOrder {
         exitRetry.at = nil
         targetRetry.at = nil
         entryRetry.at = nil
+        nativeRetry.at = nil
+        if backstopDue != nil { backstopDue = updatedAt }
         if cancelRetry.at != nil { cancelRetry.at = updatedAt }
     }
 

@@ -217,6 +217,7 @@ import Testing
                             makerFee: market.makerFee,
                             takerFee: market.takerFee,
                             status: market.isTrading ? .trading : .halted,
+                            native: kind == .spot ? [] : [.takeProfit, .stop, .pair, .backstop],
                         )
                     }
             )

@@ -38,13 +38,13 @@ struct VenueRig: Sendable {
         )
     }
 
-    /// The last price and how much trades there.
-    func price(_ price: String, _ quantity: String? = nil) async {
+    /// The last price (or another) and how much trades there.
+    func price(_ price: String, _ quantity: String? = nil, source: TriggerSource = .last) async {
         let now = RealClock().now().microseconds
         await server.feed([
             PaperTick(
                 market: kind.market,
-                source: .last,
+                source: source,
                 price: Price(dec(price)),
                 quantity: quantity.flatMap { Quantity($0) },
                 position: TickPosition(venueTime: now, sequence: now),
@@ -60,6 +60,9 @@ struct VenueRig: Sendable {
         _ type: VenueOrderType,
         _ quantity: String,
         limit: String? = nil,
+        trigger: String? = nil,
+        source: TriggerSource = .last,
+        closes: Bool = false,
         isExit: Bool = false,
         t0: Timestamp? = nil,
     ) -> Placement {
@@ -70,6 +73,9 @@ struct VenueRig: Sendable {
             type: type,
             quantity: Quantity(dec(quantity)),
             limit: limit.map { Price(dec($0)) },
+            trigger: trigger.map { Price(dec($0)) },
+            triggerSource: source,
+            closesPosition: closes,
             reduceOnly: isExit,
             isExit: isExit,
             t0: t0 ?? venue.venueTime(),
@@ -78,6 +84,12 @@ struct VenueRig: Sendable {
     }
 
     func lookUp(_ id: String) async -> LookUpAnswer { await venue.lookUp(market: kind.market, clientOrderID: id) }
+    func lookUp(_ id: String, _ type: VenueOrderType) async -> LookUpAnswer {
+        await venue.lookUp(market: kind.market, clientOrderID: id, type: type)
+    }
+    func cancel(_ id: String, _ type: VenueOrderType) async -> CancelAnswer {
+        await venue.cancel(market: kind.market, clientOrderID: id, type: type)
+    }
     func cancel(_ id: String) async -> CancelAnswer { await venue.cancel(market: kind.market, clientOrderID: id) }
 }
 

@@ -52,6 +52,7 @@ final class Cluster: Sendable {
         stepSize: Quantity(ExactDecimal(mantissa: 1, scale: 1)),
         baseAsset: "DEMO",
         quoteAsset: "USDT",
+        native: [.takeProfit, .stop, .pair, .backstop],
     )
     let identity = VenueIdentity { bytes in
         // Not a digest of any strength; wide enough to tell the ids of a test apart.

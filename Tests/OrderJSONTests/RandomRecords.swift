@@ -47,6 +47,7 @@ extension SeededRandom {
             band: maybe { PriceBand(low: $0.measure(), high: $0.measure()) },
             held: maybe { $0.decimal() },
             claimedElsewhere: flip() ? .zero : measure(),
+            standing: maybe { PositionStanding(net: $0.decimal(), otherOrders: Int.random(in: 0...9, using: &$0)) },
         )
     }
 
@@ -97,7 +98,8 @@ extension SeededRandom {
     }
 
     private mutating func news() -> VenueNews {
-        switch Int.random(in: 0..<7, using: &self) {
+        switch Int.random(in: 0..<8, using: &self) {
+        case 7: .triggered
         case 0: .accepted(venueOrderID: text())
         case 1: .fill(fill())
         case 2: .ended(pick([.filled, .expired, .cancelled]))
@@ -137,6 +139,7 @@ extension SeededRandom {
         edit.stepLocks = maybe { random in random.list(3) { $0.stepLock() } }
         edit.partialStops = maybe { random in random.list(3) { $0.partialStop() } }
         edit.takeProfits = maybe { random in random.list(3) { $0.takeProfit() } }
+        edit.placement = maybe { $0.flip() ? .managed : .native }
         edit.cancelLevel = maybe { Int.random(in: 1...9, using: &$0) }
         edit.entryPrice = maybe { $0.measure() }
         edit.quantity = maybe { $0.measure() }

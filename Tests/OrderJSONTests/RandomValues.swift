@@ -141,6 +141,7 @@ extension SeededRandom {
             makerFee: measure(),
             takerFee: measure(),
             status: pick([.trading, .halted, .delisted]),
+            native: NativeOrders(rawValue: UInt8.random(in: 0..<64, using: &self)),
         )
     }
 }
@@ -168,9 +169,15 @@ extension SeededRandom {
             leg: leg(),
             attempt: Int.random(in: 1...99, using: &self),
             side: pick(Side.self),
-            type: pick([.market, .immediateOrCancel, .goodTillCancelled]),
+            type: pick([
+                .market, .immediateOrCancel, .goodTillCancelled, .stopMarket, .stopLimit, .takeProfitMarket,
+                .trailingStop,
+            ]),
             quantity: wide(),
             limit: maybe { $0.measure() },
+            trigger: maybe { $0.measure() },
+            callback: maybe { $0.callback() },
+            isNative: flip(),
             reduceOnly: flip(),
             state: pick(VenueOrderState.self),
             filled: flip() ? .zero : wide(),
@@ -270,6 +277,11 @@ extension SeededRandom {
         order.lastAttemptRefused = flip()
         order.venueUnreachable = flip()
         order.needsAttention = flip()
+        order.backstopDue = maybe { $0.time() }
+        order.backstopFailures = Int.random(in: 0...9, using: &self)
+        order.backstopNote = maybe { $0.pick(BackstopNote.self) }
+        order.lostLegs = list(2) { $0.leg() }
+        order.nativeRetry = flip() ? .none : retry()
         return order
     }
 }

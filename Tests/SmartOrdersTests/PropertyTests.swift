@@ -543,7 +543,8 @@ struct World {
             .levelMerged,
             .replanned, .breakEvenArmed, .breakEvenNotArmed, .lockReached, .trailingActivated, .stopMoved, .stopDelayed,
             .stopDelayReset, .stopLatched, .stopRetried, .partialStopFired, .partialStopDone, .partialStopCancelled,
-            .writtenOff, .dust, .fundsAdded, .fundsReduced, .statusChanged, .conditionalChanged, .phaseChanged,
+            .backstopPlaced, .backstopMoved, .backstopSkipped, .backstopFired, .nativeLegLost, .writtenOff, .dust,
+            .fundsAdded, .fundsReduced, .statusChanged, .conditionalChanged, .phaseChanged,
             .healthChanged:
             "\(fact)".replacing("SmartOrders.", with: "")
         }

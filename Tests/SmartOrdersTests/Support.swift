@@ -38,6 +38,7 @@ extension Instrument {
         minQuantity: String = "0",
         minNotional: String = "0",
         takerFee: String = "0",
+        native: NativeOrders = [],
     ) -> Instrument {
         Instrument(
             market: MarketID(venue: "test", product: "linear", symbol: "TEST"),
@@ -47,6 +48,7 @@ extension Instrument {
             minQuantity: quantity(minQuantity),
             minNotional: money(minNotional),
             takerFee: rate(takerFee),
+            native: native,
         )
     }
 }
@@ -98,6 +100,7 @@ struct Desk {
     var held: ExactDecimal?
     var band: PriceBand?
     var elsewhere: Quantity = .zero
+    var standing: PositionStanding?
     var answers: Answers
     /// Every order that was to be placed, as it was when decided.
     private(set) var placed: [VenueOrder] = []
@@ -129,7 +132,9 @@ struct Desk {
         take(decision)
     }
 
-    var moment: Moment { Moment(now: now, price: price, band: band, held: held, claimedElsewhere: elsewhere) }
+    var moment: Moment {
+        Moment(now: now, price: price, band: band, held: held, claimedElsewhere: elsewhere, standing: standing)
+    }
     var last: VenueOrder? { placed.last }
     func orders(_ leg: Leg) -> [VenueOrder] { placed.filter { $0.leg == leg } }
 
@@ -151,6 +156,10 @@ struct Desk {
     }
 
     private mutating func fillTaker(_ venueOrder: VenueOrder) {
+        if venueOrder.type.isConditional {
+            accept(venueOrder.key)
+            return
+        }
         let crosses =
             switch (venueOrder.limit, venueOrder.side) {
             case (nil, _): true

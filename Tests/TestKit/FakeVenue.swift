@@ -32,6 +32,8 @@ package final class FakeVenue: Venue {
         var requests = 0
         var isCut = false
         var nextFill = 0
+        var held: ExactDecimal?
+        var listeners: [AsyncStream<VenueStreamEvent>.Continuation] = []
     }
 
     private let state = Locked(State())
@@ -49,8 +51,41 @@ package final class FakeVenue: Venue {
     package func setPrice(_ price: Price) {
         state.withLock { state in
             state.price = price
-            for index in state.placed.indices where state.placed[index].state == .open { match(index, &state) }
+            for index in state.placed.indices where state.placed[index].state == .open {
+                match(index, &state)
+                // Its stream tells of what slept; the sweep finds the rest.
+                let slept = state.placed[index].placement.type.isConditional
+                if slept, state.placed[index].state != .open { tell(state.placed[index], state) }
+            }
         }
+    }
+
+    /// The signed position that the venue tells of; nil: it does not answer.
+    package func setHeld(_ held: ExactDecimal?) { state.withLock { $0.held = held } }
+
+    /// Ends an open order as the venue's own doing.
+    package func expire(_ clientOrderID: String) {
+        state.withLock { state in
+            guard let index = state.placed.lastIndex(where: { $0.placement.clientOrderID == clientOrderID }) else {
+                return
+            }
+            state.placed[index].state = .expired
+            tell(state.placed[index], state)
+        }
+    }
+
+    private func tell(_ placed: Placed, _ state: State) {
+        let event = VenueStreamEvent.order(
+            clientOrderID: placed.placement.clientOrderID,
+            market: placed.placement.market,
+            snapshot: placed.snapshot,
+        )
+        for listener in state.listeners { listener.yield(event) }
+    }
+
+    /// Client order ids of what is open.
+    package var open: [String] {
+        state.withLock { $0.placed.filter { $0.state == .open }.map(\.placement.clientOrderID) }
     }
 
     /// Executes a part of whatever rests, at its limit.
@@ -110,6 +145,11 @@ package final class FakeVenue: Venue {
     private func match(_ index: Int, _ state: inout State) {
         let placement = state.placed[index].placement
         guard let price = state.price else { return }
+        // What sleeps wakes at its trigger: a stop on the far side of the market, a take-profit on the near one.
+        if placement.type.isConditional, let trigger = placement.trigger {
+            let isTarget = placement.type == .takeProfitMarket
+            guard (placement.side == .sell) == isTarget ? price >= trigger : price <= trigger else { return }
+        }
         let crosses: Bool
         switch (placement.limit, placement.side) {
         case (nil, _): crosses = true
@@ -128,7 +168,7 @@ package final class FakeVenue: Venue {
             )
             state.placed[index].filled = placement.quantity
             state.placed[index].state = .filled
-        } else if placement.type != .goodTillCancelled {
+        } else if !placement.type.rests {
             state.placed[index].state = .expired
         }
     }
@@ -152,9 +192,11 @@ package final class FakeVenue: Venue {
         }
     }
 
-    package func held(market: MarketID) async -> ExactDecimal? { nil }
+    package func held(market: MarketID) async -> ExactDecimal? { state.withLock { $0.held } }
     package func instruments() async throws(VenueError) -> [Instrument] { [] }
-    package func events() -> AsyncStream<VenueStreamEvent> { AsyncStream { _ in } }
+    package func events() -> AsyncStream<VenueStreamEvent> {
+        AsyncStream { continuation in state.withLock { $0.listeners.append(continuation) } }
+    }
 }
 
 extension FakeVenue.Placed {

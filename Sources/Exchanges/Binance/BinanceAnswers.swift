@@ -109,13 +109,70 @@ public enum BinanceAnswers {
         // A cancel report names the cancel itself in `clientOrderId`.
         let original = try field.optional("origClientOrderId")?.string() ?? ""
         let clientOrderID = try original.isEmpty ? field.string("clientOrderId") : original
+        // A spot stop works once its trigger has put it on the book.
+        let type = try field.optional("type")?.string() ?? ""
+        let isStop = type.hasPrefix("STOP_LOSS") || type.hasPrefix("TAKE_PROFIT")
         return VenueSnapshot(
             venueOrderID: "\(try field.int64("orderId"))",
             clientOrderID: clientOrderID,
             state: state,
             filled: filled,
             fills: fills,
+            isTriggered: try isStop && (field.optional("isWorking")?.bool() ?? false),
         )
+    }
+
+    /// What an algo order says: itself while it sleeps, or the id of the order that it became.
+    enum Algo {
+        case sleeping(VenueSnapshot)
+        case became(orderID: String)
+    }
+
+    static func algo(_ body: [UInt8]) throws -> Algo {
+        let field = JSONField(try JSONValue(parsing: body))
+        // Empty, 0 or absent until it is triggered.
+        let actual = try field.optional("actualOrderId")
+        let child: String =
+            switch actual?.value {
+            case .string(let text)?: text
+            case .number(let text)?: text
+            case .null?, .bool?, .array?, .object?, nil: ""
+            }
+        if !child.isEmpty, child != "0" { return .became(orderID: child) }
+        let status = try field.string("algoStatus")
+        guard let state = algoState(status) else { throw VenueError("unknown algo status \(status)") }
+        return .sleeping(
+            VenueSnapshot(
+                venueOrderID: "\(try field.int64("algoId"))",
+                clientOrderID: try field.string("clientAlgoId"),
+                state: state,
+                filled: .zero,
+                fills: [],
+                isTriggered: status == "TRIGGERED",
+            )
+        )
+    }
+
+    static func algoState(_ status: String) -> VenueSnapshot.State? {
+        switch status {
+        case "NEW", "TRIGGERING", "TRIGGERED": .open
+        case "CANCELED": .cancelled
+        // Triggered, and nothing came of it.
+        case "EXPIRED", "FINISHED": .expired
+        case "REJECTED": .rejected
+        default: nil  // tidy-ok: states of the venue
+        }
+    }
+
+    /// The legs of an order list, by their client ids.
+    static func list(_ body: [UInt8]) throws -> [String: VenueSnapshot] {
+        let field = JSONField(try JSONValue(parsing: body))
+        var legs: [String: VenueSnapshot] = [:]
+        for report in try field.elements("orderReports") {
+            let leg = try order(report, product: .spot)
+            legs[leg.clientOrderID] = leg
+        }
+        return legs
     }
 
     static func state(_ status: String) -> VenueSnapshot.State? {

@@ -60,8 +60,28 @@ enum BinanceInstruments {
             makerFee: Rate(try field.optional("makerCommission")?.string() ?? "0") ?? .zero,
             takerFee: Rate(try field.optional("takerCommission")?.string() ?? "0") ?? .zero,
             status: isTrading ? .trading : .halted,
+            native: try native(field, product: product),
         )
     }
+
+    /// What the symbol's order types can hold of a plan.
+    private static func native(_ field: JSONField, product: BinanceProduct) throws -> NativeOrders {
+        var types: Set<String> = []
+        for type in try field.optional("orderTypes")?.elements() ?? [] { types.insert(try type.string()) }
+        var native: NativeOrders = []
+        switch product {
+        case .linear:
+            guard types.contains("STOP_MARKET"), types.contains("TAKE_PROFIT_MARKET") else { return [] }
+            native = [.takeProfit, .stop, .pair, .backstop]
+            if types.contains("TRAILING_STOP_MARKET") { native.insert(.trailing) }
+        case .spot:
+            guard types.contains("STOP_LOSS_LIMIT") else { return [] }
+            native = [.takeProfit, .stop]
+            if try field.optional("ocoAllowed")?.bool() == true, types.contains("LIMIT_MAKER") { native.insert(.list) }
+        }
+        return native
+    }
+
     private static func band(_ filter: JSONField, low: String, high: String) throws -> PriceBandRule? {
         guard let low = Rate(try filter.string(low)), let high = Rate(try filter.string(high)) else { return nil }
         return PriceBandRule(low: low, high: high)

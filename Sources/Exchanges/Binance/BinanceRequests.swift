@@ -9,6 +9,9 @@ public enum BinanceProduct: String, Hashable, Sendable {
 
     /// Path of an operation on orders.
     var order: String { self == .spot ? "/api/v3/order" : "/fapi/v1/order" }
+    /// Where USD-M keeps conditional orders since 2025-12; `order` refuses them with -4120.
+    static let algoOrder = "/fapi/v1/algoOrder"
+    static let orderList = "/api/v3/orderList/oco"
     var trades: String { self == .spot ? "/api/v3/myTrades" : "/fapi/v1/userTrades" }
     var time: String { self == .spot ? "/api/v3/time" : "/fapi/v1/time" }
     var exchangeInfo: String { self == .spot ? "/api/v3/exchangeInfo" : "/fapi/v1/exchangeInfo" }
@@ -33,6 +36,9 @@ public struct BinanceRequests: Sendable {
     }
 
     public func place(_ placement: Placement) -> SignedRequest {
+        if placement.type.isConditional {
+            return product == .linear ? placeAlgo(placement) : placeStop(placement)
+        }
         var form = FormParameters()
         form.add("symbol", placement.market.symbol)
         form.add("side", placement.side.rawValue)
@@ -44,21 +50,24 @@ public struct BinanceRequests: Sendable {
         case .goodTillCancelled:
             form.add("type", "LIMIT")
             form.add("timeInForce", "GTC")
+        case .stopMarket, .stopLimit, .takeProfitMarket, .trailingStop: preconditionFailure("conditional: see above")
         }
         form.add("quantity", "\(placement.quantity)")
         if let limit = placement.limit { form.add("price", "\(limit)") }
-        if product == .linear {
-            if isHedged {
-                let position = placement.isExit ? placement.side.opposite : placement.side
-                form.add("positionSide", position == .buy ? "LONG" : "SHORT")
-            } else if placement.reduceOnly {
-                form.add("reduceOnly", "true")
-            }
-        }
+        if product == .linear { addPosition(placement, to: &form) }
         form.add("newClientOrderId", placement.clientOrderID)
         form.add("newOrderRespType", product == .spot ? "FULL" : "RESULT")
         if placement.isExit { form.add("selfTradePreventionMode", "EXPIRE_MAKER") }
         return signed(.post, product.order, form, at: placement.t0, windowMs: placement.windowMs)
+    }
+
+    func addPosition(_ placement: Placement, to form: inout FormParameters) {
+        if isHedged {
+            let position = placement.isExit ? placement.side.opposite : placement.side
+            form.add("positionSide", position == .buy ? "LONG" : "SHORT")
+        } else if placement.reduceOnly, !placement.closesPosition {
+            form.add("reduceOnly", "true")
+        }
     }
 
     public func cancel(symbol: String, clientOrderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
@@ -102,6 +111,44 @@ public struct BinanceRequests: Sendable {
             query: form.text,
             headers: [("X-MBX-APIKEY", credentials.key)],
         )
+    }
+
+    func signed(
+        _ method: SignedRequest.Method,
+        to path: String,
+        _ form: FormParameters,
+        _ placement: Placement,
+    ) -> SignedRequest {
+        signed(method, path, form, at: placement.t0, windowMs: placement.windowMs)
+    }
+
+    public func cancel(symbol: String, orderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
+        var form = FormParameters()
+        form.add("symbol", symbol)
+        form.add("orderId", orderID)
+        return signed(.delete, product.order, form, at: time, windowMs: windowMs)
+    }
+
+    /// One order by the venue's id.
+    public func query(symbol: String, orderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
+        var form = FormParameters()
+        form.add("symbol", symbol)
+        form.add("orderId", orderID)
+        return signed(.get, product.order, form, at: time, windowMs: windowMs)
+    }
+
+    /// A conditional order of USD-M by our id.
+    public func algo(
+        _ method: SignedRequest.Method,
+        symbol: String,
+        clientOrderID: String,
+        at time: Timestamp,
+        windowMs: Int64,
+    ) -> SignedRequest {
+        var form = FormParameters()
+        form.add("symbol", symbol)
+        form.add("clientAlgoId", clientOrderID)
+        return signed(method, BinanceProduct.algoOrder, form, at: time, windowMs: windowMs)
     }
 
     private func named(_ symbol: String, _ clientOrderID: String) -> FormParameters {

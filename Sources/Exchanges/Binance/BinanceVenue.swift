@@ -40,14 +40,14 @@ public struct BinanceEndpoint: Hashable, Sendable {
 }
 
 public final class BinanceVenue: Sendable {
-    private let endpoint: BinanceEndpoint
-    private let requests: BinanceRequests
-    private let http: VenueHTTP
+    let endpoint: BinanceEndpoint
+    let requests: BinanceRequests
+    let http: VenueHTTP
     private let clock: any EngineClock
     /// Venue time less local time, microseconds.
     private let offset = Locked<Int64>(0)
     private let assets = Locked<[String: (base: String, quote: String)]>([:])
-    private static let timeoutMs: Int64 = 3_000
+    static let timeoutMs: Int64 = 3_000
 
     public init(endpoint: BinanceEndpoint, credentials: Credentials, http: VenueHTTP, clock: any EngineClock) {
         self.endpoint = endpoint
@@ -84,12 +84,12 @@ public final class BinanceVenue: Sendable {
         }
     }
 
-    private func classify(_ status: Int, _ body: [UInt8]) -> (VenueErrorClass, code: String, text: String) {
+    func classify(_ status: Int, _ body: [UInt8]) -> (VenueErrorClass, code: String, text: String) {
         BinanceAnswers.error(status: status, body: body, product: endpoint.product)
     }
 
     /// Fees by their place in the market, and all executions of what was filled.
-    private func complete(_ snapshot: VenueSnapshot, symbol: String) async throws -> VenueSnapshot {
+    func complete(_ snapshot: VenueSnapshot, symbol: String) async throws -> VenueSnapshot {
         var fills = snapshot.fills
         let told = fills.reduce(Quantity.zero) { $0 + $1.quantity }
         if told != snapshot.filled {
@@ -114,6 +114,7 @@ public final class BinanceVenue: Sendable {
             state: snapshot.state,
             filled: snapshot.filled,
             fills: fills.map { Self.placed($0, coins) },
+            isTriggered: snapshot.isTriggered,
         )
     }
 
@@ -142,7 +143,11 @@ extension BinanceVenue: Venue {
     }
 
     public func place(_ placement: Placement) async -> PlacementAnswer {
-        switch await order(requests.place(placement), symbol: placement.market.symbol) {
+        let isAlgo = endpoint.product == .linear && placement.type.isConditional
+        let request = requests.place(placement)
+        return
+            switch await isAlgo ? algo(request, placement.market) : order(request, symbol: placement.market.symbol)
+        {
         case .snapshot(let snapshot): .accepted(snapshot)
         case .error(.duplicateClientID, _, _): .duplicate
         case .error(let kind, let code, let text):
@@ -183,7 +188,7 @@ extension BinanceVenue: Venue {
     }
 
     /// What an answer about one order says.
-    private enum OrderAnswer {
+    enum OrderAnswer {
         case snapshot(VenueSnapshot)
         case error(VenueErrorClass, code: String, text: String)
         case notSent(String)
@@ -191,7 +196,7 @@ extension BinanceVenue: Venue {
     }
 
     /// Sends a request about one order and reads the answer whole, executions included.
-    private func order(_ request: SignedRequest, symbol: String) async -> OrderAnswer {
+    func order(_ request: SignedRequest, symbol: String) async -> OrderAnswer {
         switch await http.send(request, timeoutMs: Self.timeoutMs) {
         case .notSent(let reason): return .notSent(reason)
         case .unknown(let reason): return .unknown(reason)
@@ -286,6 +291,7 @@ extension BinanceVenue: Venue {
         switch try field.string("e") {
         case "executionReport": return try orderEvent(field)
         case "ORDER_TRADE_UPDATE": return try orderEvent(field.required("o"))
+        case "ALGO_UPDATE": return try algoEvent(field.required("o"))
         default: return nil  // tidy-ok: other events of the venue
         }
     }
@@ -308,7 +314,14 @@ extension BinanceVenue: Venue {
                 state: state,
                 filled: filled,
                 fills: [],
+                isTriggered: try Self.isAwake(field),
             ),
         )
+    }
+
+    /// A spot stop that is on the book.
+    private static func isAwake(_ field: JSONField) throws -> Bool {
+        let type = try field.optional("o")?.string() ?? ""
+        return try type.hasPrefix("STOP_LOSS") && (field.optional("w")?.bool() ?? false)
     }
 }

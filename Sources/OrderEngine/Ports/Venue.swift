@@ -13,6 +13,12 @@ public struct Placement: Hashable, Sendable {
     public let type: VenueOrderType
     public let quantity: Quantity
     public let limit: Price?
+    /// Of a conditional order.
+    public let trigger: Price?
+    public let callback: Callback?
+    public let triggerSource: TriggerSource
+    /// A stop that takes the whole position, however large it is when it fires.
+    public let closesPosition: Bool
     public let reduceOnly: Bool
     /// Exits expire the maker on a self-trade (ORDERS.md R25).
     public let isExit: Bool
@@ -27,6 +33,10 @@ public struct Placement: Hashable, Sendable {
         type: VenueOrderType,
         quantity: Quantity,
         limit: Price?,
+        trigger: Price? = nil,
+        callback: Callback? = nil,
+        triggerSource: TriggerSource = .last,
+        closesPosition: Bool = false,
         reduceOnly: Bool,
         isExit: Bool,
         t0: Timestamp,
@@ -38,6 +48,10 @@ public struct Placement: Hashable, Sendable {
         self.type = type
         self.quantity = quantity
         self.limit = limit
+        self.trigger = trigger
+        self.callback = callback
+        self.triggerSource = triggerSource
+        self.closesPosition = closesPosition
         self.reduceOnly = reduceOnly
         self.isExit = isExit
         self.t0 = t0
@@ -55,13 +69,23 @@ public struct VenueSnapshot: Hashable, Sendable {
     public let filled: Quantity
     /// Executions that are known one by one; empty does not mean that nothing was filled.
     public let fills: [Fill]
+    /// A conditional order that its trigger has woken.
+    public let isTriggered: Bool
 
-    public init(venueOrderID: String, clientOrderID: String, state: State, filled: Quantity, fills: [Fill]) {
+    public init(
+        venueOrderID: String,
+        clientOrderID: String,
+        state: State,
+        filled: Quantity,
+        fills: [Fill],
+        isTriggered: Bool = false,
+    ) {
         self.venueOrderID = venueOrderID
         self.clientOrderID = clientOrderID
         self.state = state
         self.filled = filled
         self.fills = fills
+        self.isTriggered = isTriggered
     }
 }
 
@@ -107,11 +131,30 @@ public protocol Venue: Sendable {
     func place(_ placement: Placement) async -> PlacementAnswer
     func cancel(market: MarketID, clientOrderID: String) async -> CancelAnswer
     func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer
+    /// The same for an order of a kind; venues may keep conditional orders elsewhere.
+    func cancel(market: MarketID, clientOrderID: String, type: VenueOrderType) async -> CancelAnswer
+    func lookUp(market: MarketID, clientOrderID: String, type: VenueOrderType) async -> LookUpAnswer
+    /// Places a take-profit and a stop of which one cancels the other; answers in their order.
+    func placeList(_ target: Placement, _ stop: Placement) async -> [PlacementAnswer]
     /// Signed position (spot: coins held); nil: not known now.
     func held(market: MarketID) async -> ExactDecimal?
     func instruments() async throws(VenueError) -> [Instrument]
     /// Private stream; ends when the task is cancelled. Reconnects by itself.
     func events() -> AsyncStream<VenueStreamEvent>
+}
+
+extension Venue {
+    public func cancel(market: MarketID, clientOrderID: String, type: VenueOrderType) async -> CancelAnswer {
+        await cancel(market: market, clientOrderID: clientOrderID)
+    }
+
+    public func lookUp(market: MarketID, clientOrderID: String, type: VenueOrderType) async -> LookUpAnswer {
+        await lookUp(market: market, clientOrderID: clientOrderID)
+    }
+
+    public func placeList(_ target: Placement, _ stop: Placement) async -> [PlacementAnswer] {
+        [.notSent("no order lists here"), .notSent("no order lists here")]
+    }
 }
 
 public struct VenueError: Error, Hashable, Sendable {

@@ -28,28 +28,28 @@ INSERT INTO api_keys (hash, account_id) VALUES ($1::text, $2::uuid) ON CONFLICT 
 
 -- name: instrument
 SELECT market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,
-    band_high, maker_fee, taker_fee, status
+    band_high, maker_fee, taker_fee, status, native_orders::bigint
 FROM instruments WHERE market = $1::text
 
 -- name: instruments
 SELECT market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,
-    band_high, maker_fee, taker_fee, status
+    band_high, maker_fee, taker_fee, status, native_orders::bigint
 FROM instruments ORDER BY market
 
 -- name: save_instruments
 INSERT INTO instruments (
     market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,
-    band_high, maker_fee, taker_fee, status
+    band_high, maker_fee, taker_fee, status, native_orders
 )
 SELECT market, kind, tick_size::numeric, step_size::numeric, min_quantity::numeric, min_notional::numeric,
     contract_size::numeric, base_asset, quote_asset, band_low::numeric, band_high::numeric, maker_fee::numeric,
-    taker_fee::numeric, status
+    taker_fee::numeric, status, native_orders::smallint
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-    $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
+    $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[]
 ) AS i(
     market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,
-    band_high, maker_fee, taker_fee, status
+    band_high, maker_fee, taker_fee, status, native_orders
 )
 ORDER BY market
 ON CONFLICT (market) DO UPDATE SET
@@ -57,4 +57,4 @@ ON CONFLICT (market) DO UPDATE SET
     min_quantity = excluded.min_quantity, min_notional = excluded.min_notional, contract_size = excluded.contract_size,
     base_asset = excluded.base_asset, quote_asset = excluded.quote_asset, band_low = excluded.band_low,
     band_high = excluded.band_high, maker_fee = excluded.maker_fee, taker_fee = excluded.taker_fee,
-    status = excluded.status, updated_at = clock_timestamp()
+    status = excluded.status, native_orders = excluded.native_orders, updated_at = clock_timestamp()

@@ -92,6 +92,8 @@ final class Account {
     var trades: [Int: [Int]] = [:]
     /// The last order with a client id.
     var latest: [ClientOrderKey: Int] = [:]
+    /// The last conditional order with a client id.
+    var latestAlgo: [String: Int] = [:]
 
     init(index: Int, key: String, hasTwoSides: Bool) {
         self.index = index

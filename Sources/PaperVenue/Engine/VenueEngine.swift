@@ -25,6 +25,8 @@ final class MarketState {
     var isTickLogged = true
     var tickLoggedAt: Int64 = 0
     var volume = Quantity.zero
+    /// Conditional orders that wait for a price, in order of acceptance.
+    var sleepingAlgos: [Int] = []
     /// `paper:<product>:<symbol>`.
     let id: String
 
@@ -68,12 +70,15 @@ final class VenueEngine {
     var accountIndex: [String: Int] = [:]
     var orders: [OrderRecord] = []
     var trades: [TradeRecord] = []
+    var algos: [AlgoRecord] = []
     /// Where order and trade ids start: `id = base + index`.
     let idBase = 1
     /// Venue time of the work at hand, microseconds.
     var now: Int64 = 0
     /// Told of each change, in order. Not called while the log is replayed.
     var onExecution: ((OrderRecord, Execution, TradeRecord?) -> Void)?
+    /// Told of each change of a conditional order.
+    var onAlgo: ((AlgoRecord) -> Void)?
     /// Told of each tick as it arrives.
     var ticksTaken: ((PaperTick) -> Void)?
     /// Told of each tick after it was matched.
@@ -250,9 +255,11 @@ final class VenueEngine {
             state.last = tick.price
             if let quantity = tick.quantity { state.volume += quantity }
             match(state, tick)
+            wakeAlgos(state)
         case .mark:
             state.mark = tick.price
             if state.last == nil { match(state, tick) }
+            wakeAlgos(state)
         case .index: state.indexPrice = tick.price
         case .bid: state.bid = (tick.price, tick.quantity ?? .zero)
         case .ask: state.ask = (tick.price, tick.quantity ?? .zero)

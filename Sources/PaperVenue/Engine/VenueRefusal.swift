@@ -55,6 +55,8 @@ struct VenueRefusal: Error, Hashable {
     static let insufficientBalance = VenueRefusal(-2010, "Account has insufficient balance for requested action.")
     static let duplicateSpot = VenueRefusal(-2010, "Duplicate order sent.")
     static let duplicateLinear = VenueRefusal(-4116, "clientOrderId is duplicated.")
+    static let duplicateAlgo = VenueRefusal(-20132, "clientAlgoId is duplicated.")
+    static let wouldTriggerLinear = VenueRefusal(-2021, "Order would immediately trigger.")
     static let wouldTakeSpot = VenueRefusal(-2010, "Order would immediately match and take.")
     static let wouldTakeLinear = VenueRefusal(
         -5022,

@@ -20,6 +20,11 @@
 //   fill      status afterwards    orderId, tradeId, fillQty, fillPrice, maker, fee, feeAsset, realized, filled
 //   end       FILLED, CANCELED,    orderId, filled; request when a request ended it. Exactly one per accepted order
 //             EXPIRED, EXPIRED_IN_MATCH
+//   algo      NEW                  algoId, triggerPrice, mark, closePosition, reduceOnly, positionSide, selfTrade: a
+//                                  conditional order sleeps; the order that it becomes has its clientOrderId
+//   algoEnd   TRIGGERED, FINISHED, algoId; orderId of the order that it became
+//             CANCELED, EXPIRED,
+//             REJECTED
 //   answer    SENT, DROPPED        request, status (HTTP), code (absent: success), fault (what was done to it)
 //   tick      -                    market, source, price, qty, venueTime, sequence: before the first fill at it, and
 //                                  at most once a second without one

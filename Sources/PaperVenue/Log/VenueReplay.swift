@@ -73,6 +73,12 @@ struct VenueReplay {
             )
         case "request": requests = max(requests, try field.int("request"))
         case "accept": try accept(field)
+        case "algo": try algo(field)
+        case "algoEnd":
+            guard let status = AlgoStatus(rawValue: try field.string("result")) else {
+                throw VenueLogError(description: "line \(lines): unknown result")
+            }
+            engine.settleAlgo(try field.int("algoId"), status, child: try field.optional("orderId")?.int())
         case "fill": try fill(field)
         case "end":
             guard let status = OrderStatus(rawValue: try field.string("result")) else {
@@ -150,6 +156,31 @@ struct VenueReplay {
                 selfTrade: selfTrade,
             ),
             reserved: try amount(field, "reserved"),
+        )
+    }
+
+    private func algo(_ field: JSONField) throws {
+        guard let type = AlgoType(rawValue: try field.string("type")),
+            let positionSide = PositionSide(rawValue: try field.string("positionSide")),
+            let selfTrade = SelfTradePrevention(rawValue: try field.string("selfTrade")),
+            try field.int("algoId") == engine.algos.count + engine.idBase
+        else { throw VenueLogError(description: "line \(lines): not a conditional order that follows the one before") }
+        _ = engine.admitAlgo(
+            AlgoTicket(
+                account: try account(field).index,
+                market: try market(field).index,
+                clientID: try field.string("clientOrderId"),
+                side: try field.required("side").choice(),
+                type: type,
+                quantity: Quantity(try amount(field, "qty")),
+                price: Price(try amount(field, "price")),
+                trigger: Price(try amount(field, "triggerPrice")),
+                watchesMark: try field.bool("mark"),
+                closesPosition: try field.bool("closePosition"),
+                reduceOnly: try field.bool("reduceOnly"),
+                positionSide: positionSide,
+                selfTrade: selfTrade,
+            )
         )
     }
 

@@ -50,6 +50,7 @@ extension VenueEngine {
             writer.member("quoteOrderQtyMarketAllowed", true)
             writer.member("defaultSelfTradePreventionMode", "NONE")
         } else {
+            types += ["STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET"]
             writer.member("pair", market.symbol)
             writer.member("contractType", "PERPETUAL")
             writer.member("marginAsset", market.quote)

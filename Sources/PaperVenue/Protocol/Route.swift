@@ -3,6 +3,7 @@
 /// What a request wants. The raw value is the `op` of the log and of fault rules.
 enum Operation: String, Hashable {
     case place, placeTest, cancel, cancelAll, lookup, openOrders, allOrders, trades
+    case placeAlgo, cancelAlgo, lookupAlgo, openAlgos, cancelAllAlgos
     case account, balance, positions, sides, setSides, leverage
     case exchangeInfo, time, ping, tickerPrice, ticker24h, bookTicker, markPrice, averagePrice, publicTrades
     case openStream, renewStream, closeStream
@@ -10,10 +11,10 @@ enum Operation: String, Hashable {
     /// Whether it can change an order.
     var isWrite: Bool {
         switch self {
-        case .place, .cancel, .cancelAll: true
+        case .place, .cancel, .cancelAll, .placeAlgo, .cancelAlgo, .cancelAllAlgos: true
         case .placeTest, .lookup, .openOrders, .allOrders, .trades, .account, .balance, .positions, .sides, .setSides,
             .leverage, .exchangeInfo, .time, .ping, .tickerPrice, .ticker24h, .bookTicker, .markPrice, .averagePrice,
-            .publicTrades, .openStream, .renewStream, .closeStream:
+            .publicTrades, .openStream, .renewStream, .closeStream, .lookupAlgo, .openAlgos:
             false
         }
     }
@@ -23,7 +24,8 @@ enum Operation: String, Hashable {
     var security: Security {
         switch self {
         case .place, .placeTest, .cancel, .cancelAll, .lookup, .openOrders, .allOrders, .trades, .account, .balance,
-            .positions, .sides, .setSides, .leverage:
+            .positions, .sides, .setSides, .leverage, .placeAlgo, .cancelAlgo, .lookupAlgo, .openAlgos,
+            .cancelAllAlgos:
             .signed
         case .openStream, .renewStream, .closeStream: .key
         case .exchangeInfo, .time, .ping, .tickerPrice, .ticker24h, .bookTicker, .markPrice, .averagePrice,
@@ -67,6 +69,11 @@ struct Route {
         add(.linear, .placeTest, "POST", "/fapi/v1/order/test")
         add(.linear, .cancel, "DELETE", "/fapi/v1/order")
         add(.linear, .lookup, "GET", "/fapi/v1/order")
+        add(.linear, .placeAlgo, "POST", "/fapi/v1/algoOrder")
+        add(.linear, .cancelAlgo, "DELETE", "/fapi/v1/algoOrder")
+        add(.linear, .lookupAlgo, "GET", "/fapi/v1/algoOrder")
+        add(.linear, .openAlgos, "GET", "/fapi/v1/openAlgoOrders")
+        add(.linear, .cancelAllAlgos, "DELETE", "/fapi/v1/algoOpenOrders")
         add(.linear, .openOrders, "GET", "/fapi/v1/openOrders")
         add(.linear, .cancelAll, "DELETE", "/fapi/v1/allOpenOrders")
         add(.linear, .allOrders, "GET", "/fapi/v1/allOrders")

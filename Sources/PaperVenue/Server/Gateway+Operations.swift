@@ -13,6 +13,11 @@ extension Gateway {
         case .cancelAll: try cancelAll(route, parameters, request, to: &writer)
         case .lookup: try lookUp(route, parameters, request, to: &writer)
         case .openOrders, .allOrders, .trades: try list(route, parameters, request, to: &writer)
+        case .placeAlgo: try placeAlgo(route, parameters, account(request), to: &writer)
+        case .cancelAlgo: try cancelAlgo(parameters, account(request), to: &writer)
+        case .lookupAlgo: try lookUpAlgo(parameters, account(request), to: &writer)
+        case .openAlgos: try listAlgos(route, parameters, account(request), to: &writer)
+        case .cancelAllAlgos: try cancelAllAlgos(route, parameters, account(request), to: &writer)
         case .account:
             switch route.product {
             case .spot: engine.writeSpotAccount(account(request), to: &writer)
@@ -75,9 +80,9 @@ extension Gateway {
         writer.endArray()
     }
 
-    private func account(_ request: GatewayRequest) -> Account { engine.account(request.apiKey ?? "") }
+    func account(_ request: GatewayRequest) -> Account { engine.account(request.apiKey ?? "") }
 
-    private func market(_ route: Route, _ parameters: Parameters) throws(VenueRefusal) -> MarketState {
+    func market(_ route: Route, _ parameters: Parameters) throws(VenueRefusal) -> MarketState {
         guard let state = engine.market(route.product, try parameters.required("symbol")) else { throw .badSymbol }
         return state
     }

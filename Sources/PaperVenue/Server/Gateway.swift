@@ -68,6 +68,7 @@ final class Gateway {
         engine.onExecution = { [unowned self] order, execution, trade in
             streams.publish(order, execution, trade, &faults)
         }
+        engine.onAlgo = { [unowned self] algo in streams.publish(algo, &faults) }
     }
 
     /// The venue's clock, microseconds: the machine's, moved by the faults. Also the engine's idea of now.
@@ -141,7 +142,7 @@ final class Gateway {
         requests += 1
         let parameters = Parameters(query: request.query, body: request.body)
         writeRequest(requests, route, parameters, request)
-        let clientID = parameters["newClientOrderId"] ?? parameters["origClientOrderId"]
+        let clientID = parameters.orderName
         let latency =
             faults.latencyMicroseconds > 0 ? faults.random.latency(median: faults.latencyMicroseconds) : 0
         let work = Work(
@@ -297,15 +298,16 @@ final class Gateway {
         if let symbol = parameters["symbol"] { writer.member("market", "paper:\(route.product.rawValue):\(symbol)") }
         writer.member(
             "clientOrderId",
-            ifPresent: parameters["newClientOrderId"] ?? parameters["origClientOrderId"],
+            ifPresent: parameters.orderName,
         )
         writer.member("orderIdText", ifPresent: parameters["orderId"])
-        guard route.operation == .place else { return }
+        guard route.operation == .place || route.operation == .placeAlgo else { return }
         writer.member("side", parameters["side"] ?? "")
         writer.member("type", parameters["type"] ?? "")
         writer.member("timeInForce", parameters["timeInForce"] ?? "")
         writer.member("qty", parameters["quantity"] ?? "")
         writer.member("price", parameters["price"] ?? "0")
+        writer.member("triggerPrice", ifPresent: parameters["triggerPrice"])
         writer.member("reduceOnly", parameters["reduceOnly"] == "true")
     }
 
@@ -326,7 +328,7 @@ final class Gateway {
             writer.member("account", work.request.apiKey ?? "")
             writer.member(
                 "clientOrderId",
-                ifPresent: work.parameters["newClientOrderId"] ?? work.parameters["origClientOrderId"],
+                ifPresent: work.parameters.orderName,
             )
             writer.member("result", isSent ? "SENT" : "DROPPED")
             writer.member("request", number)
@@ -335,5 +337,12 @@ final class Gateway {
             if let code { writer.member("code", code) }
             if !work.plan.words.isEmpty { writer.member("fault", work.plan.words.joined(separator: ",")) }
         }
+    }
+}
+
+extension Parameters {
+    /// Our client's name for the order that a request is about.
+    var orderName: String? {
+        self["newClientOrderId"] ?? self["origClientOrderId"] ?? self["clientAlgoId"]
     }
 }

@@ -177,6 +177,14 @@ final class StreamHub {
         }
     }
 
+    func publish(_ algo: AlgoRecord, _ faults: inout Faults) {
+        let owner = StreamOwner(account: algo.ticket.account, product: .linear)
+        guard let sinks = privateSinks[owner], !sinks.isEmpty, !faults.streamSilent else { return }
+        var writer = JSONWriter(reserving: 512)
+        engine.writeAlgoReport(algo, to: &writer)
+        emit(writer.take(), owner, sinks, &faults)
+    }
+
     private func emit(_ bytes: [UInt8], _ owner: StreamOwner, _ sinks: [any StreamSink], _ faults: inout Faults) {
         if held[owner] == nil, faults.random.chance(millionths: faults.streamShuffle) {
             held[owner] = bytes
