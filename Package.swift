@@ -224,8 +224,8 @@ let package = Package(
         .testTarget(
             name: "HTTPAPITests",
             dependencies: [
-                "SmartOrders", "OrderEngine", "HTTPAPI", "JSONText", "OrderJSON", "OwnerThread", "Simulation", "TestKit",
-                asyncHTTPClient, nioCore, nioPosix, nioHTTP1, logging,
+                "SmartOrders", "OrderEngine", "OrderStorage", "PostgresClient", "HTTPAPI", "JSONText", "OrderJSON",
+                "OwnerThread", "Simulation", "TestKit", asyncHTTPClient, nioCore, nioPosix, nioHTTP1, logging,
             ],
             swiftSettings: common,
         ),

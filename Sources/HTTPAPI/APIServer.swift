@@ -29,6 +29,7 @@ public final class APIServer: Sendable {
     private let logger: Logger
     private let state = Locked(State())
     private let hub: EventHub
+    private let batches: BatchDuty
 
     /// - Parameters:
     ///   - readiness: the checks of `/readyz`; asked at most once a second.
@@ -39,6 +40,7 @@ public final class APIServer: Sendable {
         configuration: APIConfiguration,
         orders: any OrderStore,
         accounts: any AccountStore,
+        traders: any TraderStore,
         commands: CommandService,
         ticks: any TickLog,
         timeline: any TimelineStore,
@@ -57,10 +59,11 @@ public final class APIServer: Sendable {
             configuration: configuration,
             orders: orders,
             accounts: accounts,
+            traders: traders,
             commands: commands,
             clock: clock,
             prices: PriceCache(ticks: ticks, clock: clock),
-            keys: KeyRing(accounts: accounts, clock: clock, cacheMs: configuration.limits.keyCacheMs),
+            keys: KeyRing(traders: traders, clock: clock, cacheMs: configuration.limits.keyCacheMs),
             cursors: CursorCoder(key: configuration.cursorKey),
             timeline: timeline,
             explainer: Explainer(timeline: timeline, ticks: ticks, cluster: cluster),
@@ -74,11 +77,14 @@ public final class APIServer: Sendable {
             changes: changes,
             logger: logger,
         )
+        batches = BatchDuty(backend: backend, hub: hub)
         let routes =
             SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
             + OrderRoutes(backend: backend, hub: hub).routes
             + ExplainRoute(backend: backend).routes
             + CatalogueRoutes(backend: backend).routes
+            + AccountRoutes(backend: backend, batches: batches).routes
+            + TraderRoutes(backend: backend).routes
             + StreamRoutes(backend: backend, hub: hub, tickets: tickets).routes
         var random = SystemRandomNumberGenerator()
         let instance = "r" + hexadecimal((0..<4).map { _ in UInt8.random(in: 0...255, using: &random) })
@@ -166,6 +172,8 @@ public final class APIServer: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await server.run() }
             group.addTask { await self.hub.run() }
+            group.addTask { await self.batches.run() }
+            group.addTask { await self.noteUse() }
             group.addTask {
                 await stop.wait()
                 try await self.drain(server, book)
@@ -174,6 +182,19 @@ public final class APIServer: Sendable {
             try await group.next()
             group.cancelAll()
             while try await group.next() != nil {}
+        }
+    }
+
+    /// Keeps `lastUsedAt` of the keys, to the minute.
+    private func noteUse() async {
+        while !Task.isCancelled {
+            do {
+                try await backend.clock.sleep(milliseconds: 5_000)
+                let used = backend.keys.takeUsed()
+                if !used.isEmpty { try await backend.traders.noteUse(ofKeys: used) }
+            } catch {
+                // Shown only; the next use tells it again.
+            }
         }
     }
 
@@ -204,7 +225,7 @@ public final class APIServer: Sendable {
         _ writer: consuming ResponseWriter,
         _ channel: any Channel,
     ) async throws {
-        let reply = await gateway.answer(request)
+        let reply = await gateway.answer(request, from: channel.remoteAddress?.ipAddress)
         var headers = reply.headers
         let body: ResponseBody
         switch reply.body {

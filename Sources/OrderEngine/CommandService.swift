@@ -27,12 +27,15 @@ public struct CommandAnswer: Sendable {
 
 /// Commands on smart orders.
 public struct CommandService: Sendable {
-    private let context: EngineContext
-    private let history: PriceHistory
+    let context: EngineContext
+    let history: PriceHistory
+    /// Whether accounts of mode LIVE may take new exposure (INTERFACES.md 1.3).
+    public let isLiveEnabled: Bool
 
-    public init(context: EngineContext, history: PriceHistory) {
+    public init(context: EngineContext, history: PriceHistory, isLiveEnabled: Bool = false) {
         self.context = context
         self.history = history
+        self.isLiveEnabled = isLiveEnabled
     }
 
     /// Creates an order. The same idempotency key and body gives the same order again.
@@ -46,46 +49,17 @@ public struct CommandService: Sendable {
     ) async throws(CommandError) -> CommandAnswer {
         do {
             if let idempotency, let known = try await replay(idempotency) { return known }
-            guard let owner = try await context.accounts.account(account) else {
-                throw CommandError.refused([Refusal(.notFound, field: "accountId", "There is no such account.")])
+            let plan = try await plan(draft, market: market, account: account)
+            guard plan.failures.isEmpty else {
+                // The same request may have been carried out since: its order has this client order id.
+                if plan.failures.contains(where: { $0.code == .clientOrderIDInUse }), let idempotency,
+                    let known = try await replay(idempotency)
+                {
+                    return known
+                }
+                throw CommandError.refused(plan.failures)
             }
-            guard let instrument = try await context.accounts.instrument(market) else {
-                throw CommandError.refused([
-                    Refusal(.instrumentUnknown, field: "market", "\(market) is not in the catalogue.")
-                ])
-            }
-            guard owner.venue == market.venue, owner.product == market.product else {
-                throw CommandError.refused([
-                    Refusal(
-                        .instrumentUnknown,
-                        field: "market",
-                        "Account \(owner.name) trades \(owner.venue):\(owner.product), not \(market).",
-                    )
-                ])
-            }
-            let source = draft.triggerSource ?? instrument.defaultTriggerSource
-            guard let moment = try await present(PriceSeries(market: market, source: source), instrument) else {
-                throw CommandError.priceUnavailable
-            }
-            let bounds = CreationBounds(
-                maxConditionals: owner.maximumConditionals,
-                activeConditionals: try await context.orders.activeLegs(account: account, market: market),
-            )
-            let failures = SmartOrder.check(draft, instrument: instrument, bounds: bounds, at: moment)
-            guard failures.isEmpty else { throw CommandError.refused(failures) }
-            var random = InjectedRandom(next: context.random)
-            let id = OrderID(UniqueID(unixMilliseconds: context.clock.now().milliseconds, random: &random))
-            let decision = try SmartOrder.create(
-                draft,
-                id: id,
-                account: account,
-                instrument: instrument,
-                bounds: bounds,
-                at: moment,
-            )
-            var transition = Transition(created: decision, bounds: bounds, at: moment)
-            // Ticks from before it do not touch it, whatever its entry waits for.
-            transition.reach(moment.position)
+            var transition = try created(draft, plan, account: account)
             let outcome = try await commit(
                 &transition,
                 actor: actor,
@@ -96,6 +70,9 @@ public struct CommandService: Sendable {
             case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
             case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
             case .lost, .blocked: throw CommandError.unavailable("The store did not take the order; try again.")
+            case .refused(Self.clientOrderIDConstraint):
+                if let idempotency, let known = try await replay(idempotency) { return known }
+                throw CommandError.refused([.sameClientOrderID(draft.clientOrderID, nil)])
             case .refused(let constraint):
                 throw CommandError.unavailable("The database refused the order: \(constraint).")
             }
@@ -103,6 +80,9 @@ public struct CommandService: Sendable {
             throw Self.commandError(error)
         }
     }
+
+    /// Open orders of an account have different client order ids; the store keeps it so.
+    private static let clientOrderIDConstraint = "orders_client_order_id"
 
     /// Carries out a command on an order; answers with the order as it stands afterwards.
     /// - Parameters:
@@ -123,17 +103,13 @@ public struct CommandService: Sendable {
                     throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
                 }
                 if let version, version != row.version { throw CommandError.versionMismatch(present: row) }
-                var transition = Transition(row)
-                // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
-                let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
-                let moment = try await standing(present.moment, of: row)
-                guard try transition.apply(.command(command), at: moment) else {
-                    return CommandAnswer(order: row, isCommitted: false, isReplay: false)
-                }
+                let decided = try await decide(command, on: row)
+                guard decided.isChanged else { return CommandAnswer(order: row, isCommitted: false, isReplay: false) }
+                var transition = decided.transition
                 let outcome = try await commit(
                     &transition,
                     actor: actor,
-                    tick: present.tick,
+                    tick: decided.tick,
                     idempotency: idempotency,
                     requestID: requestID,
                 )
@@ -150,36 +126,6 @@ public struct CommandService: Sendable {
             throw CommandError.unavailable("The order changes faster than the command; try again.")
         } catch {
             throw Self.commandError(error)
-        }
-    }
-
-    private func present(_ series: PriceSeries, _ instrument: Instrument) async throws -> Moment? {
-        guard let latest = try await newest(series) else { return nil }
-        return Moment(
-            now: max(context.clock.now(), Timestamp(microseconds: latest.position.venueTime)),
-            price: Price(units: latest.price, decimals: instrument.priceDecimals),
-            position: latest.position,
-        )
-    }
-
-    /// Where no tick came after the order's position, the price that stands is still the newest tick's.
-    private func standing(_ moment: Moment, of row: SmartOrder) async throws -> Moment {
-        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
-        guard moment.price == nil, let latest = try await newest(series), latest.position <= moment.position else {
-            return moment
-        }
-        let price = Price(units: latest.price, decimals: row.instrument.priceDecimals)
-        return Moment(now: moment.now, price: price, position: moment.position)
-    }
-
-    /// The newest tick; while the stream is away, what the feed stored in the last minute.
-    private func newest(_ series: PriceSeries) async throws -> ExtremeBucket.Point? {
-        do throws(TickLogError) {
-            let tick = try await context.ticks.latest(series)
-            return tick.map { ExtremeBucket.Point(position: $0.position, price: $0.price) }
-        } catch {
-            let minuteAgo = TickPosition(venueTime: context.clock.now().microseconds - 60_000_000, sequence: 0)
-            return try await history.catchUp(series, after: max(minuteAgo, .start))
         }
     }
 
@@ -250,7 +196,7 @@ public struct CommandService: Sendable {
         return CommandAnswer(order: known, isCommitted: false, isReplay: true)
     }
 
-    private static func commandError(_ error: any Error) -> CommandError {
+    static func commandError(_ error: any Error) -> CommandError {
         switch error {
         case let error as CommandError: error
         case let error as Refusal: .refused([error])
@@ -262,7 +208,7 @@ public struct CommandService: Sendable {
 }
 
 /// The injected generator, as the standard library wants it.
-private struct InjectedRandom: RandomNumberGenerator {
+struct InjectedRandom: RandomNumberGenerator {
     let make: @Sendable () -> UInt64
     init(next: @escaping @Sendable () -> UInt64) { make = next }
     mutating func next() -> UInt64 { make() }

@@ -88,7 +88,7 @@ public struct ProblemDocument: Sendable {
     }
 
     /// `takeProfits[1].price` as `/takeProfits/1/price`.
-    static func pointer(_ field: String) -> String {
+    public static func pointer(_ field: String) -> String {
         var pointer = "/"
         for character in field {
             switch character {

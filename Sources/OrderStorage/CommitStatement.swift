@@ -13,7 +13,7 @@ enum CommitColumn: Int, CaseIterable {
     case id, account, version, market, source, shard, status, phase, health, isLatched, entered, exited
     case reserved, overExit, legs, positionTime, positionSeq, watches, wantsEveryTick, isBusy, dueAt, wantedLeg
     case wantedAttempt, createdAt, updatedAt, sends, fenceMs, commitId, cause, actorKind, actorId, tickSource, tickPrice
-    case tickTime, tickSeq, facts, state, record
+    case tickTime, tickSeq, facts, state, record, clientOrderId
     // One element per idempotency key.
     case kPlace, kOwner, kKey, kHash
     // One element per intent.
@@ -36,8 +36,9 @@ enum CommitColumn: Int, CaseIterable {
         case .dueAt, .createdAt, .updatedAt, .iCreatedAt, .iSentAt, .fAt: .timestamptz
         case .watches: .bytea
         case .market, .source, .status, .phase, .health, .entered, .exited, .reserved, .overExit, .wantedLeg, .cause,
-            .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .kOwner, .kKey, .kHash, .iLeg,
-            .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState, .iFilled, .iVenueOrderId, .fId, .fLeg,
+            .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .clientOrderId, .kOwner, .kKey,
+            .kHash, .iLeg, .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState, .iFilled, .iVenueOrderId,
+            .fId, .fLeg,
             .fQuantity, .fPrice, .fFee, .fFeeAsset, .jId, .jName, .jMarket, .jSource:
             .text
         }
@@ -135,6 +136,7 @@ struct CommitBatch {
             self[.market].append(order.instrument.market.description)
             self[.shard].append(order.id.shard)
             self[.createdAt].append(order.createdAt)
+            self[.clientOrderId].append(order.draft.clientOrderID)
         }
         self[.source].append(order.triggerSource.rawValue)
         self[.status].append(order.status.rawValue)

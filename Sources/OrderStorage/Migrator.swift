@@ -52,6 +52,11 @@ struct Migration: Sendable {
             up: PackageResources._006_native_up_sql,
             down: PackageResources._006_native_down_sql,
         ),
+        Migration(
+            name: "traders",
+            up: PackageResources._007_traders_up_sql,
+            down: PackageResources._007_traders_down_sql,
+        ),
     ]
 }
 

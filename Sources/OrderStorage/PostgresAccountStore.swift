@@ -26,6 +26,7 @@ private enum AccountSQL {
     static let instrument = file["instrument"]
     static let instruments = file["instruments"]
     static let saveInstruments = file["save_instruments"]
+    static let standing = StatementFile(PackageResources.traders_sql, prefix: "traders")["standing"]
 }
 
 /// Accounts in PostgreSQL.
@@ -89,6 +90,37 @@ public final class PostgresAccountStore: AccountStore {
         try await writing { _ = try await pool.query(AccountSQL.addKey, [.text(hash), .uuid(account.value)]) }
     }
 
+    public func standing(
+        _ account: AccountID,
+        market: MarketID?,
+        clientOrderID: String?,
+    ) async throws(StoreError) -> AccountStanding? {
+        let parameters: [Parameter] = [
+            .uuid(account.value), market.map { .text($0.description) } ?? .null,
+            clientOrderID.map { .text($0) } ?? .null,
+        ]
+        return try await reading {
+            guard let row = try await pool.query(AccountSQL.standing, parameters).first else { return nil }
+            var halt: AccountStanding.Halt?
+            if !row.isNull(5) {
+                halt = AccountStanding.Halt(
+                    level: try row.word(5),
+                    scope: try row.string(6),
+                    reason: try row.string(7),
+                    since: try row.moment(8),
+                )
+            }
+            return AccountStanding(
+                tier: try row.word(0),
+                venueKey: try row.bool(1) ? .missing : row.bool(2) ? .refused : .usable,
+                openOrders: Int(try row.int64(3)),
+                maximumOpenOrders: Int(try row.int64(4)),
+                halt: halt,
+                sameClientOrderID: try row.idOrNil(9).map { OrderID($0) },
+            )
+        }
+    }
+
     public func instrument(_ market: MarketID) async throws(StoreError) -> Instrument? {
         try await reading {
             try await pool.query(AccountSQL.instrument, [.text(market.description)]).first.map { try instrument($0) }
@@ -117,16 +149,7 @@ public final class PostgresAccountStore: AccountStore {
         try await writing { _ = try await pool.query(AccountSQL.saveInstruments, parameters) }
     }
 
-    private func account(_ row: Row) throws -> Account {
-        Account(
-            id: AccountID(try row.id(0)),
-            name: try row.string(1),
-            venue: try row.string(2),
-            product: try row.string(3),
-            mode: try row.word(4),
-            maximumConditionals: Int(try row.int64(5)),
-        )
-    }
+    private func account(_ row: Row) throws -> Account { try Account(row) }
 
     private func instrument(_ row: Row) throws -> Instrument {
         var band: PriceBandRule?
@@ -148,6 +171,20 @@ public final class PostgresAccountStore: AccountStore {
             takerFee: Rate(try row.exact(12)),
             status: try row.word(13),
             native: NativeOrders(rawValue: UInt8(clamping: try row.int64(14))),
+        )
+    }
+}
+
+extension Account {
+    /// Columns: id, name, venue, product, mode, maximum_conditionals.
+    init(_ row: Row) throws {
+        self.init(
+            id: AccountID(try row.id(0)),
+            name: try row.string(1),
+            venue: try row.string(2),
+            product: try row.string(3),
+            mode: try row.word(4),
+            maximumConditionals: Int(try row.int64(5)),
         )
     }
 }

@@ -3,6 +3,7 @@ import Logging
 import MarketData
 import OrderEngine
 import OrderStorage
+import RedisClient
 import SmartOrders
 import Telemetry
 import TriggerQueue
@@ -10,6 +11,8 @@ import TriggerQueue
 /// The HTTP API of a process.
 struct APIRole: Sendable {
     private let server: APIServer
+    /// Hears what other processes commit. Its own, because every reader of notices has a place of its own in them.
+    private let notices: RedisTickLog?
 
     /// - Parameter showsOperations: metrics and details of readiness on the same port, as `dev` does.
     init(backend: Backend, host: String = "127.0.0.1", port: Int, epoch: Int64 = 1, showsOperations: Bool = true) {
@@ -25,10 +28,13 @@ struct APIRole: Sendable {
         )
         configuration.drainDelayMs = showsOperations ? 0 : 2_000
         let metrics = backend.metrics
+        let notices = Self.notices(backend)
+        self.notices = notices
         server = APIServer(
             configuration: configuration,
             orders: backend.orders,
             accounts: backend.accounts,
+            traders: backend.traders,
             commands: backend.commands,
             ticks: backend.ticks,
             timeline: backend.timeline,
@@ -36,12 +42,23 @@ struct APIRole: Sendable {
             clock: backend.clock,
             readiness: { await Self.checks(backend) },
             metrics: { metrics.render() },
+            changes: notices.map { notices in { _ = try await notices.changedOrders(waitMs: 5_000) } },
             logger: backend.logger,
         )
     }
 
+    private static func notices(_ backend: Backend) -> RedisTickLog? {
+        do {
+            return RedisTickLog(RedisOptions(address: try Backend.address(backend.deployment.redis), name: "so-api"))
+        } catch {
+            // Streams are polled then; that Redis cannot be reached is told by `/readyz`.
+            return nil
+        }
+    }
+
     /// Serves until cancelled.
     func run() async throws {
+        defer { notices?.close() }
         do { try await server.run() } catch { if !(error is CancellationError) { throw error } }
     }
 

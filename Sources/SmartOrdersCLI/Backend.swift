@@ -37,6 +37,7 @@ struct Backend: Sendable {
     let pool: PostgresPool
     let orders: PostgresOrderStore
     let accounts: PostgresAccountStore
+    let traders: PostgresTraderStore
     let cluster: PostgresClusterStore
     let timeline: PostgresTimelineStore
     let queue: BullQueue
@@ -100,6 +101,7 @@ struct Backend: Sendable {
             pool: pool,
             orders: orders,
             accounts: accounts,
+            traders: PostgresTraderStore(pool: pool),
             cluster: PostgresClusterStore(pool: pool, orders: orders),
             timeline: PostgresTimelineStore(pool: pool),
             queue: queue,

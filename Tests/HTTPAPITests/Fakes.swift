@@ -221,6 +221,63 @@ final class MemoryAccounts: AccountStore {
     }
 }
 
+/// Keys of one account each, and nothing kept beside orders: what is kept is tested with PostgreSQL.
+struct MemoryTraders: TraderStore {
+    let owners: MemoryAccounts
+    private static let user = User(id: UniqueID(high: 1, low: 1), name: "trader", tier: .pro, roles: [.trader])
+
+    init(_ accounts: MemoryAccounts) { owners = accounts }
+
+    func holder(keyHash: String) async throws(StoreError) -> KeyHolder? {
+        guard let id = try await owners.account(apiKeyHash: keyHash), let account = try await owners.account(id) else {
+            return nil
+        }
+        let key = APIKeyRecord(
+            id: String(keyHash.prefix(12)),
+            hash: keyHash,
+            user: Self.user.id,
+            label: "",
+            scopes: [.read, .trade],
+            accounts: [id],
+            mode: account.mode,
+            createdAt: Timestamp(milliseconds: 0),
+        )
+        return KeyHolder(key: key, user: Self.user, accounts: [account])
+    }
+    func notes(of orders: [OrderID]) async throws(StoreError) -> [OrderID: String] { [:] }
+    func noteUse(ofKeys hashes: [String]) async throws(StoreError) {}
+    func takeBatch() async throws(StoreError) -> Batch? { nil }
+    func accounts(of user: UniqueID) async throws(StoreError) -> [Account] { [] }
+    func keys(of user: UniqueID) async throws(StoreError) -> [APIKeyRecord] { [] }
+
+    private static var absent: StoreError { StoreError(.unavailable, "not kept in memory") }
+    func add(_ key: APIKeyRecord, answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome? { throw Self.absent }
+    func update(_ key: APIKeyRecord) async throws(StoreError) -> Bool { throw Self.absent }
+    func revokeKey(_ id: String, of user: UniqueID) async throws(StoreError) -> Bool { throw Self.absent }
+    func answer(owner: String, key: String) async throws(StoreError) -> StoredAnswer? { throw Self.absent }
+    func setNote(_ text: String, order: OrderID, account: AccountID) async throws(StoreError) { throw Self.absent }
+    func add(_ share: Share, answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome { throw Self.absent }
+    func shares(of accounts: [AccountID]) async throws(StoreError) -> [Share] { throw Self.absent }
+    func share(tokenHash: String) async throws(StoreError) -> Share? { throw Self.absent }
+    func revokeShare(_ id: UniqueID, of accounts: [AccountID]) async throws(StoreError) -> Bool { throw Self.absent }
+    func add(_ batch: Batch, answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome { throw Self.absent }
+    func batch(_ id: UniqueID, of accounts: [AccountID]) async throws(StoreError) -> Batch? { throw Self.absent }
+    func save(_ batch: Batch) async throws(StoreError) { throw Self.absent }
+    func openOrders(of account: AccountID, market: MarketID?) async throws(StoreError) -> [OrderID] {
+        throw Self.absent
+    }
+    func halt(of account: AccountID) async throws(StoreError) -> AccountStanding.Halt? { throw Self.absent }
+    func halt(
+        _ account: AccountID,
+        reason: String,
+        actor: String,
+        batch: Batch,
+        answer: StoredAnswer,
+    ) async throws(StoreError) -> AnswerOutcome { throw Self.absent }
+    func resume(_ account: AccountID) async throws(StoreError) { throw Self.absent }
+    func counts(of accounts: [AccountID]) async throws(StoreError) -> [OrderStatus: Int] { throw Self.absent }
+}
+
 /// Nobody works here.
 struct EmptyCluster: ClusterStore {
     func register(_ worker: WorkerID) async throws(StoreError) {}

@@ -23,19 +23,12 @@ struct Answer: Sendable {
     subscript(header: String) -> String? { headers.first(name: header) }
 }
 
-struct Rig: Sendable {
-    let server: APIServer
-    let service: Task<Void, any Error>
-    let port: Int
-    let orders: MemoryOrders
-    let accounts: MemoryAccounts
-    let ticks: MemoryTickLog
-    let account: AccountID
-    let stranger: AccountID
+/// Something that requests can be sent to.
+protocol APITarget: Sendable {
+    var port: Int { get }
+}
 
-    static let key = "so_paper_abcdefghijkl_" + String(repeating: "A", count: 43)
-    static let strangerKey = "so_paper_zzzzzzzzzzzz_" + String(repeating: "B", count: 43)
-
+extension APITarget {
     func send(
         _ method: HTTPMethod,
         _ target: String,
@@ -57,7 +50,7 @@ struct Rig: Sendable {
             request.body = .bytes(ByteBuffer(string: body))
         }
         for (name, value) in headers { request.headers.add(name: name, value: value) }
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(20))
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
         let buffer = try await response.body.collect(upTo: 16 << 20)
         return Answer(
             status: Int(response.status.code),
@@ -65,6 +58,20 @@ struct Rig: Sendable {
             bytes: Array(buffer.readableBytesView),
         )
     }
+}
+
+struct Rig: APITarget {
+    let server: APIServer
+    let service: Task<Void, any Error>
+    let port: Int
+    let orders: MemoryOrders
+    let accounts: MemoryAccounts
+    let ticks: MemoryTickLog
+    let account: AccountID
+    let stranger: AccountID
+
+    static let key = "so_paper_abcdefghijkl_" + String(repeating: "A", count: 43)
+    static let strangerKey = "so_paper_zzzzzzzzzzzz_" + String(repeating: "B", count: 43)
 
     /// A good body of `POST /v1/orders`: 10 held at 100, two levels, a stop.
     func draft(_ extra: String = "", account: AccountID? = nil) -> String {
@@ -150,6 +157,7 @@ func withAPI(
         configuration: configuration,
         orders: orders,
         accounts: accounts,
+        traders: MemoryTraders(accounts),
         commands: CommandService(context: context, history: PriceHistory(ticks: ticks, cluster: cluster)),
         ticks: ticks,
         timeline: orders,

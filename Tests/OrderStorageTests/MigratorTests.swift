@@ -48,19 +48,19 @@ import Testing
         try await withDatabase { pool in
             let newer =
                 Migration.all + [
-                    Migration(version: 9, name: "tomorrow", up: Array("SELECT 1".utf8), down: Array("SELECT 1".utf8))
+                    Migration(version: 99, name: "tomorrow", up: Array("SELECT 1".utf8), down: Array("SELECT 1".utf8))
                 ]
             try await Migrator(pool: pool, binaryVersion: "next", migrations: newer).up()
             let error = await #expect(throws: StoreError.self) { try await Migrator(pool: pool).up() }
             #expect(error?.code == .incompatible)
-            #expect(error?.detail == "the schema is newer than this binary: migration 0009_tomorrow is not known here")
+            #expect(error?.detail == "the schema is newer than this binary: migration 0099_tomorrow is not known here")
         }
     }
 
     @Test func `a migration that fails leaves nothing behind`() async throws {
         try await withDatabase { pool in
             let broken = Migration(
-                version: 9,
+                version: 99,
                 name: "broken",
                 up: Array("CREATE TABLE half (a integer); SELECT 1 / 0".utf8),
                 down: [],

@@ -5,6 +5,7 @@
 
 internal import Crypto
 internal import OrderEngine
+internal import OrderJSON
 internal import OwnerThread
 internal import SmartOrders
 
@@ -87,75 +88,102 @@ final class KeyRing: Sendable {
 
     private struct Known {
         /// Nil: no such key.
-        let caller: Caller?
+        let holder: KeyHolder?
         let until: Int64
     }
 
-    private let accounts: any AccountStore
+    private let traders: any TraderStore
     private let clock: any EngineClock
     private let cacheNanoseconds: Int64
     private let known = Locked<[String: Known]>([:])
+    private let used = Locked<Set<String>>([])
 
-    init(accounts: any AccountStore, clock: any EngineClock, cacheMs: Int64) {
-        self.accounts = accounts
+    init(traders: any TraderStore, clock: any EngineClock, cacheMs: Int64) {
+        self.traders = traders
         self.clock = clock
         cacheNanoseconds = cacheMs * 1_000_000
     }
 
     /// The caller of an `Authorization` header.
-    func caller(authorization: String?) async throws -> Caller {
+    /// - Parameter address: where the request comes from; nil: not known, which no list of addresses allows.
+    func caller(authorization: String?, address: String?) async throws -> Caller {
         guard let authorization else { throw Problem(.unauthenticated, "Send an API key as a bearer token.") }
         let parts = authorization.split(separator: " ", maxSplits: 1)
         guard parts.count == 2, parts[0].lowercased() == "bearer" else {
             throw Problem(.unauthenticated, "Send the API key as `Authorization: Bearer <key>`.")
         }
-        return try await caller(key: String(parts[1]))
+        return try await caller(key: String(parts[1]), address: address)
     }
 
-    func caller(key: String) async throws -> Caller {
+    func caller(key: String, address: String?) async throws -> Caller {
         guard (1...256).contains(key.utf8.count) else { throw Self.unknownKey }
         let hash = APIKey.hash(key)
-        let caller = try await lookUp(hash: hash, id: APIKey.shownID(key, hash: hash))
-        let isWrongMode =
-            switch caller.account.mode {
-            case .paper: key.hasPrefix("so_live_")
-            case .live: key.hasPrefix("so_paper_")
+        let holder = try await lookUp(hash: hash)
+        let record = holder.key
+        if !record.ipAllow.isEmpty {
+            guard let address, record.ipAllow.contains(where: { AddressBlock($0)?.contains(address) == true }) else {
+                throw Problem(.addressNotAllowed, "The key may not be used from this address.")
             }
-        if isWrongMode {
-            throw Problem(.keyMode, "The account is \(caller.account.mode.rawValue), the key is for the other mode.")
         }
-        return caller
+        used.withLock { used in if used.count < Self.maximumKeys { used.insert(hash) } }
+        let mode: Account.Mode = key.hasPrefix("so_live_") ? .live : key.hasPrefix("so_paper_") ? .paper : record.mode
+        let accounts = holder.accounts.filter { $0.mode == mode }
+        let others = holder.accounts.filter { $0.mode != mode }
+        if accounts.isEmpty, let other = others.first {
+            throw Problem(.keyMode, "The account is \(other.mode.rawValue), the key is for the other mode.")
+        }
+        return Caller(
+            keyHash: hash,
+            keyID: APIKey.shownID(key, hash: hash),
+            user: holder.user,
+            scopes: Set(record.scopes),
+            accounts: accounts,
+            otherMode: others.map(\.id),
+        )
     }
 
     /// Whether a caller seen before is still one.
     func isValid(_ caller: Caller) async throws -> Bool {
         do {
-            _ = try await lookUp(hash: caller.keyHash, id: caller.keyID)
+            _ = try await lookUp(hash: caller.keyHash)
             return true
         } catch is Problem {
             return false
         }
     }
 
+    /// The keys used since the last call; for `lastUsedAt`.
+    func takeUsed() -> [String] {
+        used.withLock { used in
+            defer { used = [] }
+            return used.sorted()
+        }
+    }
+
+    /// Forgets a key at once in this process: it was changed or revoked here.
+    func forget(id: String) { known.withLock { known in known = known.filter { $0.value.holder?.key.id != id } } }
+
     private static var unknownKey: Problem { Problem(.unauthenticated, "The API key is not known.") }
 
-    private func lookUp(hash: String, id: String) async throws -> Caller {
+    private func lookUp(hash: String) async throws -> KeyHolder {
         let now = clock.monotonicNanoseconds()
+        var holder: KeyHolder?
         if let entry = known.withLock({ $0[hash] }), entry.until > now {
-            guard let caller = entry.caller else { throw Self.unknownKey }
-            return caller
+            holder = entry.holder
+        } else {
+            holder = try await traders.holder(keyHash: hash)
+            let entry = Known(holder: holder, until: now + cacheNanoseconds)
+            known.withLock { known in
+                if known.count >= Self.maximumKeys { known = known.filter { $0.value.until > now } }
+                // Full of keys that are all fresh: not remembering one costs a look-up.
+                if known.count < Self.maximumKeys { known[hash] = entry }
+            }
         }
-        var caller: Caller?
-        if let account = try await accounts.account(apiKeyHash: hash), let owner = try await accounts.account(account) {
-            caller = Caller(keyHash: hash, keyID: id, account: owner)
+        guard let holder else { throw Self.unknownKey }
+        if holder.key.revokedAt != nil { throw Problem(.keyRevoked, "The API key was revoked.") }
+        if let expiry = holder.key.expiresAt, expiry <= clock.now() {
+            throw Problem(.keyExpired, "The API key expired at \(expiry.rfc3339).")
         }
-        let entry = Known(caller: caller, until: now + cacheNanoseconds)
-        known.withLock { known in
-            if known.count >= Self.maximumKeys { known = known.filter { $0.value.until > now } }
-            // Full of keys that are all fresh: not remembering one costs a look-up.
-            if known.count < Self.maximumKeys { known[hash] = entry }
-        }
-        guard let caller else { throw Self.unknownKey }
-        return caller
+        return holder
     }
 }

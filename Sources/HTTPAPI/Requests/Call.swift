@@ -11,9 +11,42 @@ struct Caller: Sendable {
     let keyHash: String
     /// What of the key may be shown: in lists, logs and histories.
     let keyID: String
-    let account: Account
+    let user: User
+    let scopes: Set<APIKeyRecord.Scope>
+    /// Those that the key reaches, of its own mode.
+    let accounts: [Account]
+    /// Accounts of the owner that a key of the other mode would reach.
+    let otherMode: [AccountID]
 
     var actor: Actor { Actor(kind: .key, id: keyID) }
+    var accountIDs: [AccountID] { accounts.map(\.id) }
+    /// Whose idempotency keys are told apart.
+    var owner: String { "key \(keyHash)" }
+
+    /// An account of the caller. Somebody else's is as unknown as none.
+    func account(_ id: AccountID) throws(Problem) -> Account {
+        if let account = accounts.first(where: { $0.id == id }) { return account }
+        guard !otherMode.contains(id) else {
+            throw Problem(.keyMode, "The account is of the other trading mode than the key.")
+        }
+        throw Problem.notFound
+    }
+
+    /// The same for an id as text.
+    func account(_ text: String) throws(Problem) -> Account {
+        guard let id = AccountID(text) else { throw Problem.notFound }
+        return try account(id)
+    }
+
+    /// `admin` gives all, `operate` and `trade` give `read`.
+    func has(_ scope: APIKeyRecord.Scope) -> Bool {
+        switch scope {
+        case .read: !scopes.isEmpty
+        case .trade: scopes.contains(.trade)
+        case .operate: scopes.contains(.operate) || scopes.contains(.admin)
+        case .admin: scopes.contains(.admin)
+        }
+    }
 }
 
 /// What `If-Match` asks for.

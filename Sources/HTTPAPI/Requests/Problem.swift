@@ -23,7 +23,7 @@ struct Problem: Error {
             isRetryable: code.isRetryable,
         )
         switch code {
-        case .unauthenticated: headers[.wwwAuthenticate] = "Bearer"
+        case .unauthenticated, .keyExpired, .keyRevoked: headers[.wwwAuthenticate] = "Bearer"
         case .storeUnavailable, .priceUnavailable, .draining, .overloaded, .tooManyStreams: headers[.retryAfter] = "1"
         case .upgradeRequired:
             headers[.upgrade] = "websocket"
@@ -31,7 +31,8 @@ struct Problem: Error {
         case .bodyTooLarge, .targetTooLong, .headersTooLarge: closesConnection = true
         case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
-            .idempotencyKeyInvalid, .keyMode, .originRefused, .notFound, .methodNotAllowed, .notAcceptable,
+            .idempotencyKeyInvalid, .scopeRequired, .roleRequired, .addressNotAllowed, .keyMode, .originRefused,
+            .notFound, .methodNotAllowed, .notAcceptable, .keyLimit, .linkGone,
             .versionMismatch, .unsupportedMediaType, .idempotencyKeyReused, .ifMatchRequired, .rateLimited,
             .internalError, .timeout:
             break
@@ -41,6 +42,13 @@ struct Problem: Error {
     init(_ document: ProblemDocument) {
         self.document = document
         if document.isRetryable { headers[.retryAfter] = "1" }
+    }
+
+    /// 403 that says what is missing.
+    static func lacking(_ scope: APIKeyRecord.Scope) -> Problem {
+        var problem = Problem(.scopeRequired, "The API key needs the scope \(scope.rawValue).")
+        problem.document.members["required"] = .string(scope.rawValue)
+        return problem
     }
 
     /// The same for everything that is unknown and everything that is somebody else's.

@@ -20,11 +20,18 @@ package enum RequestCode: String, Sendable, CaseIterable {
     case idempotencyKeyRequired = "IDEMPOTENCY_KEY_REQUIRED"
     case idempotencyKeyInvalid = "IDEMPOTENCY_KEY_INVALID"
     case unauthenticated = "UNAUTHENTICATED"
+    case keyExpired = "KEY_EXPIRED"
+    case keyRevoked = "KEY_REVOKED"
+    case scopeRequired = "SCOPE_REQUIRED"
+    case roleRequired = "ROLE_REQUIRED"
+    case addressNotAllowed = "IP_NOT_ALLOWED"
     case keyMode = "KEY_MODE"
     case originRefused = "ORIGIN_REFUSED"
     case notFound = "NOT_FOUND"
     case methodNotAllowed = "METHOD_NOT_ALLOWED"
     case notAcceptable = "NOT_ACCEPTABLE"
+    case keyLimit = "KEY_LIMIT"
+    case linkGone = "LINK_GONE"
     case versionMismatch = "VERSION_MISMATCH"
     case bodyTooLarge = "BODY_TOO_LARGE"
     case targetTooLong = "URI_TOO_LONG"
@@ -48,11 +55,13 @@ package enum RequestCode: String, Sendable, CaseIterable {
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
             .idempotencyKeyInvalid:
             400
-        case .unauthenticated: 401
-        case .keyMode, .originRefused: 403
+        case .unauthenticated, .keyExpired, .keyRevoked: 401
+        case .scopeRequired, .roleRequired, .addressNotAllowed, .keyMode, .originRefused: 403
         case .notFound: 404
         case .methodNotAllowed: 405
         case .notAcceptable: 406
+        case .keyLimit: 409
+        case .linkGone: 410
         case .versionMismatch: 412
         case .bodyTooLarge: 413
         case .targetTooLong: 414
@@ -80,11 +89,18 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .idempotencyKeyRequired: "An Idempotency-Key is required"
         case .idempotencyKeyInvalid: "The Idempotency-Key is not valid"
         case .unauthenticated: "No valid API key"
+        case .keyExpired: "The API key has expired"
+        case .keyRevoked: "The API key was revoked"
+        case .scopeRequired: "The API key's scopes do not include this"
+        case .roleRequired: "Your roles do not include this"
+        case .addressNotAllowed: "The API key may not be used from here"
         case .keyMode: "The key is of the other trading mode"
         case .originRefused: "This origin may not use the API"
         case .notFound: "Unknown, or not yours"
         case .methodNotAllowed: "The method is not allowed here"
         case .notAcceptable: "No acceptable form of the answer"
+        case .keyLimit: "Too many API keys"
+        case .linkGone: "The link is not valid any more"
         case .versionMismatch: "The order has changed"
         case .bodyTooLarge: "The body is too large"
         case .targetTooLong: "The request line is too long"
@@ -114,7 +130,13 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .idempotencyKeyRequired, .idempotencyKeyInvalid:
             "Send an Idempotency-Key of 1 to 255 visible ASCII characters, new for each intention."
         case .idempotencyKeyReused: "Use a new key for a new request; repeat a request with its own key and body."
-        case .unauthenticated: "Send `Authorization: Bearer <API key>` with a key that is valid now."
+        case .unauthenticated, .keyExpired, .keyRevoked:
+            "Send `Authorization: Bearer <API key>` with a key that is valid now."
+        case .scopeRequired: "Use a key that has the scope in `required`."
+        case .roleRequired: "Ask somebody who has the role in `required`."
+        case .addressNotAllowed: "Use the key from an address in its `ipAllow`, or change the list."
+        case .keyLimit: "Revoke a key that is not used any more."
+        case .linkGone: "Ask for a new link."
         case .keyMode: "Use a key of the account's mode."
         case .originRefused: "Add the origin to `http.corsOrigins`."
         case .versionMismatch: "Look at `current`, decide again, send the new version in If-Match."
@@ -134,7 +156,8 @@ package enum RequestCode: String, Sendable, CaseIterable {
             true
         case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
-            .idempotencyKeyInvalid, .unauthenticated, .keyMode, .originRefused, .notFound, .methodNotAllowed,
+            .idempotencyKeyInvalid, .unauthenticated, .keyExpired, .keyRevoked, .scopeRequired, .roleRequired,
+            .addressNotAllowed, .keyMode, .originRefused, .notFound, .methodNotAllowed, .keyLimit, .linkGone,
             .notAcceptable, .versionMismatch, .bodyTooLarge, .targetTooLong, .unsupportedMediaType,
             .idempotencyKeyReused, .upgradeRequired, .ifMatchRequired, .headersTooLarge:
             false

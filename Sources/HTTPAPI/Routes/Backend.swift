@@ -1,6 +1,7 @@
 // What handlers work with.
 
 internal import DecisionTimeline
+internal import HTTPTypes
 internal import JSONText
 internal import Logging
 internal import OrderEngine
@@ -13,6 +14,7 @@ struct Backend: Sendable {
     let configuration: APIConfiguration
     let orders: any OrderStore
     let accounts: any AccountStore
+    let traders: any TraderStore
     let commands: CommandService
     let clock: any EngineClock
     let prices: PriceCache
@@ -24,9 +26,8 @@ struct Backend: Sendable {
 
     /// An order of the caller. Somebody else's is as unknown as none.
     func order(_ text: String, of caller: Caller) async throws -> SmartOrder {
-        guard let id = OrderID(text), let order = try await orders.load([id]).first,
-            order.account == caller.account.id
-        else { throw Problem.notFound }
+        guard let id = OrderID(text), let order = try await orders.load([id]).first else { throw Problem.notFound }
+        _ = try caller.account(order.account)
         return order
     }
 
@@ -36,10 +37,64 @@ struct Backend: Sendable {
         return OrderContext(mode: account.orderMode, price: price, derivedAt: clock.now())
     }
 
-    func object(_ order: SmartOrder, of account: Account) async -> [UInt8] {
+    /// The Order object.
+    func object(_ order: SmartOrder, of caller: Caller) async throws -> [UInt8] {
+        let order = try await noted([order])[0]
         var writer = JSONWriter(reserving: 4_096)
-        writer.order(order, context: await context(of: order, in: account))
+        writer.order(order, context: await context(of: order, in: try caller.account(order.account)))
         return writer.take()
+    }
+
+    /// Orders with their notes as they are now: a note changes without a version.
+    func noted(_ orders: [SmartOrder]) async throws -> [SmartOrder] {
+        let notes = try await traders.notes(of: orders.map(\.id))
+        guard !notes.isEmpty else { return orders }
+        return orders.map { order in
+            guard let note = notes[order.id] else { return order }
+            var order = order
+            order.draft.note = note.isEmpty ? nil : note
+            return order
+        }
+    }
+
+    /// Carries out a command that is not on one order, once per idempotency key: the answer is stored with it.
+    /// - Parameter store: makes the change and stores the answer, in one transaction.
+    func once(
+        _ call: Call,
+        _ caller: Caller,
+        _ body: JSONValue,
+        status: HTTPResponse.Status,
+        _ object: [UInt8],
+        _ store: (StoredAnswer) async throws -> AnswerOutcome,
+    ) async throws -> Reply {
+        guard let key = call.idempotencyKey else {
+            throw Problem(.idempotencyKeyRequired, "Send an Idempotency-Key, new for each intention.")
+        }
+        let hash = fingerprint(method: call.method.rawValue, path: call.path, body: body)
+        let record = IdempotencyRecord(owner: caller.owner, key: key, requestHash: hash)
+        var known = try await traders.answer(owner: record.owner, key: key)
+        if known == nil {
+            switch try await store(StoredAnswer(record: record, status: status.code, body: object)) {
+            case .stored: return .json(status, object)
+            case .known(let answer): known = answer
+            }
+        }
+        guard let known, known.record.requestHash == hash else { throw CommandError.keyReused }
+        var reply = Reply.json(HTTPResponse.Status(code: known.status), known.body)
+        reply.headers[.idempotencyReplayed] = "true"
+        return reply
+    }
+
+    /// A new identifier, in order of time.
+    func newID() -> UniqueID {
+        var random = SystemRandomNumberGenerator()
+        return UniqueID(unixMilliseconds: clock.now().milliseconds, random: &random)
+    }
+
+    /// Random bytes of a secure source, as text.
+    func newSecret(bytes: Int) -> String {
+        var random = SystemRandomNumberGenerator()
+        return base64URL((0..<bytes).map { _ in UInt8.random(in: 0...255, using: &random) })
     }
 }
 

@@ -1,4 +1,4 @@
-// Accounts and markets.
+// Markets and their prices.
 
 internal import Crypto
 internal import HTTPTypes
@@ -13,31 +13,10 @@ struct CatalogueRoutes: Sendable {
 
     var routes: [Route] {
         [
-            Route(method: .get, pattern: "/v1/accounts", handler: accounts),
-            Route(method: .get, pattern: "/v1/accounts/{id}", handler: account),
             Route(method: .get, pattern: "/v1/instruments", handler: instruments),
             Route(method: .get, pattern: "/v1/instruments/{market}", handler: instrument),
             Route(method: .get, pattern: "/v1/instruments/{market}/price", handler: price),
         ]
-    }
-
-    private func accounts(_ call: Call) async throws -> Reply {
-        let caller = try call.requireCaller()
-        return .json { writer in
-            writer.key("items")
-            writer.beginArray()
-            writer.account(caller.account)
-            writer.endArray()
-            writer.member("nextCursor", orNull: nil as String?)
-        }
-    }
-
-    private func account(_ call: Call) async throws -> Reply {
-        let caller = try call.requireCaller()
-        guard call.captures[0] == caller.account.id.description else { throw Problem.notFound }
-        var writer = JSONWriter()
-        writer.account(caller.account)
-        return .json(.ok, writer.take())
     }
 
     private func instruments(_ call: Call) async throws -> Reply {
@@ -114,30 +93,6 @@ struct CatalogueRoutes: Sendable {
 }
 
 extension JSONWriter {
-    /// An Account (INTERFACES.md 1.10). Null: not kept yet.
-    fileprivate mutating func account(_ account: Account) {
-        beginObject()
-        member("id", account.id.description)
-        member("version", orNull: nil as Int64?)
-        member("name", account.name)
-        member("venue", account.venue)
-        member("product", account.product)
-        member("mode", account.mode)
-        member("positionMode", orNull: nil as String?)
-        member("defaultTriggerSource", orNull: nil as String?)
-        member("callbackMin", orNull: nil as String?)
-        member("callbackMax", orNull: nil as String?)
-        member("maxLegsPerMarket", account.maximumConditionals)
-        key("halted")
-        null()
-        member("recovering", false)
-        member("openOrders", orNull: nil as Int64?)
-        key("credentials")
-        null()
-        member("createdAt", orNull: nil as Timestamp?)
-        endObject()
-    }
-
     /// An Instrument (INTERFACES.md 1.10).
     fileprivate mutating func market(_ instrument: Instrument) {
         beginObject()

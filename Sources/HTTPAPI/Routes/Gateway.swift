@@ -12,6 +12,12 @@ internal import OrderJSON
 internal import OwnerThread
 
 struct Gateway: Sendable {
+    /// Where a request comes from, and its name.
+    private struct Origin {
+        let address: String?
+        let requestID: String
+    }
+
     private struct Work {
         var inFlight = 0
         var nextID: UInt64 = 0
@@ -33,14 +39,16 @@ struct Gateway: Sendable {
     }
 
     /// Answers a request. Never throws: what goes wrong is a problem document.
-    func answer(_ request: Request) async -> Reply {
+    /// - Parameter address: the client's, as the connection shows it.
+    func answer(_ request: Request, from address: String?) async -> Reply {
         let requestID = requestID(of: request)
         let target = request.head.path ?? "/"
         let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         let path = parts.first ?? "/"
         var reply: Reply
         do {
-            reply = try await dispatch(request, path, parts.count > 1 ? parts[1] : "", requestID)
+            let origin = Origin(address: address, requestID: requestID)
+            reply = try await dispatch(request, path, parts.count > 1 ? parts[1] : "", origin)
         } catch {
             let problem = Problem(error)
             if problem.document.code == RequestCode.internalError.rawValue {
@@ -95,7 +103,7 @@ struct Gateway: Sendable {
         _ request: Request,
         _ path: Substring,
         _ query: Substring,
-        _ requestID: String,
+        _ origin: Origin,
     ) async throws
         -> Reply
     {
@@ -119,10 +127,10 @@ struct Gateway: Sendable {
         defer { work.withLock { $0.inFlight -= 1 } }
         guard route.isLong else {
             return try await withDeadline(limits.deadlineMs) {
-                try await carryOut(route, request, String(path), parsed, captures, requestID)
+                try await carryOut(route, request, String(path), parsed, captures, origin)
             }
         }
-        return try await carryOut(route, request, String(path), parsed, captures, requestID)
+        return try await carryOut(route, request, String(path), parsed, captures, origin)
     }
 
     private func checkSizes(_ request: Request, _ limits: APIConfiguration.Limits) throws(Problem) {
@@ -160,16 +168,20 @@ struct Gateway: Sendable {
         _ path: String,
         _ query: Query,
         _ captures: [String],
-        _ requestID: String,
+        _ origin: Origin,
     ) async throws -> Reply {
         var caller: Caller?
         var verdict: RateVerdict?
         switch route.access {
         case .open: break
         case .key:
-            let known = try await backend.keys.caller(authorization: request.headers[.authorization])
+            let known = try await backend.keys.caller(
+                authorization: request.headers[.authorization],
+                address: origin.address,
+            )
             caller = known
             verdict = try rate(known, route.policy)
+            guard known.has(route.neededScope) else { throw Problem.lacking(route.neededScope) }
         }
         try checkAccept(request, route)
         let body = try await body(of: request, route)
@@ -178,7 +190,7 @@ struct Gateway: Sendable {
             path: path,
             query: query,
             headers: request.headers,
-            requestID: requestID,
+            requestID: origin.requestID,
             captures: captures,
             body: body,
             caller: caller,

@@ -21,7 +21,7 @@ extension OrderRoutes {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         let order = try await backend.order(call.captures[0], of: caller)
-        var reply = Reply.json(.ok, await backend.object(order, of: caller.account))
+        var reply = Reply.json(.ok, try await backend.object(order, of: caller))
         reply.headers[.eTag] = "\"v\(order.version)\""
         return reply
     }
@@ -37,24 +37,26 @@ extension OrderRoutes {
         let caller = try call.requireCaller()
         let query = call.query
         try query.check(known: ["account", "group", "market", "limit", "cursor", "sort"], repeatable: ["status"])
-        if let account = query["account"], account != caller.account.id.description { throw Problem.notFound }
+        let accounts = try query["account"].map { [try caller.account($0)] } ?? caller.accounts
         if let sort = query["sort"], sort != "-createdAt" {
             throw Problem(.badQuery, "Lists of orders are sorted by -createdAt.")
         }
-        var filter = OrderFilter(account: caller.account.id)
+        guard let first = accounts.first else { throw Problem.notFound }
+        var filter = OrderFilter(account: first.id)
         filter.statuses = try statuses(query)
         if let text = query["market"] {
             guard let market = MarketID(text) else { throw Problem(.badQuery, "market is no market id.") }
             filter.market = market
         }
         let limit = try query.number("limit", in: 1...200, default: 50)
-        let filters = "orders \(filter.account) \(filter.statuses.map(\.rawValue)) \(filter.market?.description ?? "")"
+        let filters =
+            "orders \(accounts.map(\.id)) \(filter.statuses.map(\.rawValue)) \(filter.market?.description ?? "")"
         let now = backend.clock.now()
         if let cursor = query["cursor"] {
             filter.before = OrderID(try backend.cursors.decode(cursor, filters: filters, now: now))
         }
         filter.limit = limit
-        let orders = try await backend.orders.list(filter)
+        let orders = try await list(filter, of: accounts)
         // A full page may be the last one: the next is then empty, which is right too.
         let next =
             orders.count == limit
@@ -63,13 +65,27 @@ extension OrderRoutes {
         writer.beginObject()
         writer.key("items")
         writer.beginArray()
-        for order in orders { writer.order(order, context: await backend.context(of: order, in: caller.account)) }
+        for order in try await backend.noted(orders) {
+            writer.order(order, context: await backend.context(of: order, in: try caller.account(order.account)))
+        }
         writer.endArray()
         writer.member("nextCursor", orNull: next)
         writer.endObject()
         var reply = Reply.json(.ok, writer.take())
         if let next { reply.headers[.link] = Self.link(call, next) }
         return reply
+    }
+
+    /// Newest first over all accounts: ids are in order of time.
+    private func list(_ filter: OrderFilter, of accounts: [Account]) async throws -> [SmartOrder] {
+        var orders: [SmartOrder] = []
+        for account in accounts {
+            var filter = filter
+            filter.account = account.id
+            orders += try await backend.orders.list(filter)
+        }
+        guard accounts.count > 1 else { return orders }
+        return Array(orders.sorted { $0.id > $1.id }.prefix(filter.limit))
     }
 
     private func statuses(_ query: Query) throws(Problem) -> [OrderStatus] {
@@ -133,7 +149,8 @@ extension OrderRoutes {
         writer.beginArray()
         for event in events {
             let text = try EventText(event)
-            writer.raw(text.encoded(mode: caller.account.orderMode, epoch: backend.configuration.epoch))
+            let mode = try caller.account(order.account).orderMode
+            writer.raw(text.encoded(mode: mode, epoch: backend.configuration.epoch))
         }
         writer.endArray()
         writer.member("nextCursor", orNull: next)

@@ -11,9 +11,9 @@ struct OrderRoutes: Sendable {
     let backend: Backend
     let hub: EventHub
 
-    var routes: [Route] { reading + changing + protecting }
+    var routes: [Route] { reading + previews + changing + protecting + sharing }
 
-    private static let json = ["application/json"]
+    static let json = ["application/json"]
 
     private var changing: [Route] {
         [
@@ -88,18 +88,12 @@ struct OrderRoutes: Sendable {
     private func create(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let body = try call.json(backend.configuration.limits)
-        let json = JSONField(body)
-        let accountID = try json.required("accountId", expected: "an account id")
-            .parsed(.badID, expected: "an account id") { AccountID($0) }
-        let market = try json.required("market", expected: "a market id")
-            .parsed(.badID, expected: "a market id") { MarketID($0) }
-        let draft = try Draft(json: json, allowing: ["accountId", "market"])
-        try Self.checkClientOrderID(json, draft.clientOrderID)
-        guard accountID == caller.account.id else { throw Problem.notFound }
+        let request = try DraftRequest(JSONField(body))
+        _ = try caller.account(request.account)
         let answer = try await backend.commands.create(
-            draft,
-            market: market,
-            account: accountID,
+            request.draft,
+            market: request.market,
+            account: request.account,
             actor: caller.actor,
             idempotency: record(call, body, caller),
             requestID: call.requestID,
@@ -107,14 +101,14 @@ struct OrderRoutes: Sendable {
         hub.poke()
         // What a replay answers is what was answered first, whatever became of the order since.
         let order = answer.isReplay ? try await firstVersion(of: answer.order) : answer.order
-        var reply = Reply.json(.created, await backend.object(order, of: caller.account))
+        var reply = Reply.json(.created, try await backend.object(order, of: caller))
         reply.headers[.location] = "/v1/orders/\(order.id)"
         reply.headers[.eTag] = "\"v\(order.version)\""
         if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
         return reply
     }
 
-    private static func checkClientOrderID(_ json: JSONField, _ id: String?) throws(JSONError) {
+    static func checkClientOrderID(_ json: JSONField, _ id: String?) throws(JSONError) {
         guard let id else { return }
         let isGood =
             (1...48).contains(id.utf8.count)
@@ -138,7 +132,7 @@ struct OrderRoutes: Sendable {
     private func record(_ call: Call, _ body: JSONValue, _ caller: Caller) -> IdempotencyRecord? {
         call.idempotencyKey.map { key in
             IdempotencyRecord(
-                owner: caller.account.id.description,
+                owner: caller.owner,
                 key: key,
                 requestHash: fingerprint(method: call.method.rawValue, path: call.path, body: body),
             )
@@ -183,7 +177,7 @@ struct OrderRoutes: Sendable {
     }
 
     @Sendable
-    private static func reduction(_ body: JSONField, of order: SmartOrder) throws -> Command {
+    static func reduction(_ body: JSONField, of order: SmartOrder) throws -> Command {
         let quantity: Quantity? = try body.optionalMeasure("qty")
         let percent = try body.optional("pct")?.decimal()
         switch (quantity, percent) {
@@ -244,7 +238,7 @@ struct OrderRoutes: Sendable {
         _ caller: Caller,
         status: HTTPResponse.Status,
     ) async throws -> Reply {
-        var reply = Reply.json(status, await backend.object(answer.order, of: caller.account))
+        var reply = Reply.json(status, try await backend.object(answer.order, of: caller))
         reply.headers[.eTag] = "\"v\(answer.order.version)\""
         if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
         return reply
@@ -254,7 +248,7 @@ struct OrderRoutes: Sendable {
     private func mismatch(_ present: SmartOrder, _ call: Call, _ caller: Caller) async throws -> Problem {
         var problem = Problem(.versionMismatch, "The order is at version \(present.version).")
         var members: JSONObject = ["currentVersion": .number(String(present.version))]
-        members["current"] = try JSONValue(parsing: await backend.object(present, of: caller.account))
+        members["current"] = try JSONValue(parsing: await backend.object(present, of: caller))
         var changes: [JSONValue] = []
         if case .version(let seen)? = call.ifMatch, seen < present.version {
             for event in try await backend.orders.events(order: present.id, after: seen, limit: 100) {

@@ -1,6 +1,7 @@
 // The table of routes: what each asks of a request before its handler sees it.
 
 internal import HTTPTypes
+internal import OrderEngine
 
 /// One method of one path.
 struct Route: Sendable {
@@ -17,6 +18,8 @@ struct Route: Sendable {
     let pattern: String
     var access = Access.key
     var policy = RatePolicy.read
+    /// What the key must allow; nil: `read` for the policy `read`, `trade` for the others.
+    var scope: APIKeyRecord.Scope?
     var needsIdempotencyKey = false
     var ifMatch = IfMatchRule.none
     /// Media types that a body may have.
@@ -26,6 +29,14 @@ struct Route: Sendable {
     /// Media types of a good answer.
     var answers = ["application/json"]
     let handler: @Sendable (Call) async throws -> Reply
+
+    var neededScope: APIKeyRecord.Scope {
+        if let scope { return scope }
+        switch policy {
+        case .read: return .read
+        case .trade, .protect: return .trade
+        }
+    }
 }
 
 /// Finds routes by method and path; literal segments win over captures.

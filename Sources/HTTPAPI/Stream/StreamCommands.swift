@@ -27,7 +27,7 @@ extension StreamSession {
                     return close(CloseCode.badFrame)
                 }
                 await authenticate {
-                    if let key { return try await self.backend.keys.caller(key: key) }
+                    if let key { return try await self.backend.keys.caller(key: key, address: self.address) }
                     return try self.tickets.redeem(ticket ?? "", now: self.backend.clock.monotonicNanoseconds())
                 }
             case "ping":
@@ -56,7 +56,7 @@ extension StreamSession {
                     writer.key("user")
                     writer.null()
                     writer.strings("scopes", ["read", "trade"])
-                    writer.strings("accounts", [caller.account.id.description])
+                    writer.strings("accounts", caller.accountIDs.map(\.description))
                 }
             )
         } catch let problem as Problem {
@@ -80,11 +80,11 @@ extension StreamSession {
         }
         let account = try json.required("account", expected: "an account id")
             .parsed(.badID, expected: "an account id") { AccountID($0) }
-        guard account == caller.account.id else {
+        guard let known = caller.accounts.first(where: { $0.id == account }) else {
             close(CloseCode.forbidden)
             return nil
         }
-        return caller.account
+        return known
     }
 
     private func subscribe(_ json: JSONField, _ id: String?) async throws(JSONError) {

@@ -47,7 +47,7 @@ struct StreamRoutes: Sendable {
         let caller = try call.requireCaller()
         try call.query.check(known: ["account", "since"])
         guard let account = call.query["account"] else { throw Problem(.badQuery, "account is required.") }
-        guard account == caller.account.id.description else { throw Problem.notFound }
+        let followed = try caller.account(account)
         let accept = call.headers[.accept] ?? Self.eventStream
         let isStream = !accept.contains("application/json") || accept.contains(Self.eventStream)
         let since = isStream ? call.headers[.lastEventID] ?? call.query["since"] : call.query["since"]
@@ -59,15 +59,15 @@ struct StreamRoutes: Sendable {
             }
             from = (epoch, sequence)
         }
-        return isStream ? try await stream(caller, from) : try await page(caller, from)
+        return isStream ? try await stream(caller, followed, from) : try await page(followed, from)
     }
 
     /// The polling form: at most 500 events after `since`.
-    private func page(_ caller: Caller, _ from: (epoch: Int64, sequence: Int64)?) async throws -> Reply {
+    private func page(_ account: Account, _ from: (epoch: Int64, sequence: Int64)?) async throws -> Reply {
         let epoch = backend.configuration.epoch
         let after = from.map { $0.epoch == epoch ? $0.sequence : 0 } ?? 0
-        let head = try await backend.orders.lastSequence(account: caller.account.id)
-        let events = try await hub.read(caller.account, after: after, limit: 500)
+        let head = try await backend.orders.lastSequence(account: account.id)
+        let events = try await hub.read(account, after: after, limit: 500)
         let next = events.last?.sequence ?? after
         return .json { writer in
             writer.key("items")
@@ -79,7 +79,11 @@ struct StreamRoutes: Sendable {
         }
     }
 
-    private func stream(_ caller: Caller, _ from: (epoch: Int64, sequence: Int64)?) async throws -> Reply {
+    private func stream(
+        _ caller: Caller,
+        _ account: Account,
+        _ from: (epoch: Int64, sequence: Int64)?,
+    ) async throws -> Reply {
         guard !hub.isDraining else { throw Problem(.draining, "The server is going away.") }
         guard hub.admit(key: caller.keyHash) else {
             throw Problem(
@@ -87,7 +91,7 @@ struct StreamRoutes: Sendable {
                 "A key has at most \(backend.configuration.stream.connectionsPerKey) streams.",
             )
         }
-        let reader = EventSource(backend: backend, hub: hub, caller: caller, from: from)
+        let reader = EventSource(backend: backend, hub: hub, caller: caller, account: account, from: from)
         return Reply(
             status: .ok,
             headers: [.contentType: Self.eventStream, .accelBuffering: "no"],
@@ -107,14 +111,22 @@ final class EventSource: StreamListener {
     private let backend: Backend
     private let hub: EventHub
     private let caller: Caller
+    private let account: Account
     private let from: (epoch: Int64, sequence: Int64)?
     private let bell = Bell()
     private let state = Locked(State())
 
-    init(backend: Backend, hub: EventHub, caller: Caller, from: (epoch: Int64, sequence: Int64)?) {
+    init(
+        backend: Backend,
+        hub: EventHub,
+        caller: Caller,
+        account: Account,
+        from: (epoch: Int64, sequence: Int64)?,
+    ) {
         self.backend = backend
         self.hub = hub
         self.caller = caller
+        self.account = account
         self.from = from
     }
 
@@ -135,7 +147,7 @@ final class EventSource: StreamListener {
         defer { hub.release(key: caller.keyHash) }
         guard let id = hub.register(self) else { return }
         defer { hub.unregister(id) }
-        let head = try await hub.follow(caller.account, listener: id)
+        let head = try await hub.follow(account, listener: id)
         try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
         var cursor = try await begin(head, &writer)
         let limits = backend.configuration.stream
@@ -145,9 +157,9 @@ final class EventSource: StreamListener {
         }
         while !Task.isCancelled, !state.withLock({ $0.isDraining }) {
             let events: [EncodedEvent]
-            switch hub.page(caller.account.id, after: cursor, limit: 64) {
+            switch hub.page(account.id, after: cursor, limit: 64) {
             case .events(let page): events = page
-            case .behind: events = try await hub.read(caller.account, after: cursor, limit: 100)
+            case .behind: events = try await hub.read(account, after: cursor, limit: 100)
             }
             let now = backend.clock.monotonicNanoseconds()
             if let last = events.last {
@@ -185,7 +197,7 @@ final class EventSource: StreamListener {
         guard !reason.isEmpty else { return from.sequence }
         var gap = JSONWriter()
         gap.beginObject()
-        gap.member("account", caller.account.id.description)
+        gap.member("account", account.id.description)
         gap.member("reason", reason)
         gap.member("head", head)
         gap.member("epoch", epoch)

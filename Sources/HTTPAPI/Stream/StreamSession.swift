@@ -90,6 +90,8 @@ final class StreamSession: StreamListener {
     let tickets: TicketBook
     private let channel: StreamChannel
     private let authorization: String?
+    /// The client's, as the connection shows it.
+    let address: String?
     private let bell = Bell()
     let state = Locked(State())
 
@@ -102,6 +104,7 @@ final class StreamSession: StreamListener {
         self.tickets = tickets
         self.channel = channel
         self.authorization = authorization
+        address = channel.channel.remoteAddress?.ipAddress
     }
 
     /// Runs until the connection is gone.
@@ -117,7 +120,11 @@ final class StreamSession: StreamListener {
             close(CloseCode.goingAway)
         }
         reply(hello())
-        if let authorization { await authenticate { try await self.backend.keys.caller(authorization: authorization) } }
+        if let authorization {
+            await authenticate {
+                try await self.backend.keys.caller(authorization: authorization, address: self.address)
+            }
+        }
         do {
             try await channel.executeThenClose { inbound, outbound in
                 await withTaskGroup(of: Void.self) { group in

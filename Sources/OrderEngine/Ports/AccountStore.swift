@@ -44,7 +44,25 @@ public protocol AccountStore: Sendable {
     /// The account that an API key belongs to, by the SHA-256 of the key in lower-case hexadecimal.
     func account(apiKeyHash: String) async throws(StoreError) -> AccountID?
     func addAPIKey(hash: String, account: AccountID) async throws(StoreError)
+    /// What stands between the account and new exposure in a market (nil: in any). Nil: no such account.
+    /// - Parameter clientOrderID: the client order id of an order to be created.
+    func standing(
+        _ account: AccountID,
+        market: MarketID?,
+        clientOrderID: String?,
+    ) async throws(StoreError) -> AccountStanding?
     func instrument(_ market: MarketID) async throws(StoreError) -> Instrument?
     func instruments() async throws(StoreError) -> [Instrument]
     func save(_ instruments: [Instrument]) async throws(StoreError)
+}
+
+extension AccountStore {
+    /// A store that knows neither tiers nor halts restricts nothing.
+    public func standing(
+        _ account: AccountID,
+        market: MarketID?,
+        clientOrderID: String?,
+    ) async throws(StoreError) -> AccountStanding? {
+        AccountStanding()
+    }
 }

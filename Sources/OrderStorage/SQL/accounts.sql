@@ -21,10 +21,13 @@ ON CONFLICT (account_id) DO UPDATE SET sealed = excluded.sealed, updated_at = cl
 SELECT sealed FROM credentials WHERE account_id = $1::uuid
 
 -- name: account_of_key
-SELECT account_id FROM api_keys WHERE hash = $1::text
+SELECT account_ids[1] FROM api_keys WHERE hash = $1::text AND account_ids IS NOT NULL AND revoked_at IS NULL
 
 -- name: add_key
-INSERT INTO api_keys (hash, account_id) VALUES ($1::text, $2::uuid) ON CONFLICT (hash) DO NOTHING
+-- A key of the account's owner for this account alone. Whoever made it alone knows its public part.
+INSERT INTO api_keys (hash, id, account_ids, user_id, mode)
+SELECT $1::text, left($1::text, 12), ARRAY[id], user_id, mode FROM accounts WHERE id = $2::uuid
+ON CONFLICT DO NOTHING
 
 -- name: instrument
 SELECT market, kind, tick_size, step_size, min_quantity, min_notional, contract_size, base_asset, quote_asset, band_low,

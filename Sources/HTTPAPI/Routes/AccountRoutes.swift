@@ -1,0 +1,268 @@
+// Accounts, and what is asked of all orders of one at once: cancel-all, halt (INTERFACES.md 1.9).
+
+internal import HTTPTypes
+internal import JSONText
+internal import OrderEngine
+internal import OrderJSON
+internal import SmartOrders
+
+struct AccountRoutes: Sendable {
+    let backend: Backend
+    let batches: BatchDuty
+
+    private static let json = ["application/json"]
+
+    var routes: [Route] {
+        [
+            Route(method: .get, pattern: "/v1/accounts", handler: accounts),
+            Route(method: .get, pattern: "/v1/accounts/{id}", handler: account),
+            Route(
+                method: .post,
+                pattern: "/v1/accounts/{id}/cancel-all",
+                policy: .protect,
+                needsIdempotencyKey: true,
+                bodyTypes: Self.json,
+                handler: cancelAll,
+            ),
+            Route(
+                method: .post,
+                pattern: "/v1/accounts/{id}/halt",
+                policy: .protect,
+                needsIdempotencyKey: true,
+                bodyTypes: Self.json,
+                handler: halt,
+            ),
+            Route(method: .delete, pattern: "/v1/accounts/{id}/halt", policy: .trade, handler: resume),
+            Route(method: .post, pattern: "/v1/accounts/{id}/preview", bodyTypes: Self.json, handler: preview),
+            Route(method: .get, pattern: "/v1/batches/{id}", handler: batch),
+        ]
+    }
+
+    // MARK: Reading
+
+    private func accounts(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        try call.query.check(known: [])
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.key("items")
+        writer.beginArray()
+        for account in caller.accounts { writer.account(account, try await standing(account)) }
+        writer.endArray()
+        writer.member("nextCursor", orNull: nil as String?)
+        writer.endObject()
+        return .json(.ok, writer.take())
+    }
+
+    private func account(_ call: Call) async throws -> Reply {
+        let account = try call.requireCaller().account(call.captures[0])
+        return .json(.ok, try await object(account))
+    }
+
+    private func object(_ account: Account) async throws -> [UInt8] {
+        var writer = JSONWriter()
+        writer.account(account, try await standing(account))
+        return writer.take()
+    }
+
+    private func standing(_ account: Account) async throws -> AccountStanding {
+        try await backend.accounts.standing(account.id, market: nil, clientOrderID: nil) ?? AccountStanding()
+    }
+
+    private func batch(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        guard let id = UniqueID(call.captures[0]),
+            let batch = try await backend.traders.batch(id, of: caller.accountIDs)
+        else { throw Problem.notFound }
+        return .json(.ok, Self.text(batch))
+    }
+
+    private static func text(_ batch: Batch) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.batch(batch)
+        return writer.take()
+    }
+
+    // MARK: All orders at once
+
+    /// Whom a command on many orders concerns.
+    private struct Selection {
+        var market: MarketID?
+        var kinds: Set<Kind>
+    }
+
+    private enum Kind: String, CaseIterable {
+        case smart = "SMART"
+        case position = "POSITION"
+        case conditional = "CONDITIONAL"
+    }
+
+    private func selection(_ json: JSONField) throws -> Selection {
+        let market = try json.optional("market")?.parsed(.badID, expected: "a market id") { MarketID($0) }
+        var kinds = Set(Kind.allCases)
+        if let field = try json.optional("kinds") {
+            kinds = []
+            for element in try field.elements() { kinds.insert(try element.choice()) }
+        }
+        return Selection(market: market, kinds: kinds)
+    }
+
+    private func orders(_ selection: Selection, of account: Account) async throws -> [OrderID] {
+        let ids = try await backend.traders.openOrders(of: account.id, market: selection.market)
+        guard selection.kinds.count < Kind.allCases.count, !ids.isEmpty else { return ids }
+        var chosen: [OrderID] = []
+        for start in stride(from: 0, to: ids.count, by: 200) {
+            let orders = try await backend.orders.load(Array(ids[start..<min(start + 200, ids.count)]))
+            chosen += orders.filter { order in
+                switch order.draft.sizeMode {
+                case .fixed: selection.kinds.contains(.smart)
+                case .position: selection.kinds.contains(.position)
+                }
+            }.map(\.id)
+        }
+        return chosen
+    }
+
+    private func cancelAll(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let account = try caller.account(call.captures[0])
+        let body = try call.json(backend.configuration.limits)
+        let json = JSONField(body)
+        try json.refuseUnknownKeys(except: ["market", "kinds"])
+        let batch = Batch(
+            id: backend.newID(),
+            account: account.id,
+            kind: .cancelAll,
+            orders: try await orders(try selection(json), of: account),
+            actor: caller.actor,
+            startedAt: backend.clock.now(),
+        )
+        let reply = try await backend.once(call, caller, body, status: .accepted, Self.text(batch)) { answer in
+            try await backend.traders.add(batch, answer: answer)
+        }
+        batches.poke()
+        return reply
+    }
+
+    /// No new exposure from now on; waiting entries are cancelled, exits stay. `flatten` closes what is open, too.
+    private func halt(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let account = try caller.account(call.captures[0])
+        let body = try call.json(backend.configuration.limits)
+        let json = JSONField(body)
+        try json.refuseUnknownKeys(except: ["flatten", "reason"])
+        let flattens = try json.optional("flatten")?.bool() ?? false
+        let reason = try json.required("reason", expected: "why").prose(limit: 1_000)
+        let batch = Batch(
+            id: backend.newID(),
+            account: account.id,
+            kind: flattens ? .flatten : .halt,
+            orders: try await backend.traders.openOrders(of: account.id, market: nil),
+            actor: caller.actor,
+            reason: reason,
+            startedAt: backend.clock.now(),
+        )
+        var standing = try await standing(account)
+        if standing.halt == nil {
+            standing.halt = .init(level: .entries, scope: "account", reason: reason, since: batch.startedAt)
+        }
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.key("account")
+        writer.account(account, standing)
+        writer.key("batch")
+        writer.batch(batch)
+        writer.endObject()
+        let reply = try await backend.once(call, caller, body, status: .accepted, writer.take()) { answer in
+            try await backend.traders.halt(
+                account.id,
+                reason: reason,
+                actor: caller.keyID,
+                batch: batch,
+                answer: answer,
+            )
+        }
+        batches.poke()
+        return reply
+    }
+
+    private func resume(_ call: Call) async throws -> Reply {
+        let account = try call.requireCaller().account(call.captures[0])
+        try await backend.traders.resume(account.id)
+        return .json(.ok, try await object(account))
+    }
+
+    // MARK: Preview
+
+    private enum Action: String { case halt, cancelAll }
+
+    private func preview(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let account = try caller.account(call.captures[0])
+        let json = JSONField(try call.json(backend.configuration.limits))
+        try json.refuseUnknownKeys(except: ["action", "market", "kinds", "flatten", "reason"])
+        let action: Action = try json.required("action", expected: "halt or cancelAll").choice()
+        let flattens = try json.optional("flatten")?.bool() ?? false
+        let ids = try await orders(try selection(json), of: account)
+        var consequences = ConsequenceList()
+        for start in stride(from: 0, to: ids.count, by: 200) {
+            for order in try await backend.orders.load(Array(ids[start..<min(start + 200, ids.count)])) {
+                let price = await backend.prices.price(of: order)
+                switch action {
+                case .cancelAll: consequences.add(.cancel, on: order, price: price)
+                case .halt where flattens && order.status.isOpen:
+                    consequences.add(.closeMarket, on: order, price: price)
+                case .halt: consequences.add(.cancelEntry, on: order, price: price)
+                }
+            }
+        }
+        return .json { writer in
+            writer.member("accepted", true)
+            writer.key("errors")
+            writer.beginArray()
+            writer.endArray()
+            writer.key("warnings")
+            writer.beginArray()
+            writer.endArray()
+            writer.member("orders", ids.count)
+            writer.consequences(consequences)
+        }
+    }
+}
+
+extension JSONWriter {
+    /// An Account (INTERFACES.md 1.10). Null: not kept yet.
+    mutating func account(_ account: Account, _ standing: AccountStanding) {
+        beginObject()
+        member("id", account.id.description)
+        member("version", orNull: nil as Int64?)
+        member("name", account.name)
+        member("venue", account.venue)
+        member("product", account.product)
+        member("mode", account.mode)
+        member("positionMode", orNull: nil as String?)
+        member("defaultTriggerSource", orNull: nil as String?)
+        member("callbackMin", orNull: nil as String?)
+        member("callbackMax", orNull: nil as String?)
+        member("maxLegsPerMarket", account.maximumConditionals)
+        key("halted")
+        if let halt = standing.halt {
+            beginObject()
+            member("level", halt.level)
+            member("scope", halt.scope)
+            member("since", halt.since)
+            member("reason", halt.reason)
+            endObject()
+        } else {
+            null()
+        }
+        member("recovering", false)
+        member("openOrders", standing.openOrders)
+        key("credentials")
+        beginObject()
+        member("state", standing.venueKey.rawValue.uppercased())
+        endObject()
+        member("createdAt", orNull: nil as Timestamp?)
+        endObject()
+    }
+}

@@ -1,0 +1,245 @@
+// Who the caller is, and the API keys of its user (INTERFACES.md 1.2, 1.9).
+
+internal import HTTPTypes
+internal import JSONText
+internal import OrderEngine
+internal import OrderJSON
+internal import SmartOrders
+
+struct TraderRoutes: Sendable {
+    let backend: Backend
+
+    private static let json = ["application/json"]
+
+    var routes: [Route] {
+        [
+            Route(method: .get, pattern: "/v1/me", handler: me),
+            Route(method: .get, pattern: "/v1/keys", handler: keys),
+            Route(
+                method: .post,
+                pattern: "/v1/keys",
+                policy: .trade,
+                scope: .read,
+                needsIdempotencyKey: true,
+                bodyTypes: Self.json,
+                handler: createKey,
+            ),
+            Route(
+                method: .patch,
+                pattern: "/v1/keys/{id}",
+                policy: .trade,
+                bodyTypes: Self.json + ["application/merge-patch+json"],
+                handler: changeKey,
+            ),
+            Route(method: .delete, pattern: "/v1/keys/{id}", policy: .protect, handler: revokeKey),
+        ]
+    }
+
+    private func me(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let configuration = backend.configuration
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.key("user")
+        writer.beginObject()
+        writer.member("id", caller.user.id.description)
+        writer.member("name", caller.user.name)
+        writer.member("tier", caller.user.tier)
+        writer.words("roles", caller.user.roles)
+        writer.endObject()
+        writer.words("scopes", APIKeyRecord.Scope.allCases.filter { caller.scopes.contains($0) })
+        writer.key("accounts")
+        writer.beginArray()
+        for account in caller.accounts {
+            let standing = try await backend.accounts.standing(account.id, market: nil, clientOrderID: nil)
+            writer.account(account, standing ?? AccountStanding())
+        }
+        writer.endArray()
+        writer.member("csrfToken", orNull: nil as String?)
+        writer.member("serverVersion", configuration.version.version)
+        writer.member("publicURL", orNull: configuration.publicURL)
+        writer.key("features")
+        writer.beginObject()
+        writer.member("live", backend.commands.isLiveEnabled)
+        writer.member("telegram", false)
+        writer.member("docs", true)
+        writer.member("chart", true)
+        writer.endObject()
+        writer.endObject()
+        return .json(.ok, writer.take())
+    }
+
+    // MARK: Keys
+
+    private func keys(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        try call.query.check(known: [])
+        let keys = try await backend.traders.keys(of: caller.user.id)
+        return .json { writer in
+            writer.key("items")
+            writer.beginArray()
+            for key in keys { writer.apiKey(key, secret: nil) }
+            writer.endArray()
+            writer.member("nextCursor", orNull: nil as String?)
+        }
+    }
+
+    /// A key allows at most what its maker's key allows.
+    private func createKey(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let body = try call.json(backend.configuration.limits)
+        let json = JSONField(body)
+        try json.refuseUnknownKeys(except: ["label", "scopes", "accountIds", "ipAllow", "expiresAt", "mode"])
+        var scopes: [APIKeyRecord.Scope] = []
+        for element in try json.elements("scopes") {
+            let scope: APIKeyRecord.Scope = try element.choice()
+            guard caller.has(scope) else { throw Problem.lacking(scope) }
+            try Self.checkRole(scope, of: caller.user)
+            if !scopes.contains(scope) { scopes.append(scope) }
+        }
+        guard !scopes.isEmpty else {
+            throw try json.required("scopes").error(.wrongType, expected: "at least one scope")
+        }
+        let mode = try mode(json, caller)
+        var random = SystemRandomNumberGenerator()
+        let secret = APIKey.make(isLive: mode == .live) { random.next() }
+        let hash = APIKey.hash(secret)
+        let key = APIKeyRecord(
+            id: APIKey.shownID(secret, hash: hash),
+            hash: hash,
+            user: caller.user.id,
+            label: try json.optional("label")?.prose(limit: 100) ?? "",
+            scopes: scopes,
+            accounts: try accounts(json, caller),
+            mode: mode,
+            ipAllow: try Self.addresses(json) ?? [],
+            expiresAt: try expiry(json) ?? nil,
+            createdAt: backend.clock.now(),
+        )
+        var writer = JSONWriter()
+        writer.apiKey(key, secret: secret)
+        return try await backend.once(call, caller, body, status: .created, writer.take()) { answer in
+            guard let outcome = try await backend.traders.add(key, answer: answer) else {
+                throw Problem(.keyLimit, "A user has at most 50 keys.")
+            }
+            return outcome
+        }
+    }
+
+    private static func checkRole(_ scope: APIKeyRecord.Scope, of user: User) throws(Problem) {
+        let role: User.Role
+        switch scope {
+        case .read, .trade: return
+        case .operate: role = .operator
+        case .admin: role = .admin
+        }
+        guard user.roles.contains(role) else {
+            var problem = Problem(.roleRequired, "The scope \(scope.rawValue) needs the role \(role.rawValue).")
+            problem.document.members["required"] = .string(role.rawValue)
+            throw problem
+        }
+    }
+
+    private func mode(_ json: JSONField, _ caller: Caller) throws -> Account.Mode {
+        let own = caller.accounts.first?.mode ?? .paper
+        guard let field = try json.optional("mode") else { return own }
+        let mode: Account.Mode = try field.choice()
+        guard mode == own else { throw Problem(.keyMode, "A key makes keys of its own mode: \(own.rawValue).") }
+        return mode
+    }
+
+    /// The named accounts; without any those of the maker's key.
+    private func accounts(_ json: JSONField, _ caller: Caller) throws -> [AccountID]? {
+        guard let field = try json.optional("accountIds") else { return caller.accountIDs }
+        var accounts: [AccountID] = []
+        for element in try field.elements() {
+            let id = try element.parsed(.badID, expected: "an account id") { AccountID($0) }
+            accounts.append(try caller.account(id).id)
+        }
+        guard !accounts.isEmpty else { throw field.error(.wrongType, expected: "at least one account") }
+        return accounts
+    }
+
+    private static func addresses(_ json: JSONField) throws -> [String]? {
+        guard try json.has("ipAllow") else { return nil }
+        guard let field = try json.optional("ipAllow") else { return [] }
+        let elements = try field.elements()
+        guard elements.count <= 100 else { throw field.error(.wrongType, expected: "at most 100 blocks") }
+        var blocks: [String] = []
+        for element in elements {
+            blocks.append(
+                try element.parsed(.badEnum, expected: "an address block such as 192.0.2.0/24") {
+                    AddressBlock($0) == nil ? nil : $0
+                }
+            )
+        }
+        return blocks
+    }
+
+    /// Nil: not named; `.some(nil)`: none.
+    private func expiry(_ json: JSONField) throws -> Timestamp?? {
+        guard try json.has("expiresAt") else { return nil }
+        guard let field = try json.optional("expiresAt") else { return .some(nil) }
+        let time = try field.timestamp()
+        guard time > backend.clock.now() else { throw field.error(.badTimestamp, expected: "a time to come") }
+        return time
+    }
+
+    private func changeKey(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let json = JSONField(try call.json(backend.configuration.limits))
+        try json.refuseUnknownKeys(except: ["label", "ipAllow", "expiresAt"])
+        guard var key = try await backend.traders.keys(of: caller.user.id).first(where: { $0.id == call.captures[0] })
+        else { throw Problem.notFound }
+        if let field = try json.optional("label") { key.label = try field.prose(limit: 100) }
+        if let blocks = try Self.addresses(json) { key.ipAllow = blocks }
+        if let expiry = try expiry(json) { key.expiresAt = expiry }
+        guard try await backend.traders.update(key) else { throw Problem.notFound }
+        backend.keys.forget(id: key.id)
+        var writer = JSONWriter()
+        writer.apiKey(key, secret: nil)
+        return .json(.ok, writer.take())
+    }
+
+    private func revokeKey(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        guard try await backend.traders.revokeKey(call.captures[0], of: caller.user.id) else { throw Problem.notFound }
+        backend.keys.forget(id: call.captures[0])
+        return Reply(status: .noContent)
+    }
+}
+
+extension JSONWriter {
+    fileprivate mutating func words(_ key: StaticString, _ words: [some RawRepresentable<String>]) {
+        self.key(key)
+        beginArray()
+        for word in words { string(word.rawValue) }
+        endArray()
+    }
+
+    /// An ApiKey (INTERFACES.md 1.10). `secret` is the whole key, shown once.
+    fileprivate mutating func apiKey(_ record: APIKeyRecord, secret: String?) {
+        beginObject()
+        member("id", record.id)
+        member("label", record.label)
+        words("scopes", record.scopes)
+        key("accountIds")
+        if let accounts = record.accounts {
+            beginArray()
+            for account in accounts { string(account.description) }
+            endArray()
+        } else {
+            null()
+        }
+        key("ipAllow")
+        beginArray()
+        for block in record.ipAllow { string(block) }
+        endArray()
+        member("expiresAt", orNull: record.expiresAt)
+        member("mode", record.mode)
+        member("createdAt", record.createdAt)
+        member("lastUsedAt", orNull: record.lastUsedAt)
+        if let secret { member("secret", secret) }
+        endObject()
+    }
+}

@@ -1,0 +1,302 @@
+// What a command would come to: the checks and the decision, without a commit. Carrying it out and previewing it are the
+// same code up to here, so a preview never promises what the command refuses.
+public import SmartOrders
+
+/// A creation, judged.
+struct CreationPlan {
+    let instrument: Instrument
+    let bounds: CreationBounds
+    let moment: Moment
+    /// In the order in which they are told; empty: it would be accepted.
+    let failures: [Refusal]
+}
+
+/// A command on an order, decided on.
+struct DecidedCommand {
+    let transition: Transition
+    /// The price that it was decided at.
+    let moment: Moment
+    /// The tick of a crossing that went first.
+    let tick: Tick?
+    /// False: there is nothing to do.
+    let isChanged: Bool
+}
+
+/// What a command would do. Nothing was stored.
+public struct CommandPreview: Sendable {
+    /// As it stands; nil: it would be created.
+    public let before: SmartOrder?
+    /// As it would stand; nil: refused.
+    public let after: SmartOrder?
+    /// What the command would be refused for, the first one names the answer.
+    public let refusals: [Refusal]
+    public let facts: [Fact]
+    public let effects: [Effect]
+    /// The price that it was judged at.
+    public let price: Price?
+    public let instrument: Instrument
+}
+
+extension CommandService {
+    /// What creating an order would come to.
+    public func preview(
+        creating draft: Draft,
+        market: MarketID,
+        account: AccountID,
+    ) async throws(CommandError) -> CommandPreview {
+        do {
+            let plan = try await plan(draft, market: market, account: account)
+            var transition: Transition?
+            // What the order would be is shown even where only the account stands in its way.
+            let isPlannable = !plan.failures.contains { $0.code.isAboutThePlan }
+            if isPlannable { transition = try created(draft, plan, account: account) }
+            return CommandPreview(
+                before: nil,
+                after: transition?.order,
+                refusals: plan.failures,
+                facts: transition?.facts ?? [],
+                effects: transition?.effects ?? [],
+                price: plan.moment.price,
+                instrument: plan.instrument,
+            )
+        } catch {
+            throw Self.commandError(error)
+        }
+    }
+
+    /// What a command on an order would come to.
+    public func preview(_ command: Command, on id: OrderID) async throws(CommandError) -> CommandPreview {
+        do {
+            guard let row = try await context.orders.load([id]).first else {
+                throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
+            }
+            do {
+                let decided = try await decide(command, on: row)
+                return CommandPreview(
+                    before: row,
+                    after: decided.isChanged ? decided.transition.order : row,
+                    refusals: [],
+                    facts: decided.transition.facts,
+                    effects: decided.transition.effects,
+                    price: decided.moment.price,
+                    instrument: row.instrument,
+                )
+            } catch let refusal as Refusal {
+                return CommandPreview(
+                    before: row,
+                    after: nil,
+                    refusals: [refusal],
+                    facts: [],
+                    effects: [],
+                    price: nil,
+                    instrument: row.instrument,
+                )
+            }
+        } catch {
+            throw Self.commandError(error)
+        }
+    }
+
+    // MARK: Create
+
+    /// All checks of a creation, against the market and the account as they are.
+    func plan(_ draft: Draft, market: MarketID, account: AccountID) async throws -> CreationPlan {
+        guard let owner = try await context.accounts.account(account),
+            let standing = try await context.accounts.standing(
+                account,
+                market: market,
+                clientOrderID: draft.clientOrderID,
+            )
+        else {
+            throw CommandError.refused([Refusal(.notFound, field: "accountId", "There is no such account.")])
+        }
+        guard let instrument = try await context.accounts.instrument(market) else {
+            throw CommandError.refused([
+                Refusal(.instrumentUnknown, field: "market", "\(market) is not in the catalogue.")
+            ])
+        }
+        guard owner.venue == market.venue, owner.product == market.product else {
+            throw CommandError.refused([
+                Refusal(
+                    .instrumentUnknown,
+                    field: "market",
+                    "Account \(owner.name) trades \(owner.venue):\(owner.product), not \(market).",
+                )
+            ])
+        }
+        // With a source that is not published the rest is still checked, at the market's own.
+        let published = instrument.publishedSources
+        let asked = draft.triggerSource ?? instrument.defaultTriggerSource
+        let source = published.contains(asked) ? asked : instrument.defaultTriggerSource
+        guard let moment = try await present(PriceSeries(market: market, source: source), instrument) else {
+            // Nobody waits for the price of a market that does not trade.
+            guard instrument.status == .trading else {
+                let refusal = Refusal(.instrumentNotTrading, field: "market", "It is \(instrument.status.rawValue).")
+                throw CommandError.refused([refusal])
+            }
+            throw CommandError.priceUnavailable
+        }
+        let bounds = CreationBounds(
+            maxConditionals: owner.maximumConditionals,
+            activeConditionals: try await context.orders.activeLegs(account: account, market: market),
+            sources: published,
+        )
+        let failures =
+            SmartOrder.check(draft, instrument: instrument, bounds: bounds, at: moment)
+            + standing.refusals(opening: draft, on: owner, isLiveEnabled: isLiveEnabled)
+        return CreationPlan(
+            instrument: instrument,
+            bounds: bounds,
+            moment: moment,
+            failures: failures.inTableOrder(),
+        )
+    }
+
+    /// The first version of an order whose plan passed.
+    func created(_ draft: Draft, _ plan: CreationPlan, account: AccountID) throws -> Transition {
+        var random = InjectedRandom(next: context.random)
+        let id = OrderID(UniqueID(unixMilliseconds: context.clock.now().milliseconds, random: &random))
+        let decision = try SmartOrder.create(
+            draft,
+            id: id,
+            account: account,
+            instrument: plan.instrument,
+            bounds: plan.bounds,
+            at: plan.moment,
+        )
+        var transition = Transition(created: decision, bounds: plan.bounds, at: plan.moment)
+        // Ticks from before it do not touch it, whatever its entry waits for.
+        transition.reach(plan.moment.position)
+        return transition
+    }
+
+    // MARK: Commands
+
+    /// What the order does with a command, at the present price.
+    /// - Throws: the `Refusal`.
+    func decide(_ command: Command, on row: SmartOrder) async throws -> DecidedCommand {
+        var transition = Transition(row)
+        let limits = try await exposureLimits(command, on: row)
+        // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
+        let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
+        var moment = try await standing(present.moment, of: row)
+        if case .edit(let change) = command, let source = change.triggerSource, source != row.triggerSource {
+            moment = try await standing(moment, of: row, switchingTo: source)
+        }
+        let isChanged = try transition.apply(.command(command), at: moment)
+        if isChanged, let limits { try limits.check(row, transition.order, command) }
+        return DecidedCommand(transition: transition, moment: moment, tick: present.tick, isChanged: isChanged)
+    }
+
+    /// What the account's standing forbids the command; nil: the command cannot add risk.
+    private func exposureLimits(_ command: Command, on row: SmartOrder) async throws -> ExposureLimits? {
+        switch command {
+        case .cancel, .cancelLeavingEntry, .cancelEntry, .closeMarket, .closeLevel, .reduceFunds: return nil
+        case .openNow, .addFunds, .edit: break
+        }
+        // An order that has ended says so, whatever its account may do.
+        guard !row.status.isTerminal, let owner = try await context.accounts.account(row.account),
+            let standing = try await context.accounts.standing(
+                row.account,
+                market: row.instrument.market,
+                clientOrderID: nil,
+            )
+        else { return nil }
+        return ExposureLimits(refusals: standing.refusals(of: owner, isLiveEnabled: isLiveEnabled).inTableOrder())
+    }
+
+    /// A source has positions of its own: extremes and thresholds go on from the present of the new one (R3.4).
+    private func standing(
+        _ moment: Moment,
+        of row: SmartOrder,
+        switchingTo source: TriggerSource,
+    ) async throws -> Moment {
+        guard row.instrument.publishedSources.contains(source) else {
+            throw Refusal(
+                .sourceUnavailable,
+                field: "triggerSource",
+                "The market does not publish a \(source.rawValue) price.",
+            )
+        }
+        let series = PriceSeries(market: row.instrument.market, source: source)
+        guard let latest = try await newest(series) else { throw CommandError.priceUnavailable }
+        return Moment(
+            now: max(moment.now, Timestamp(microseconds: latest.position.venueTime)),
+            price: Price(units: latest.price, decimals: row.instrument.priceDecimals),
+            position: latest.position,
+        )
+    }
+
+    // MARK: Prices
+
+    func present(_ series: PriceSeries, _ instrument: Instrument) async throws -> Moment? {
+        guard let latest = try await newest(series) else { return nil }
+        return Moment(
+            now: max(context.clock.now(), Timestamp(microseconds: latest.position.venueTime)),
+            price: Price(units: latest.price, decimals: instrument.priceDecimals),
+            position: latest.position,
+        )
+    }
+
+    /// Where no tick came after the order's position, the price that stands is still the newest tick's.
+    func standing(_ moment: Moment, of row: SmartOrder) async throws -> Moment {
+        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
+        guard moment.price == nil, let latest = try await newest(series), latest.position <= moment.position else {
+            return moment
+        }
+        let price = Price(units: latest.price, decimals: row.instrument.priceDecimals)
+        return Moment(now: moment.now, price: price, position: moment.position)
+    }
+
+    /// The newest tick; while the stream is away, what the feed stored in the last minute.
+    func newest(_ series: PriceSeries) async throws -> ExtremeBucket.Point? {
+        do throws(TickLogError) {
+            let tick = try await context.ticks.latest(series)
+            return tick.map { ExtremeBucket.Point(position: $0.position, price: $0.price) }
+        } catch {
+            let minuteAgo = TickPosition(venueTime: context.clock.now().microseconds - 60_000_000, sequence: 0)
+            return try await history.catchUp(series, after: max(minuteAgo, .start))
+        }
+    }
+}
+
+/// What of a command the account's standing forbids.
+private struct ExposureLimits {
+    let refusals: [Refusal]
+
+    /// - Throws: the first refusal of new exposure, and of loosening a stop where that needs a tier.
+    func check(_ before: SmartOrder, _ after: SmartOrder, _ command: Command) throws(Refusal) {
+        let addsExposure: Bool
+        switch command {
+        case .openNow, .addFunds: addsExposure = true
+        case .edit: addsExposure = after.draft.quantity > before.draft.quantity
+        case .cancel, .cancelLeavingEntry, .cancelEntry, .closeMarket, .closeLevel, .reduceFunds: addsExposure = false
+        }
+        if addsExposure, let refusal = refusals.first { throw refusal }
+        // Who lost his tier keeps what protects him, and tightens it.
+        guard let tier = refusals.first(where: { $0.code == .tierRequired }), before.status.isOpen,
+            let old = before.effectiveStop?.price
+        else { return }
+        let isLooser = after.effectiveStop.map { before.draft.side == .buy ? $0.price < old : $0.price > old } ?? true
+        if isLooser { throw tier }
+    }
+}
+
+extension RefusalCode {
+    /// Whether the plan itself is at fault: then there is no order to show.
+    fileprivate var isAboutThePlan: Bool {
+        switch self {
+        case .qtyNotOnStep, .tpslOnReduceOnly, .conditionalLimit, .priceNotOnTick, .tpSizeSum, .tpWrongSide,
+            .tpNotMonotone, .tpBelowMin, .slWrongSide, .callbackOutOfRange, .noExit, .triggerTooLow, .triggerTooHigh,
+            .triggerWrongSide, .limitOutOfBand, .breakEvenWouldTrigger, .limitPriceRequired, .emergencyWrongSide,
+            .timeInPast, .trailingTPNotLast, .stepLockInvalid, .partialStopInvalid, .breakEvenArmInvalid,
+            .backstopNotSupported, .nativeNotPossible, .entryNotAdoptable, .instrumentUnknown, .instrumentNotTrading,
+            .sourceUnavailable, .noPosition, .reduceTooLarge, .notFound, .orderTerminal, .stopAlreadyTriggered,
+            .entryAlreadyFilled, .levelNotPending, .notReducible, .positionSideConflict, .positionTPSLExists:
+            true
+        case .insufficientBalance, .tierRequired, .liveDisabled, .clientOrderIDInUse, .orderLimit, .accountHalted,
+            .credentialsMissing, .credentialsRefused:
+            false
+        }
+    }
+}

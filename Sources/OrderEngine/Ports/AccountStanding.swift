@@ -1,0 +1,120 @@
+// What an account may do now: whose it is, whether it is halted, whether the venue takes its key.
+public import SmartOrders
+
+/// What stands between an account and new exposure. Nothing of it ever stands between a trader and less risk.
+public struct AccountStanding: Hashable, Sendable {
+    public enum Tier: String, Hashable, Sendable, CaseIterable { case free = "FREE", pro = "PRO" }
+    public enum VenueKey: String, Hashable, Sendable {
+        case usable
+        case missing
+        /// The venue refused it, or it may withdraw.
+        case refused
+    }
+
+    /// The strictest halt that applies.
+    public struct Halt: Hashable, Sendable {
+        public enum Level: String, Hashable, Sendable { case entries, sends }
+        public let level: Level
+        /// `cluster`, `venue`, `market`, `account` or `order`.
+        public let scope: String
+        public let reason: String
+        public let since: Timestamp
+
+        public init(level: Level, scope: String, reason: String, since: Timestamp) {
+            self.level = level
+            self.scope = scope
+            self.reason = reason
+            self.since = since
+        }
+    }
+
+    public var tier: Tier
+    public var venueKey: VenueKey
+    public var openOrders: Int
+    public var maximumOpenOrders: Int
+    public var halt: Halt?
+    /// The open order that has the client order id that was asked about.
+    public var sameClientOrderID: OrderID?
+
+    public init(
+        tier: Tier = .pro,
+        venueKey: VenueKey = .usable,
+        openOrders: Int = 0,
+        maximumOpenOrders: Int = 10_000,
+        halt: Halt? = nil,
+        sameClientOrderID: OrderID? = nil,
+    ) {
+        self.tier = tier
+        self.venueKey = venueKey
+        self.openOrders = openOrders
+        self.maximumOpenOrders = maximumOpenOrders
+        self.halt = halt
+        self.sameClientOrderID = sameClientOrderID
+    }
+}
+
+extension AccountStanding {
+    /// Why the account may not take new exposure now; all reasons.
+    func refusals(of account: Account, isLiveEnabled: Bool, tierIsNeeded: Bool = true) -> [Refusal] {
+        var refusals: [Refusal] = []
+        if tierIsNeeded, tier == .free {
+            refusals.append(Refusal(.tierRequired, "Smart orders need the PRO tier."))
+        }
+        if account.mode == .live, !isLiveEnabled {
+            refusals.append(Refusal(.liveDisabled, "This server does not trade live: set `live.enabled`."))
+        }
+        if let halt { refusals.append(halt.refusal) }
+        switch venueKey {
+        case .usable: break
+        case .missing:
+            refusals.append(Refusal(.credentialsMissing, "The account has no venue key: store one first."))
+        case .refused:
+            refusals.append(Refusal(.credentialsRefused, "The venue refuses the account's key: store another one."))
+        }
+        return refusals
+    }
+
+    /// Why one more order may not be opened.
+    func refusals(opening draft: Draft, on account: Account, isLiveEnabled: Bool) -> [Refusal] {
+        var refusals = refusals(of: account, isLiveEnabled: isLiveEnabled)
+        if openOrders >= maximumOpenOrders {
+            refusals.append(Refusal(.orderLimit, "The account has \(openOrders) open orders, which is its limit."))
+        }
+        if let sameClientOrderID {
+            refusals.append(.sameClientOrderID(draft.clientOrderID, sameClientOrderID))
+        }
+        return refusals
+    }
+}
+
+extension AccountStanding.Halt {
+    var refusal: Refusal {
+        Refusal(.accountHalted, "A halt (\(level.rawValue), \(scope)) since \(since): \(reason).")
+    }
+}
+
+extension Refusal {
+    static func sameClientOrderID(_ name: String?, _ order: OrderID?) -> Refusal {
+        let holder = order.map { ": order \($0)" } ?? ""
+        return Refusal(
+            .clientOrderIDInUse,
+            field: "clientOrderId",
+            "An open order of the account has the id \(name ?? "") already\(holder).",
+        )
+    }
+}
+
+extension [Refusal] {
+    /// In the order in which they are told: that of the table of codes (ORDERS.md 5.4).
+    func inTableOrder() -> [Refusal] {
+        let places = Dictionary(uniqueKeysWithValues: RefusalCode.allCases.enumerated().map { ($1, $0) })
+        return enumerated().sorted { left, right in
+            (places[left.element.code] ?? 0, left.offset) < (places[right.element.code] ?? 0, right.offset)
+        }.map(\.element)
+    }
+}
+
+extension Instrument {
+    /// Sources that the market can publish: spot has neither a mark nor an index price (ORDERS.md 4.3).
+    public var publishedSources: [TriggerSource] { kind.isDerivative ? TriggerSource.allCases : [.last, .bid, .ask] }
+}

@@ -1,0 +1,131 @@
+-- What the HTTP API keeps beside orders. Every statement on something of an account names the account.
+
+-- name: holder
+SELECT k.id, k.hash, k.user_id, k.label, array_to_string(k.scopes, ','), array_to_string(k.account_ids, ','), k.mode,
+    array_to_string(k.ip_allow, ','), k.expires_at, k.revoked_at, k.created_at, k.last_used_at,
+    u.name, u.tier, array_to_string(u.roles, ',')
+FROM api_keys AS k JOIN users AS u ON u.id = k.user_id WHERE k.hash = $1::text
+
+-- name: holder_accounts
+SELECT a.id, a.name, a.venue, a.product, a.mode, a.maximum_conditionals::bigint
+FROM api_keys AS k JOIN accounts AS a ON a.user_id = k.user_id AND (k.account_ids IS NULL OR a.id = ANY (k.account_ids))
+WHERE k.hash = $1::text ORDER BY a.id
+
+-- name: keys
+SELECT id, hash, user_id, label, array_to_string(scopes, ','), array_to_string(account_ids, ','), mode,
+    array_to_string(ip_allow, ','), expires_at, revoked_at, created_at, last_used_at
+FROM api_keys WHERE user_id = $1::uuid AND revoked_at IS NULL ORDER BY created_at DESC, id
+
+-- name: count_keys
+SELECT count(*) FROM api_keys WHERE user_id = $1::uuid AND revoked_at IS NULL
+
+-- name: add_key
+INSERT INTO api_keys (id, hash, user_id, label, scopes, account_ids, mode, ip_allow, expires_at, created_at)
+VALUES ($1::text, $2::text, $3::uuid, $4::text, string_to_array($5::text, ','), $6::uuid[], $7::text,
+    string_to_array($8::text, ','), $9::timestamptz, $10::timestamptz)
+
+-- name: update_key
+UPDATE api_keys SET label = $3::text, ip_allow = string_to_array($4::text, ','), expires_at = $5::timestamptz
+WHERE id = $1::text AND user_id = $2::uuid AND revoked_at IS NULL RETURNING id
+
+-- name: revoke_key
+UPDATE api_keys SET revoked_at = clock_timestamp()
+WHERE id = $1::text AND user_id = $2::uuid AND revoked_at IS NULL RETURNING id
+
+-- name: note_use
+UPDATE api_keys SET last_used_at = date_trunc('minute', clock_timestamp())
+WHERE hash = ANY ($1::text[]) AND last_used_at IS DISTINCT FROM date_trunc('minute', clock_timestamp())
+
+-- name: accounts_of_user
+SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts WHERE user_id = $1::uuid ORDER BY id
+
+-- name: answer
+SELECT request_hash, status, body FROM answers WHERE owner = $1::text AND key = $2::text
+
+-- name: add_answer
+INSERT INTO answers (owner, key, request_hash, status, body)
+VALUES ($1::text, $2::text, $3::text, $4::bigint, $5::text)
+
+-- name: notes
+SELECT order_id, text FROM order_notes WHERE order_id = ANY ($1::uuid[])
+
+-- name: set_note
+INSERT INTO order_notes (order_id, account_id, text) VALUES ($1::uuid, $2::uuid, $3::text)
+ON CONFLICT (order_id, account_id) DO UPDATE SET text = excluded.text, updated_at = clock_timestamp()
+
+-- name: add_share
+INSERT INTO shares (id, account_id, token_hash, draft, market, reference_price, created_at, expires_at)
+VALUES ($1::uuid, $2::uuid, $3::text, $4::text, $5::text, $6::text::numeric, $7::timestamptz, $8::timestamptz)
+
+-- name: shares
+SELECT id, account_id, token_hash, draft, market, reference_price, created_at, expires_at, revoked_at IS NOT NULL
+FROM shares WHERE account_id = ANY ($1::uuid[]) AND revoked_at IS NULL AND expires_at > clock_timestamp()
+ORDER BY created_at DESC, id LIMIT 200
+
+-- name: share
+SELECT id, account_id, token_hash, draft, market, reference_price, created_at, expires_at, revoked_at IS NOT NULL
+FROM shares WHERE token_hash = $1::text
+
+-- name: revoke_share
+UPDATE shares SET revoked_at = clock_timestamp()
+WHERE id = $1::uuid AND account_id = ANY ($2::uuid[]) AND revoked_at IS NULL RETURNING id
+
+-- name: add_batch
+INSERT INTO batches (id, account_id, kind, state, orders, total, actor_kind, actor_id, reason, started_at)
+VALUES ($1::uuid, $2::uuid, $3::text, $4::text, $5::uuid[], $6::bigint, $7::text, $8::text, $9::text, $10::timestamptz)
+
+-- name: batch
+SELECT id, account_id, kind, state, array_to_string(orders, ','), total, done, array_to_string(failed_ids, ','),
+    array_to_string(failed_codes, ','), actor_kind, actor_id, reason, started_at, ended_at
+FROM batches WHERE id = $1::uuid AND account_id = ANY ($2::uuid[])
+
+-- name: take_batch
+UPDATE batches SET lease_until = clock_timestamp() + interval '5 s'
+WHERE (id, account_id) = (
+    SELECT id, account_id FROM batches WHERE state = 'RUNNING' AND lease_until < clock_timestamp()
+    ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id, account_id, kind, state, array_to_string(orders, ','), total, done, array_to_string(failed_ids, ','),
+    array_to_string(failed_codes, ','), actor_kind, actor_id, reason, started_at, ended_at
+
+-- name: save_batch
+UPDATE batches SET state = $3::text, orders = $4::uuid[], done = $5::bigint, failed_ids = $6::text[],
+    failed_codes = $7::text[], ended_at = $8::timestamptz, lease_until = clock_timestamp() + interval '5 s'
+WHERE id = $1::uuid AND account_id = $2::uuid AND state = 'RUNNING'
+
+-- name: open_orders
+SELECT id FROM orders WHERE account_id = $1::uuid AND is_live AND ($2::text IS NULL OR market = $2::text)
+ORDER BY id LIMIT 10000
+
+-- name: halt_of_account
+SELECT level, scope, reason, since FROM halts WHERE scope = 'account' AND subject = $1::uuid::text
+
+-- name: set_halt
+-- An operator's halt that is as strict stays as it is.
+INSERT INTO halts (scope, subject, level, reason, actor)
+VALUES ('account', $1::uuid::text, 'entries', $2::text, $3::text)
+ON CONFLICT (scope, subject) DO NOTHING
+
+-- name: resume
+DELETE FROM halts WHERE scope = 'account' AND subject = $1::uuid::text AND level = 'entries' AND actor LIKE 'trader %'
+
+-- name: counts
+SELECT status, count(*) FROM orders WHERE account_id = ANY ($1::uuid[]) GROUP BY status
+
+-- name: standing
+-- The strictest halt of all that apply to the account, in the market where one is named.
+SELECT u.tier, c.account_id IS NULL, c.refusal IS NOT NULL,
+    (SELECT count(*) FROM orders AS o WHERE o.account_id = a.id AND o.is_live), a.maximum_orders::bigint,
+    h.level, h.scope, h.reason, h.since,
+    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.client_order_id = $3::text AND o.is_live)
+FROM accounts AS a
+JOIN users AS u ON u.id = a.user_id
+LEFT JOIN credentials AS c ON c.account_id = a.id
+LEFT JOIN LATERAL (
+    SELECT level, scope, reason, since FROM halts
+    WHERE subject = CASE scope
+        WHEN 'cluster' THEN '' WHEN 'venue' THEN a.venue WHEN 'market' THEN $2::text WHEN 'account' THEN a.id::text
+    END
+    ORDER BY level = 'sends' DESC, since LIMIT 1
+) AS h ON true
+WHERE a.id = $1::uuid
