@@ -30,6 +30,8 @@ public final class APIServer: Sendable {
     private let state = Locked(State())
     private let hub: EventHub
     private let batches: BatchDuty
+    /// Every route that this server has.
+    package let routes: [RouteSummary]
 
     /// - Parameters:
     ///   - readiness: the checks of `/readyz`; asked at most once a second.
@@ -89,6 +91,7 @@ public final class APIServer: Sendable {
         var random = SystemRandomNumberGenerator()
         let instance = "r" + hexadecimal((0..<4).map { _ in UInt8.random(in: 0...255, using: &random) })
         gateway = Gateway(backend: backend, routes: routes, instance: instance)
+        self.routes = routes.map { RouteSummary($0) }
     }
 
     /// The port that is listened on; nil before and after.

@@ -30,6 +30,8 @@ struct APIRole: Sendable {
         let metrics = backend.metrics
         let notices = Self.notices(backend)
         self.notices = notices
+        var changes: (@Sendable () async throws -> Void)?
+        if let notices { changes = { _ = try await notices.changedOrders(waitMs: 5_000) } }
         server = APIServer(
             configuration: configuration,
             orders: backend.orders,
@@ -42,7 +44,7 @@ struct APIRole: Sendable {
             clock: backend.clock,
             readiness: { await Self.checks(backend) },
             metrics: { metrics.render() },
-            changes: notices.map { notices in { _ = try await notices.changedOrders(waitMs: 5_000) } },
+            changes: changes,
             logger: backend.logger,
         )
     }

@@ -12,7 +12,8 @@ import TriggerQueue
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
-        abstract: "Measures a layer on private servers: index, store, queue, trigger, or all. Build with -c release.",
+        abstract:
+            "Measures a layer on private servers: index, store, queue, trigger, api, or all. Build with -c release.",
         discussion: """
             EXAMPLES
               smartorders bench index --json
@@ -20,9 +21,9 @@ struct BenchCommand: AsyncParsableCommand {
             """,
     )
 
-    enum Layer: String, CaseIterable, ExpressibleByArgument { case index, store, queue, trigger, all }
+    enum Layer: String, CaseIterable, ExpressibleByArgument { case index, store, queue, trigger, api, all }
 
-    @Argument(help: "index, store, queue, trigger or all.")
+    @Argument(help: "index, store, queue, trigger, api or all.")
     var layer: Layer
 
     @Flag(help: "JSON on one line; else indented.")
@@ -37,9 +38,12 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "Seconds of the trigger bench.")
     var seconds = 10
 
+    @Option(help: "Requests of each kind of the api bench.")
+    var requests = 5_000
+
     func run() async throws {
         var document = JSONObject()
-        let layers: [Layer] = layer == .all ? [.index, .store, .queue, .trigger] : [layer]
+        let layers: [Layer] = layer == .all ? [.index, .store, .queue, .trigger, .api] : [layer]
         for one in layers {
             tell("measuring \(one.rawValue) ...")
             document[one.rawValue] = try await measure(one)
@@ -72,6 +76,10 @@ struct BenchCommand: AsyncParsableCommand {
         case .trigger:
             return try await withServers { servers in
                 try await TriggerBenchmark(servers: servers, rate: rate, seconds: seconds).run()
+            }
+        case .api:
+            return try await withServers { servers in
+                try await APIBenchmark(servers: servers, requests: requests).run()
             }
         case .all: return .null
         }

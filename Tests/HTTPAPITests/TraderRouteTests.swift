@@ -3,6 +3,7 @@ import JSONText
 import NIOHTTP1
 import OrderEngine
 import OrderStorage
+import Simulation
 import SmartOrders
 import TestKit
 import Testing

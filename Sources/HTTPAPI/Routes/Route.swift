@@ -39,6 +39,34 @@ struct Route: Sendable {
     }
 }
 
+/// A route as the contract shows it.
+package struct RouteSummary: Hashable, Sendable {
+    package let method: String
+    package let pattern: String
+    /// Nil: anybody may ask.
+    package let scope: String?
+    package let needsIdempotencyKey: Bool
+    /// `none`, `required`, `requiredOrAny`.
+    package let ifMatch: String
+    package let hasBody: Bool
+
+    init(_ route: Route) {
+        method = route.method.rawValue
+        pattern = route.pattern
+        switch route.access {
+        case .open: scope = nil
+        case .key: scope = route.neededScope.rawValue
+        }
+        needsIdempotencyKey = route.needsIdempotencyKey
+        switch route.ifMatch {
+        case .none: ifMatch = "none"
+        case .required: ifMatch = "required"
+        case .requiredOrAny: ifMatch = "requiredOrAny"
+        }
+        hasBody = !route.bodyTypes.isEmpty
+    }
+}
+
 /// Finds routes by method and path; literal segments win over captures.
 struct RouteTable: Sendable {
     private struct Path: Sendable {

@@ -53,6 +53,9 @@ struct SystemRoutes: Sendable {
                 await ready(details: backend.configuration.showsOperations)
             },
             Route(method: .get, pattern: "/", access: .open, answers: html) { _ in welcome() },
+            Route(method: .get, pattern: "/docs", access: .open, answers: html) { _ in docs() },
+            Self.contract("/openapi.yaml", PackageResources.openapi_yaml),
+            Self.contract("/asyncapi.yaml", PackageResources.asyncapi_yaml),
             Route(method: .get, pattern: "/problems/{code}", access: .open, answers: ["application/json"] + html) {
                 try page(of: $0)
             },
@@ -67,6 +70,16 @@ struct SystemRoutes: Sendable {
             ]
         }
         return routes
+    }
+
+    /// A contract file, as it is written.
+    private static func contract(_ path: String, _ bytes: [UInt8]) -> Route {
+        let types = ["application/yaml", "text/plain"]
+        return Route(method: .get, pattern: path, access: .open, answers: types) { _ in
+            var reply = Reply(status: .ok, headers: [.contentType: types[0]], body: .bytes(ByteBuffer(bytes: bytes)))
+            reply.headers[.cacheControl] = "private, max-age=60"
+            return reply
+        }
     }
 
     private func ready(details: Bool) async -> Reply {
@@ -128,6 +141,18 @@ struct SystemRoutes: Sendable {
             <p>The API is under <code>/v1</code> with <code>Authorization: Bearer &lt;API key&gt;</code>:
             <code>POST /v1/orders</code>, <code>GET /v1/orders</code>, <code>GET /v1/instruments</code>; the stream of
             events is the WebSocket <code>/v1/stream</code>. State of this process: <a href="/readyz">/readyz</a>.</p>
+            """,
+        )
+    }
+
+    private func docs() -> Reply {
+        page(
+            "smartorders: the contract",
+            """
+            <h1>The contract</h1>
+            <p><a href="/openapi.yaml">/openapi.yaml</a> (OpenAPI 3.1) describes the HTTP API,
+            <a href="/asyncapi.yaml">/asyncapi.yaml</a> (AsyncAPI 3) the stream. Every code of a problem has its page
+            under <code>/problems/&lt;code&gt;</code>.</p>
             """,
         )
     }

@@ -1,4 +1,4 @@
-DROP TABLE answers, batches, shares, order_notes;
+DROP TABLE answers, batches, shares, trader_notes;
 DROP INDEX orders_open, orders_client_order_id;
 ALTER TABLE orders DROP COLUMN client_order_id;
 DELETE FROM api_keys WHERE account_ids IS NULL OR revoked_at IS NOT NULL;

@@ -45,7 +45,7 @@ CREATE UNIQUE INDEX orders_client_order_id ON orders (account_id, client_order_i
 -- How many orders of an account are open.
 CREATE INDEX orders_open ON orders (account_id) WHERE is_live;
 
-CREATE TABLE order_notes (
+CREATE TABLE trader_notes (
     account_id uuid NOT NULL,
     order_id   uuid NOT NULL,
     text       text NOT NULL,

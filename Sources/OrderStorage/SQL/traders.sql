@@ -47,10 +47,10 @@ INSERT INTO answers (owner, key, request_hash, status, body)
 VALUES ($1::text, $2::text, $3::text, $4::bigint, $5::text)
 
 -- name: notes
-SELECT order_id, text FROM order_notes WHERE order_id = ANY ($1::uuid[])
+SELECT order_id, text FROM trader_notes WHERE order_id = ANY ($1::uuid[])
 
 -- name: set_note
-INSERT INTO order_notes (order_id, account_id, text) VALUES ($1::uuid, $2::uuid, $3::text)
+INSERT INTO trader_notes (order_id, account_id, text) VALUES ($1::uuid, $2::uuid, $3::text)
 ON CONFLICT (order_id, account_id) DO UPDATE SET text = excluded.text, updated_at = clock_timestamp()
 
 -- name: add_share
