@@ -45,6 +45,8 @@ struct APIBenchmark {
             traders: backend.traders,
             commands: backend.commands,
             ticks: backend.ticks,
+            timeline: backend.timeline,
+            cluster: backend.cluster,
             clock: backend.clock,
             readiness: { [] },
             metrics: { "" },

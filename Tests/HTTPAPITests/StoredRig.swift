@@ -194,6 +194,8 @@ func withStoredAPI(
             isLiveEnabled: isLiveEnabled,
         ),
         ticks: ticks,
+        timeline: PostgresTimelineStore(pool: pool),
+        cluster: cluster,
         clock: RealClock(),
         readiness: { [] },
         metrics: { "" },

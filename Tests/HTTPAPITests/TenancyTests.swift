@@ -57,8 +57,7 @@ struct `Tenants are apart` {
                             path,
                             key: stranger.key,
                             headers: [("X-Request-Id", "r")],
-                            body: route.method == "GET"
-                                ? nil : Self.bodies[route.pattern] ?? (route.hasBody ? "{}" : nil),
+                            body: route.hasBody ? Self.bodies[route.pattern] ?? "{}" : nil,
                             idempotency: "k\(walked)",
                             ifMatch: "\"v1\"",
                         )
