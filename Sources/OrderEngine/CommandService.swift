@@ -1,5 +1,5 @@
-// What a trader asks: validate, decide, commit, tell. The venue's work follows as jobs of a worker: the process that
-// takes commands holds no venue keys.
+// What a trader asks: validate, decide, commit, tell. The venue's work follows as jobs of a worker. A process that can
+// read the venue checks what is asked against it (PositionView.swift); one that cannot leaves that to the exits.
 public import SmartOrders
 
 /// Why a command was not carried out.
@@ -27,7 +27,7 @@ public struct CommandAnswer: Sendable {
 
 /// Commands on smart orders.
 public struct CommandService: Sendable {
-    private let context: EngineContext
+    let context: EngineContext
     private let history: PriceHistory
 
     public init(context: EngineContext, history: PriceHistory) {
@@ -64,13 +64,16 @@ public struct CommandService: Sendable {
                 ])
             }
             let source = draft.triggerSource ?? instrument.defaultTriggerSource
-            guard let moment = try await present(PriceSeries(market: market, source: source), instrument) else {
+            guard var moment = try await present(PriceSeries(market: market, source: source), instrument) else {
                 throw CommandError.priceUnavailable
             }
-            let bounds = CreationBounds(
+            var bounds = CreationBounds(
                 maxConditionals: owner.maximumConditionals,
                 activeConditionals: try await context.orders.activeLegs(account: account, market: market),
             )
+            let view = try await PositionView.read(for: draft, instrument: instrument, account: account, context)
+            view.bound(&bounds)
+            moment = view.placed(moment)
             let failures = SmartOrder.check(draft, instrument: instrument, bounds: bounds, at: moment)
             guard failures.isEmpty else { throw CommandError.refused(failures) }
             var random = InjectedRandom(next: context.random)
@@ -86,9 +89,12 @@ public struct CommandService: Sendable {
             var transition = Transition(created: decision, bounds: bounds, at: moment)
             // Ticks from before it do not touch it, whatever its entry waits for.
             transition.reach(moment.position)
+            view.follow(&transition, at: moment)
+            let rights = view.adoptedRight(random: context.random, at: moment.now).map { [$0] } ?? []
             let outcome = try await commit(
                 &transition,
                 actor: actor,
+                rights: rights,
                 idempotency: idempotency,
                 requestID: requestID,
             )
@@ -96,6 +102,7 @@ public struct CommandService: Sendable {
             case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
             case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
             case .lost, .blocked: throw CommandError.unavailable("The store did not take the order; try again.")
+            case .refused where !rights.isEmpty: throw CommandError.refused([PositionView.isManaged])
             case .refused(let constraint):
                 throw CommandError.unavailable("The database refused the order: \(constraint).")
             }
@@ -123,17 +130,12 @@ public struct CommandService: Sendable {
                     throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
                 }
                 if let version, version != row.version { throw CommandError.versionMismatch(present: row) }
-                var transition = Transition(row)
-                // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
-                let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
-                let moment = try await standing(present.moment, of: row)
-                guard try transition.apply(.command(command), at: moment) else {
-                    return CommandAnswer(order: row, isCommitted: false, isReplay: false)
-                }
+                var (transition, tick, isNew) = try await decide(command, on: row)
+                guard isNew else { return CommandAnswer(order: row, isCommitted: false, isReplay: false) }
                 let outcome = try await commit(
                     &transition,
                     actor: actor,
-                    tick: present.tick,
+                    tick: tick,
                     idempotency: idempotency,
                     requestID: requestID,
                 )
@@ -153,6 +155,37 @@ public struct CommandService: Sendable {
         }
     }
 
+    /// Decides; what asks for an exit is decided again on what is there (R16.2, R17).
+    private func decide(
+        _ command: Command,
+        on row: SmartOrder,
+    ) async throws -> (transition: Transition, tick: Tick?, isNew: Bool) {
+        let first = try await decide(command, on: row, .unknown)
+        guard first.isNew, first.transition.wantsExit else { return first }
+        let venue: any Venue
+        do throws(VenueError) {
+            venue = try await context.venues.venue(for: row.account)
+        } catch {
+            return first
+        }
+        let holdings = await Holdings.read(for: first.transition, venue: venue, context: context)
+        return holdings == .unknown ? first : try await decide(command, on: row, holdings)
+    }
+
+    private func decide(
+        _ command: Command,
+        on row: SmartOrder,
+        _ holdings: Holdings,
+    ) async throws -> (transition: Transition, tick: Tick?, isNew: Bool) {
+        var transition = Transition(row)
+        // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
+        let now = context.clock.now()
+        let present = try await CatchUp.bring(&transition, history: history, now: now, holdings: holdings)
+        let moment = try await standing(present.moment, of: row)
+        let isNew = try transition.apply(.command(command), at: moment)
+        return (transition, present.tick, isNew)
+    }
+
     private func present(_ series: PriceSeries, _ instrument: Instrument) async throws -> Moment? {
         guard let latest = try await newest(series) else { return nil }
         return Moment(
@@ -169,7 +202,14 @@ public struct CommandService: Sendable {
             return moment
         }
         let price = Price(units: latest.price, decimals: row.instrument.priceDecimals)
-        return Moment(now: moment.now, price: price, position: moment.position)
+        return Moment(
+            now: moment.now,
+            price: price,
+            position: moment.position,
+            held: moment.held,
+            claimedElsewhere: moment.claimedElsewhere,
+            standing: moment.standing,
+        )
     }
 
     /// The newest tick; while the stream is away, what the feed stored in the last minute.
@@ -188,6 +228,7 @@ public struct CommandService: Sendable {
         _ transition: inout Transition,
         actor: Actor,
         tick: Tick? = nil,
+        rights: [SendRight] = [],
         idempotency: IdempotencyRecord?,
         requestID: String?,
     ) async throws(StoreError) -> CommitOutcome {
@@ -205,6 +246,7 @@ public struct CommandService: Sendable {
             cause: .command,
             actor: actor,
             tick: tick,
+            sendRights: rights,
             jobs: jobs,
             idempotency: idempotency,
             record: DecisionRecord(requestID: requestID),
