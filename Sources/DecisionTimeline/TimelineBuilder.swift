@@ -110,7 +110,7 @@ public struct TimelineBuilder {
             let isTick: Bool =
                 switch event {
                 case .tick, .trigger, .timer: true
-                case .venue, .cancelFailed, .position, .command: false
+                case .venue, .cancelFailed, .position, .attention, .command: false
                 }
             let rank = step.facts.map { Weight($0).rawValue }.max() ?? -1
             if best.map({ rank > $0.rank }) ?? true {

@@ -16,12 +16,19 @@ enum CatchUp {
     }
 
     /// - Throws: `StoreError` when prices can be read nowhere.
-    static func bring(_ transition: inout Transition, history: PriceHistory, now: Timestamp) async throws -> Present {
+    /// - Parameter holdings: what exits are fitted to; part of the present.
+    static func bring(
+        _ transition: inout Transition,
+        history: PriceHistory,
+        now: Timestamp,
+        holdings: Holdings = .unknown,
+    ) async throws -> Present {
         let row = transition.order
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
         let decimals = row.instrument.priceDecimals
         guard let newest = try await history.catchUp(series, after: row.extremePosition) else {
-            return Present(moment: Moment(now: now, price: nil, position: row.extremePosition), tick: nil)
+            let moment = Moment(now: now, price: nil, position: row.extremePosition).with(holdings)
+            return Present(moment: moment, tick: nil)
         }
         if newest.position > row.extremePosition,
             let crossed = try await firstCrossing(of: row, in: series, through: newest.position, history: history)
@@ -34,7 +41,7 @@ enum CatchUp {
                 now: Timestamp(microseconds: crossed.position.venueTime),
                 price: price,
                 position: crossed.position,
-            )
+            ).with(holdings)
             let isDecided = apply(&transition, moment)
             transition.reach(crossed.position)
             if isDecided {
@@ -42,7 +49,7 @@ enum CatchUp {
                 return Present(moment: moment, tick: tick)
             }
             // A rule answers the crossing with nothing: the ticks go on from there.
-            return try await bring(&transition, history: history, now: now)
+            return try await bring(&transition, history: history, now: now, holdings: holdings)
         }
         if let found = history.context(series, after: row.extremePosition, at: newest.position) {
             transition.absorb(found, decimals: decimals)
@@ -54,7 +61,7 @@ enum CatchUp {
                 now: max(now, Timestamp(microseconds: newest.position.venueTime)),
                 price: Price(units: newest.price, decimals: decimals),
                 position: transition.order.extremePosition,
-            ),
+            ).with(holdings),
             tick: nil,
         )
     }

@@ -7,6 +7,8 @@ struct CreationPlan {
     let instrument: Instrument
     let bounds: CreationBounds
     let moment: Moment
+    /// What the venue said of the place where it is to be.
+    let view: PositionView
     /// In the order in which they are told; empty: it would be accepted.
     let failures: [Refusal]
 }
@@ -128,7 +130,7 @@ extension CommandService {
         let published = instrument.publishedSources
         let asked = draft.triggerSource ?? instrument.defaultTriggerSource
         let source = published.contains(asked) ? asked : instrument.defaultTriggerSource
-        guard let moment = try await present(PriceSeries(market: market, source: source), instrument) else {
+        guard var moment = try await present(PriceSeries(market: market, source: source), instrument) else {
             // Nobody waits for the price of a market that does not trade.
             guard instrument.status == .trading else {
                 let refusal = Refusal(.instrumentNotTrading, field: "market", "It is \(instrument.status.rawValue).")
@@ -136,11 +138,14 @@ extension CommandService {
             }
             throw CommandError.priceUnavailable
         }
-        let bounds = CreationBounds(
+        var bounds = CreationBounds(
             maxConditionals: owner.maximumConditionals,
             activeConditionals: try await context.orders.activeLegs(account: account, market: market),
             sources: published,
         )
+        let view = try await PositionView.read(for: draft, instrument: instrument, account: account, context)
+        view.bound(&bounds)
+        moment = view.placed(moment)
         let failures =
             SmartOrder.check(draft, instrument: instrument, bounds: bounds, at: moment)
             + standing.refusals(opening: draft, on: owner, isLiveEnabled: isLiveEnabled)
@@ -148,6 +153,7 @@ extension CommandService {
             instrument: instrument,
             bounds: bounds,
             moment: moment,
+            view: view,
             failures: failures.inTableOrder(),
         )
     }
@@ -167,18 +173,38 @@ extension CommandService {
         var transition = Transition(created: decision, bounds: plan.bounds, at: plan.moment)
         // Ticks from before it do not touch it, whatever its entry waits for.
         transition.reach(plan.moment.position)
+        plan.view.follow(&transition, at: plan.moment)
         return transition
     }
 
     // MARK: Commands
 
-    /// What the order does with a command, at the present price.
+    /// What the order does with a command, at the present price; what asks for an exit is decided again on what is there
+    /// (R16.2, R17).
     /// - Throws: the `Refusal`.
     func decide(_ command: Command, on row: SmartOrder) async throws -> DecidedCommand {
+        let first = try await decide(command, on: row, .unknown)
+        guard first.isChanged, first.transition.wantsExit else { return first }
+        let venue: any Venue
+        do throws(VenueError) {
+            venue = try await context.venues.venue(for: row.account)
+        } catch {
+            return first
+        }
+        let holdings = await Holdings.read(for: first.transition, venue: venue, context: context)
+        return holdings == .unknown ? first : try await decide(command, on: row, holdings)
+    }
+
+    private func decide(_ command: Command, on row: SmartOrder, _ holdings: Holdings) async throws -> DecidedCommand {
         var transition = Transition(row)
         let limits = try await exposureLimits(command, on: row)
         // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
-        let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
+        let present = try await CatchUp.bring(
+            &transition,
+            history: history,
+            now: context.clock.now(),
+            holdings: holdings,
+        )
         var moment = try await standing(present.moment, of: row)
         if case .edit(let change) = command, let source = change.triggerSource, source != row.triggerSource {
             moment = try await standing(moment, of: row, switchingTo: source)
@@ -224,6 +250,8 @@ extension CommandService {
             now: max(moment.now, Timestamp(microseconds: latest.position.venueTime)),
             price: Price(units: latest.price, decimals: row.instrument.priceDecimals),
             position: latest.position,
+            held: moment.held,
+            claimedElsewhere: moment.claimedElsewhere,
         )
     }
 
@@ -245,7 +273,13 @@ extension CommandService {
             return moment
         }
         let price = Price(units: latest.price, decimals: row.instrument.priceDecimals)
-        return Moment(now: moment.now, price: price, position: moment.position)
+        return Moment(
+            now: moment.now,
+            price: price,
+            position: moment.position,
+            held: moment.held,
+            claimedElsewhere: moment.claimedElsewhere,
+        )
     }
 
     /// The newest tick; while the stream is away, what the feed stored in the last minute.

@@ -1,5 +1,5 @@
-// What a trader asks: validate, decide, commit, tell. The venue's work follows as jobs of a worker: the process that
-// takes commands holds no venue keys.
+// What a trader asks: validate, decide, commit, tell. The venue's work follows as jobs of a worker. A process that can
+// read the venue checks what is asked against it (PositionView.swift); one that cannot leaves that to the exits.
 public import SmartOrders
 
 /// Why a command was not carried out.
@@ -60,9 +60,11 @@ public struct CommandService: Sendable {
                 throw CommandError.refused(plan.failures)
             }
             var transition = try created(draft, plan, account: account)
+            let rights = plan.view.adoptedRight(random: context.random, at: plan.moment.now).map { [$0] } ?? []
             let outcome = try await commit(
                 &transition,
                 actor: actor,
+                rights: rights,
                 idempotency: idempotency,
                 requestID: requestID,
             )
@@ -73,6 +75,7 @@ public struct CommandService: Sendable {
             case .refused(Self.clientOrderIDConstraint):
                 if let idempotency, let known = try await replay(idempotency) { return known }
                 throw CommandError.refused([.sameClientOrderID(draft.clientOrderID, nil)])
+            case .refused where !rights.isEmpty: throw CommandError.refused([PositionView.isManaged])
             case .refused(let constraint):
                 throw CommandError.unavailable("The database refused the order: \(constraint).")
             }
@@ -134,6 +137,7 @@ public struct CommandService: Sendable {
         _ transition: inout Transition,
         actor: Actor,
         tick: Tick? = nil,
+        rights: [SendRight] = [],
         idempotency: IdempotencyRecord?,
         requestID: String?,
     ) async throws(StoreError) -> CommitOutcome {
@@ -151,6 +155,7 @@ public struct CommandService: Sendable {
             cause: .command,
             actor: actor,
             tick: tick,
+            sendRights: rights,
             jobs: jobs,
             idempotency: idempotency,
             record: DecisionRecord(requestID: requestID),

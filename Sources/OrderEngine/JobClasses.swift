@@ -69,6 +69,21 @@ extension Job {
         )
     }
 
+    /// Compares the order with the venue.
+    /// - Parameters:
+    ///   - number: of the occasion; the same occasion is one job, whoever offers it.
+    ///   - isAwaited: somebody waits for it, so it ends with what can be said now.
+    static func reconcile(_ order: SmartOrder, number: Int, isAwaited: Bool = false) -> Job {
+        Job(
+            id: JobID(order: order.id, leg: .reconcile, attempt: isAwaited ? 2 : 1, check: number),
+            name: .reconcile,
+            jobClass: .housekeeping,
+            version: order.version,
+            account: order.account,
+            market: order.instrument.market,
+        )
+    }
+
     /// Later work on an attempt: send what waits, look up what is unknown.
     public static func check(_ order: SmartOrder, _ key: VenueOrderKey, number: Int) -> Job {
         Job(

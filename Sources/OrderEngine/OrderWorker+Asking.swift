@@ -54,7 +54,10 @@ extension OrderWorker {
     /// One placement, or the two legs of a list: the take-profit, then the stop.
     private func send(_ asked: [Asked], _ begun: Int64, of order: SmartOrder, venue: any Venue) async -> [Answer] {
         let sentAt = context.clock.now()
-        guard isInTime(begun, venue) else {
+        // The last look at the kill switch is right before the send (RELIABILITY.md 11.1).
+        var isAllowed = isInTime(begun, venue)
+        for one in asked where isAllowed { isAllowed = await halts.allows(one.one, of: order) }
+        guard isAllowed else {
             return asked.map { asked in
                 let nothing = VenueExchange(key: asked.one.key, sentAt: sentAt, answeredAt: sentAt)
                 return (asked.place, .news([.notSent]), nothing)
@@ -123,8 +126,10 @@ extension OrderWorker {
 
     private func cancel(_ known: VenueOrder, of order: SmartOrder, venue: any Venue) async -> Answer {
         let market = order.instrument.market
-        let id = context.identity.clientOrderID(order.id, known.key)
         let sentAt = context.clock.now()
+        guard let id = await name(of: known, of: order) else {
+            return (0, nil, VenueExchange(key: known.key, sentAt: sentAt, answeredAt: sentAt))
+        }
         let answer = await venue.cancel(market: market, clientOrderID: id, type: known.type)
         let exchange = VenueExchange(key: known.key, sentAt: sentAt, answeredAt: context.clock.now())
         switch answer {
@@ -135,6 +140,20 @@ extension OrderWorker {
             return (0, .snapshot(snapshot), exchange)
         // The sweep asks again.
         case .failed: return (0, nil, exchange)
+        }
+    }
+
+    /// An adopted entry has the name that somebody else gave it; nil: it cannot be read now, the sweep asks again.
+    private func name(of known: VenueOrder, of order: SmartOrder) async -> String? {
+        guard order.isAdopted, known.key == VenueOrderKey(leg: .entry, attempt: 1) else {
+            return context.identity.clientOrderID(order.id, known.key)
+        }
+        do throws(StoreError) {
+            return try await context.orders.intents(of: [order.id], ended: false)
+                .first { $0.venueOrder.key == known.key }?.clientOrderID
+        } catch {
+            context.observer.count("store_errors_total", 1)
+            return nil
         }
     }
 
@@ -176,9 +195,9 @@ extension OrderWorker {
 
     /// The position and who shares it, for an order whose backstop is due (ORDERS.md F11.2); nil: nobody can say now.
     func standing(_ row: SmartOrder, venue: any Venue, now: Timestamp) async throws(StoreError) -> PositionStanding? {
-        guard let due = row.backstopDue, due <= now, let net = await venue.held(market: row.instrument.market) else {
-            return nil
-        }
+        guard let due = row.backstopDue, due <= now,
+            let net = await venue.holding(market: row.instrument.market, side: row.draft.side, fresh: true)?.quantity
+        else { return nil }
         let open = OrderFilter(
             account: row.account,
             statuses: [.active, .partiallyClosed],

@@ -8,8 +8,9 @@ internal import SmartOrders
 /// Does the work of jobs.
 public struct OrderWorker: Sendable {
     let context: EngineContext
-    private let history: PriceHistory
+    let history: PriceHistory
     private let committer: CommitBatcher
+    let halts: HaltWatch
     /// A conflict is decided again this often before the job goes back.
     private static let maximumConflicts = 5
 
@@ -17,6 +18,7 @@ public struct OrderWorker: Sendable {
         self.context = context
         self.history = history
         self.committer = committer
+        halts = HaltWatch(context: context)
     }
 
     /// Handles a batch: rows in one query, orders side by side, the jobs of one order in turn.
@@ -108,7 +110,7 @@ public struct OrderWorker: Sendable {
         return (row, .retry(delayMs: 50, reason: "VERSION_CONFLICT: others were faster five times"))
     }
 
-    private enum Step {
+    enum Step {
         case done(SmartOrder)
         case obsolete
         case later(delayMs: Int64, reason: String)
@@ -132,18 +134,39 @@ public struct OrderWorker: Sendable {
                 return .later(delayMs: 250, reason: "TICK_UNAVAILABLE: the tick of \(id) is not to be had")
             case .decided(let decided, let tick):
                 transition = decided
+                let holdings = await holdings(for: decided, venue)
+                if holdings != .unknown,
+                    case .decided(let again, _) = try await TriggerDecision.make(
+                        job,
+                        on: row,
+                        history: history,
+                        holdings: holdings,
+                    )
+                {
+                    transition = again
+                }
                 let moment = Moment(
                     now: Timestamp(microseconds: tick.position.venueTime),
                     price: tick.price,
                     position: tick.position,
-                )
+                ).with(holdings)
                 return try await finish(&transition, cause: .tick, tick: tick, at: moment, venue: venue, origin)
             }
         case .timer:
-            let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
-            if present.tick == nil {
-                let standing = try await standing(row, venue: venue, now: present.moment.now)
-                _ = try transition.apply(.timer, at: present.moment.with(standing))
+            let present: CatchUp.Present
+            (transition, present) = try await fitted(row, venue) { holdings in
+                var transition = Transition(row)
+                let present = try await CatchUp.bring(
+                    &transition,
+                    history: history,
+                    now: context.clock.now(),
+                    holdings: holdings,
+                )
+                if present.tick == nil {
+                    let standing = try await standing(row, venue: venue, now: present.moment.now)
+                    _ = try transition.apply(.timer, at: present.moment.with(standing))
+                }
+                return (transition, present)
             }
             let cause: EventCause = present.tick == nil ? .timer : .tick
             return try await finish(
@@ -154,9 +177,27 @@ public struct OrderWorker: Sendable {
                 venue: venue,
                 origin,
             )
-        case .check, .reconcile: break
+        case .reconcile: return try await reconcile(row, venue: venue, isPatient: id.attempt == 1, origin)
+        case .check: break
         }
-        return try await settle(taken.job?.name == .reconcile ? nil : id, row, venue: venue, origin)
+        return try await settle(id, row, venue: venue, origin)
+    }
+
+    /// What a decision that asks for an exit has to be made again with; unknown for every other one.
+    private func holdings(for transition: Transition, _ venue: any Venue) async -> Holdings {
+        guard transition.wantsExit else { return .unknown }
+        return await Holdings.read(for: transition, venue: venue, context: context)
+    }
+
+    /// Decides; what asks for an exit is decided again on what is there.
+    private func fitted(
+        _ row: SmartOrder,
+        _ venue: any Venue,
+        _ decide: (Holdings) async throws -> (Transition, CatchUp.Present),
+    ) async throws -> (Transition, CatchUp.Present) {
+        let first = try await decide(.unknown)
+        let holdings = await holdings(for: first.0, venue)
+        return holdings == .unknown ? first : try await decide(holdings)
     }
 
     /// Sends what an order wished for while it could not be sent.
@@ -166,8 +207,7 @@ public struct OrderWorker: Sendable {
         _ origin: DecisionRecord,
     ) async throws -> Step {
         guard row.venueOrders.contains(where: { $0.state == .intent }) else { return .obsolete }
-        var transition = Transition(row)
-        let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
+        var (transition, present) = try await record([], on: row, seen: [], venue: venue)
         let cause: EventCause = present.tick == nil ? .venueAnswer : .tick
         return try await finish(
             &transition,
@@ -180,33 +220,20 @@ public struct OrderWorker: Sendable {
     }
 
     /// Later work: sends what waits, looks up what is unknown, asks again for cancels that are not confirmed.
-    /// - Parameter id: names the attempt to look up; nil: all of them.
+    /// - Parameter id: names the attempt to look up.
     private func settle(
-        _ id: JobID?,
+        _ id: JobID,
         _ row: SmartOrder,
         venue: any Venue,
         _ origin: DecisionRecord,
     ) async throws -> Step {
-        let intents = try await context.orders.intents(of: [row.id], ended: false).filter { intent in
-            guard intent.token != nil else { return false }
-            return switch intent.venueOrder.state {
-            case .submitted, .unknown, .cancelRequested, .open, .partial:
-                id.map { $0.leg == intent.venueOrder.leg && $0.attempt == intent.venueOrder.attempt } ?? true
-            case .intent, .filled, .cancelled, .expired, .rejected, .notSent, .absent: false
-            }
+        let intents = try await asked(of: row).filter {
+            id.leg == $0.venueOrder.leg && id.attempt == $0.venueOrder.attempt
         }
         guard !intents.isEmpty else { return try await sendWaiting(row, venue: venue, origin) }
-        var replies: [(VenueOrderKey, VenueReply)] = []
         var origin = origin
-        for intent in intents {
-            let sentAt = context.clock.now()
-            guard let reply = try await lookUp(intent, of: row, venue: venue) else { continue }
-            replies.append((intent.venueOrder.key, reply))
-            origin.exchanges.append(
-                VenueExchange(key: intent.venueOrder.key, sentAt: sentAt, answeredAt: context.clock.now())
-            )
-        }
-        var (transition, present) = try await record(replies, on: row, seen: knownFills(row))
+        let replies = try await lookUp(intents, of: row, venue: venue, &origin)
+        var (transition, present) = try await record(replies, on: row, seen: knownFills(row), venue: venue)
         let cause: EventCause = present.tick == nil ? .venueAnswer : .tick
         let step = try await finish(
             &transition,
@@ -229,10 +256,41 @@ public struct OrderWorker: Sendable {
     enum VenueReply: Sendable {
         case snapshot(VenueSnapshot)
         case news([VenueNews])
+        /// Nobody can say, and it takes too long.
+        case unresolved
+    }
+
+    /// Venue orders of this order that were sent and have not ended.
+    func asked(of row: SmartOrder) async throws -> [StoredIntent] {
+        try await context.orders.intents(of: [row.id], ended: false).filter { intent in
+            guard intent.token != nil else { return false }
+            return switch intent.venueOrder.state {
+            case .submitted, .unknown, .cancelRequested, .open, .partial: true
+            case .intent, .filled, .cancelled, .expired, .rejected, .notSent, .absent: false
+            }
+        }
+    }
+
+    func lookUp(
+        _ intents: [StoredIntent],
+        of row: SmartOrder,
+        venue: any Venue,
+        _ origin: inout DecisionRecord,
+    ) async throws -> [(VenueOrderKey, VenueReply)] {
+        var replies: [(VenueOrderKey, VenueReply)] = []
+        for intent in intents {
+            let sentAt = context.clock.now()
+            guard let reply = try await lookUp(intent, of: row, venue: venue) else { continue }
+            replies.append((intent.venueOrder.key, reply))
+            origin.exchanges.append(
+                VenueExchange(key: intent.venueOrder.key, sentAt: sentAt, answeredAt: context.clock.now())
+            )
+        }
+        return replies
     }
 
     /// Looks one venue order up (RELIABILITY.md 2.6). Nil: nothing was learnt.
-    private func lookUp(_ intent: StoredIntent, of row: SmartOrder, venue: any Venue) async throws -> VenueReply? {
+    func lookUp(_ intent: StoredIntent, of row: SmartOrder, venue: any Venue) async throws -> VenueReply? {
         let market = row.instrument.market
         var snapshot: VenueSnapshot?
         if intent.venueOrder.cancelWanted {
@@ -253,11 +311,15 @@ public struct OrderWorker: Sendable {
             }
         }
         let isResting = snapshot?.state == .open && !intent.venueOrder.cancelWanted
+        // A minute past the fence without a proof: somebody should look, and the look-ups go on (RELIABILITY.md 2.6).
+        let overdue = intent.venueOrder.createdAt.advanced(milliseconds: venue.fenceMs + 60_000)
+        let isOverdue = snapshot == nil && !isAbsent && context.clock.now() >= overdue
         let delay: Int64 =
-            isAbsent ? 500 : intent.checks < 3 ? 500 << Int64(intent.checks) : isResting ? 60_000 : 2_000
+            isAbsent
+            ? 500 : isOverdue ? 10_000 : intent.checks < 3 ? 500 << Int64(intent.checks) : isResting ? 60_000 : 2_000
         _ = try await context.orders.noteCheck(intent, absent: isAbsent, delayMs: delay)
         if let snapshot { return .snapshot(snapshot) }
-        guard isAbsent else { return nil }
+        guard isAbsent else { return isOverdue ? .unresolved : nil }
         // The store counts absences after the fence that lie 500 ms apart: two of them are proof.
         let now = try await context.orders.intents(of: [intent.order], ended: false)
         let isProven = now.contains {
@@ -266,25 +328,36 @@ public struct OrderWorker: Sendable {
         return isProven ? .news([.absent]) : nil
     }
 
-    private func knownFills(_ row: SmartOrder) async throws -> Set<String> {
+    func knownFills(_ row: SmartOrder) async throws -> Set<String> {
         Set(try await context.orders.fills(order: row.id).map(\.fill.venueFillID))
     }
 
     /// Brings the row up to the present and lets it learn what the venue said.
     /// - Parameter seen: fills that were stored when `row` was read, or later: a later one costs a lost race.
-    private func record(
+    func record(
         _ replies: [(VenueOrderKey, VenueReply)],
         on row: SmartOrder,
         seen: Set<String>,
+        venue: any Venue,
+    ) async throws -> (Transition, CatchUp.Present) {
+        try await fitted(row, venue) { try await recorded(replies, on: row, seen: seen, holdings: $0) }
+    }
+
+    private func recorded(
+        _ replies: [(VenueOrderKey, VenueReply)],
+        on row: SmartOrder,
+        seen: Set<String>,
+        holdings: Holdings,
     ) async throws -> (Transition, CatchUp.Present) {
         var transition = Transition(row)
-        let present = try await CatchUp.bring(&transition, history: history, now: context.clock.now())
+        let now = context.clock.now()
+        let present = try await CatchUp.bring(&transition, history: history, now: now, holdings: holdings)
         // Facts are learnt now, whatever tick was decided on before them.
         let moment = Moment(
-            now: max(context.clock.now(), present.moment.now),
+            now: max(now, present.moment.now),
             price: present.moment.price,
             position: present.moment.position,
-        )
+        ).with(holdings)
         for (key, reply) in replies {
             switch (reply, transition.order.venueOrders.first { $0.key == key }) {
             case (.snapshot(let snapshot), let known?):
@@ -294,7 +367,9 @@ public struct OrderWorker: Sendable {
                 let fills = snapshot.fills.filter { !seen.contains($0.venueFillID) }
                 transition.learn(key, fills.map(VenueNews.fill), at: moment)
             case (.news(let news), .some): transition.learn(key, news, at: moment)
-            case (.news, nil): break
+            case (.unresolved, .some):
+                _ = try transition.apply(.attention(.exitUnresolved, isRaised: true), at: moment)
+            case (.news, nil), (.unresolved, nil): break
             }
         }
         return (transition, CatchUp.Present(moment: moment, tick: present.tick))
@@ -308,7 +383,7 @@ public struct OrderWorker: Sendable {
     }
 
     /// Commit, act, record, until nothing is left to do now; then tell.
-    private func finish(
+    func finish(
         _ transition: inout Transition,
         cause: EventCause,
         tick: Tick?,
@@ -362,7 +437,7 @@ public struct OrderWorker: Sendable {
                 guard conflicts <= Self.maximumConflicts,
                     let fresh = try await context.orders.load([transition.order.id]).first
                 else { return .later(delayMs: 50, reason: "VERSION_CONFLICT: the answers are looked up again") }
-                let (next, present) = try await record(replies, on: fresh, seen: knownFills(fresh))
+                let (next, present) = try await record(replies, on: fresh, seen: knownFills(fresh), venue: venue)
                 (transition, moment, tick) = (next, present.moment, present.tick)
                 cause = tick == nil ? .venueAnswer : .tick
                 continue
@@ -371,6 +446,9 @@ public struct OrderWorker: Sendable {
                 guard !sent.isEmpty else { return .later(delayMs: 1_000, reason: "HALTED: nothing is stored now") }
                 maySend = false
                 transition = unsent
+                if transition.order.latch != nil {
+                    _ = try transition.apply(.attention(.stopHeld, isRaised: true), at: moment)
+                }
                 continue
             case .refused(let constraint):
                 context.observer.note(
@@ -405,7 +483,8 @@ public struct OrderWorker: Sendable {
             await context.tell([stored.id])
             // A request that was just made for the first time has no fills that anybody knows.
             let isNew = replies.allSatisfy { key, _ in sent.contains { $0.key == key } }
-            let (next, present) = try await record(replies, on: stored, seen: isNew ? [] : knownFills(stored))
+            let seen = isNew ? [] : try await knownFills(stored)
+            let (next, present) = try await record(replies, on: stored, seen: seen, venue: venue)
             (transition, moment, tick) = (next, present.moment, present.tick)
             cause = tick == nil ? .venueAnswer : .tick
             conflicts = 0

@@ -26,6 +26,8 @@ public struct Transition: Sendable {
         order = decision.next
         steps = [.create(bounds, moment)]
         accept(decision)
+        // What an adopted order had filled already (ORDERS.md 6.1).
+        for case .fill(let key, let fill) in decision.facts { fills.append((key, fill)) }
     }
 
     /// Lets the order take quiet ticks into its extremes. No version by itself.

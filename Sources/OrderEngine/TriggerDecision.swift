@@ -12,7 +12,12 @@ enum TriggerDecision {
     }
 
     /// Decides what the crossing `job` means for `row`.
-    static func make(_ job: Job, on row: SmartOrder, history: PriceHistory) async throws -> Result {
+    static func make(
+        _ job: Job,
+        on row: SmartOrder,
+        history: PriceHistory,
+        holdings: Holdings = .unknown,
+    ) async throws -> Result {
         guard row.awaitsTick(of: job), let position = job.position, job.source == row.triggerSource,
             position > row.extremePosition
         else { return .stale }
@@ -35,7 +40,7 @@ enum TriggerDecision {
                 now: Timestamp(microseconds: found.position.venueTime),
                 price: tick.price,
                 position: found.position,
-            ),
+            ).with(holdings),
         )
         // A latched order keeps no extremes, but it has had this tick: one attempt per tick (ORDERS.md R10).
         transition.reach(found.position)

@@ -1,17 +1,21 @@
-// Private venue streams: fills of resting orders, position changes. One listener per account that this process serves.
+// Follows the private streams of all accounts; several workers may, a job id is the same for all of them.
 //
-// The stream is a faster look-up, nothing more: what it says is recorded by the same way as a look-up, and a stream that
-// is deaf costs time only, because the sweep looks OPEN orders up every minute.
+// What a stream says is a hint: the handler of the job it makes asks the venue. So a frame may come twice, late or in
+// another order than its neighbours. A hint is in the queue (or the outbox) before the next one is read, and when a
+// stream was interrupted everything that may have changed meanwhile is asked for. Cost: positions are looked at ten times
+// a second at most, and orders are read only where one of them may be touched.
+internal import OwnerThread
 internal import SmartOrders
 
-/// Follows the private streams of all accounts; several workers may, a job id is the same for all of them.
 struct VenueListener: Sendable {
     private let context: EngineContext
-    private let history: PriceHistory
+    private static let pauseMs: Int64 = 100
+    /// Positions are compared this often also when nothing was told.
+    private static let sweepMs: Int64 = 60_000
+    private static let pageSize = 1_000
 
-    init(context: EngineContext, history: PriceHistory) {
+    init(context: EngineContext) {
         self.context = context
-        self.history = history
     }
 
     /// Follows every account; new accounts are found within five seconds.
@@ -37,13 +41,7 @@ struct VenueListener: Sendable {
         while !Task.isCancelled {
             do {
                 let venue = try await context.venues.venue(for: account)
-                for await event in venue.events() {
-                    switch event {
-                    case .order(let clientOrderID, _, let snapshot):
-                        try await record(account, clientOrderID, snapshot)
-                    case .position, .interrupted: break
-                    }
-                }
+                try await listen(account, venue)
             } catch is VenueError {
                 context.observer.count("venue_stream_errors_total", 1)
             } catch is StoreError {
@@ -52,6 +50,35 @@ struct VenueListener: Sendable {
             try await context.clock.sleep(milliseconds: 1_000)
         }
     }
+
+    private func listen(_ account: AccountID, _ venue: any Venue) async throws {
+        let hints = PositionHints()
+        try await withThrowingTaskGroup { group in
+            group.addTask {
+                for await event in venue.events() {
+                    switch event {
+                    case .order(let clientOrderID, _, let snapshot):
+                        try await self.record(account, clientOrderID, snapshot)
+                    case .position(let market, let side, let holding): hints.note(market, side, holding)
+                    // Coins are read when an exit needs them (ORDERS.md R16.6).
+                    case .balance: break
+                    case .interrupted: hints.ask(.everything)
+                    }
+                }
+            }
+            group.addTask { try await self.compare(account, venue, hints) }
+            group.addTask {
+                while !Task.isCancelled {
+                    try await self.context.clock.sleep(milliseconds: Self.sweepMs)
+                    hints.ask(.positions)
+                }
+            }
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    // MARK: Orders
 
     /// Tells the order by a job, so that its handler looks the venue order up and records what it finds.
     private func record(_ account: AccountID, _ clientOrderID: String, _ snapshot: VenueSnapshot) async throws {
@@ -62,16 +89,165 @@ struct VenueListener: Sendable {
         else { return }
         guard let order = try await context.orders.load([intent.order]).first else { return }
         // The id carries what was seen: the same news twice is one job, later news another.
-        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        for byte in "\(snapshot.filled.value) \(snapshot.state)".utf8 {
-            hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+        let number = Self.number("\(snapshot.filled.value) \(snapshot.state)")
+        try await offer([.check(order, intent.venueOrder.key, number: number)])
+    }
+
+    // MARK: Positions
+
+    /// Looks at what was told since the last time, until cancelled.
+    private func compare(_ account: AccountID, _ venue: any Venue, _ hints: PositionHints) async throws {
+        for await _ in hints.bell {
+            try await context.clock.sleep(milliseconds: Self.pauseMs)
+            let (extent, told) = hints.take()
+            do throws(StoreError) {
+                switch extent {
+                case .everything: try await reconcile(account, venue, isWhole: true)
+                case .positions: try await reconcile(account, venue, isWhole: false)
+                case .nothing: break
+                }
+                for (place, holding) in told { try await moved(account, place, holding) }
+            } catch {
+                context.observer.count("store_errors_total", 1)
+                try await context.clock.sleep(milliseconds: 1_000)
+                // Nothing of it is lost.
+                for (place, holding) in told { hints.keep(place, holding) }
+                hints.ask(extent)
+            }
         }
-        let number = 2_000_000_000 + Int((hash ^ hash >> 32) % 1_000_000_000)
-        let job = Job.check(order, intent.venueOrder.key, number: number)
-        do throws(QueueError) {
-            _ = try await context.queue.offer([job], verify: false)
-        } catch {
-            try await context.orders.storeJobs([job])
+    }
+
+    /// Everything that may have changed unseen: venue orders that may exist, and positions of markets with open orders.
+    /// - Parameter isWhole: venue orders too; they have checks of their own once a minute.
+    private func reconcile(_ account: AccountID, _ venue: any Venue, isWhole: Bool) async throws(StoreError) {
+        let work = try await context.orders.openWork(account: account)
+        let second = context.clock.now().milliseconds / 5_000
+        if isWhole, !work.atVenue.isEmpty {
+            var start = 0
+            while start < work.atVenue.count {
+                let page = Array(work.atVenue[start..<min(start + 256, work.atVenue.count)])
+                start += page.count
+                let orders = try await context.orders.load(page)
+                try await offer(orders.map { .reconcile($0, number: Self.number("open \(second)")) })
+            }
+        }
+        for market in work.markets {
+            for side in venue.isHedged ? [Side.buy, .sell] : [nil] {
+                guard
+                    let holding = await venue.holding(market: market, side: side ?? .buy, fresh: true)
+                else { continue }
+                try await moved(account, PositionHints.Place(market: market, side: side), holding)
+            }
+        }
+        context.observer.count("reconcile_runs_total", 1)
+    }
+
+    /// A job for every order that the position leaves without its own, or that follows the position.
+    private func moved(
+        _ account: AccountID,
+        _ place: PositionHints.Place,
+        _ holding: Holding,
+    ) async throws(StoreError) {
+        let live = try await context.orders.live(account: account, market: place.market, limit: Self.pageSize)
+        let touched = live.filter { order in
+            guard order.status.isOpen, order.instrument.kind.isDerivative else { return false }
+            if let side = place.side, side != order.draft.side { return false }
+            let there = order.draft.side.quantity(ofPosition: holding.quantity)
+            if there.isNegative || order.attention.contains(.positionMismatch) { return true }
+            switch order.draft.sizeMode {
+            case .position: return there != order.remaining.value
+            // Exits under way explain a smaller position; their own news says.
+            case .fixed: return there < order.free.value
+            }
+        }
+        let number = Self.number("\(holding.quantity) \(holding.asOf.milliseconds)")
+        try await offer(touched.map { .reconcile($0, number: number) })
+    }
+
+    // MARK: Jobs
+
+    private func offer(_ jobs: [Job]) async throws(StoreError) {
+        var start = 0
+        while start < jobs.count {
+            let page = Array(jobs[start..<min(start + 256, jobs.count)])
+            start += page.count
+            do throws(QueueError) {
+                _ = try await context.queue.offer(page, verify: false)
+            } catch {
+                try await context.orders.storeJobs(page)
+            }
+        }
+    }
+
+    private static func number(_ news: String) -> Int {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in news.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
+        return 2_000_000_000 + Int((hash ^ hash >> 32) % 1_000_000_000)
+    }
+}
+
+/// The newest word on each position, until somebody looks. Bounded by the markets of an account.
+final class PositionHints: Sendable {
+    struct Place: Hashable, Sendable {
+        let market: MarketID
+        /// Nil: both directions are netted.
+        let side: Side?
+    }
+
+    /// How much has to be compared beside what was told.
+    enum Extent: Int, Sendable { case nothing, positions, everything }
+
+    private struct State {
+        var extent = Extent.nothing
+        var told: [Place: Holding] = [:]
+        var order: [Place] = []
+    }
+
+    private let state = Locked(State())
+    /// Rings when there is something to look at.
+    let bell: AsyncStream<Void>
+    private let ringer: AsyncStream<Void>.Continuation
+
+    init() {
+        (bell, ringer) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    func note(_ market: MarketID, _ side: Side?, _ holding: Holding) {
+        let place = Place(market: market, side: side)
+        state.withLock { state in
+            if let known = state.told[place] {
+                // Frames may be shuffled.
+                guard holding.asOf >= known.asOf else { return }
+            } else {
+                state.order.append(place)
+            }
+            state.told[place] = holding
+        }
+        ringer.yield()
+    }
+
+    func ask(_ extent: Extent) {
+        state.withLock { state in
+            if extent.rawValue > state.extent.rawValue { state.extent = extent }
+        }
+        ringer.yield()
+    }
+
+    /// Puts back what could not be looked at, unless something newer was told.
+    func keep(_ place: Place, _ holding: Holding) {
+        state.withLock { state in
+            guard state.told[place] == nil else { return }
+            state.told[place] = holding
+            state.order.append(place)
+        }
+        ringer.yield()
+    }
+
+    /// Everything since the last time, in the order in which it was first told.
+    func take() -> (extent: Extent, told: [(Place, Holding)]) {
+        state.withLock { state in
+            defer { state = State() }
+            return (state.extent, state.order.compactMap { place in state.told[place].map { (place, $0) } })
         }
     }
 }

@@ -33,7 +33,7 @@ public struct WorkerDuty: Sendable {
             group.addTask { try await self.evaluator.run() }
             group.addTask { try await self.reclaim() }
             group.addTask { try await self.takeJobs() }
-            group.addTask { try await VenueListener(context: self.context, history: self.history).run() }
+            group.addTask { try await VenueListener(context: self.context).run() }
             do {
                 try await group.next()
             } catch {

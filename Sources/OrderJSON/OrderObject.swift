@@ -164,7 +164,7 @@ extension JSONWriter {
         member("status", order.status)
         member("phase", orNull: order.phase)
         member("health", order.health)
-        strings("healthDetail", context.healthDetail)
+        strings("healthDetail", order.attention.map(\.rawValue).sorted() + context.healthDetail)
         member("closeReason", orNull: order.closeReason)
         strings("allowedActions", order.allowedActions.map(\.rawValue))
     }

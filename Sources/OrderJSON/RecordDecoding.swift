@@ -86,6 +86,9 @@ extension CreationBounds {
             maximumCallback: try json.sum("maximumCallback"),
             positionAverage: try json.storedMeasure("positionAverage"),
             managedElsewhere: try json.sum("managedElsewhere"),
+            hasOpposite: try json.flag("hasOpposite"),
+            hasPositionOrder: try json.flag("hasPositionOrder"),
+            freeBalance: try json.optional("freeBalance")?.anyDecimal(),
         )
         if let field = try json.optional("sources") {
             var sources: [TriggerSource] = []
@@ -145,6 +148,8 @@ extension OrderEvent {
                 net: try json.required("net").anyDecimal(),
                 average: try json.storedMeasure("average"),
             )
+        case "attention":
+            self = .attention(try json.required("cause").choice(), isRaised: try json.flag("raised"))
         case "command": self = .command(try Command(json: json))
         default: throw name.error(.badEnum, expected: "an event")
         }

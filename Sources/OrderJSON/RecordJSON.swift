@@ -111,6 +111,9 @@ extension JSONWriter {
         }
         member("positionAverage", ifPresent: bounds.positionAverage)
         member("managedElsewhere", unlessZero: bounds.managedElsewhere)
+        member("hasOpposite", ifTrue: bounds.hasOpposite)
+        member("hasPositionOrder", ifTrue: bounds.hasPositionOrder)
+        member("freeBalance", ifPresent: bounds.freeBalance)
         if let adopted = bounds.adopted {
             key("adopted")
             beginObject()
@@ -138,6 +141,7 @@ extension JSONWriter {
         case .venue: "venue"
         case .cancelFailed: "cancelFailed"
         case .position: "position"
+        case .attention: "attention"
         case .command: "command"
         }
     }
@@ -153,6 +157,9 @@ extension JSONWriter {
         case .position(let net, let average):
             member("net", net)
             member("average", ifPresent: average)
+        case .attention(let cause, let isRaised):
+            member("cause", cause)
+            member("raised", ifTrue: isRaised)
         case .command(let command): self.command(command)
         }
     }

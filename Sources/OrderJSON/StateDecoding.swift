@@ -13,7 +13,7 @@ extension SmartOrder {
         "trailingActive", "breakEvenPrice", "followPrice", "lockPrice", "locksReached", "latch", "stopState",
         "delayedSince", "stopAtMarket", "levels", "partialStops", "venueOrders", "attempts", "exitRetry", "targetRetry",
         "entryRetry", "cancelRetry", "exitAttempts", "exitingSince", "lastAttemptRefused", "venueUnreachable",
-        "needsAttention", "backstopDue", "backstopFailures", "backstopNote", "lostLegs", "nativeRetry",
+        "attention", "backstopDue", "backstopFailures", "backstopNote", "lostLegs", "nativeRetry",
     ]
 
     /// Reads a state document.
@@ -148,7 +148,7 @@ extension SmartOrder {
         exitingSince = try json.optionalMoment("exitingSince")
         lastAttemptRefused = try json.flag("lastAttemptRefused")
         venueUnreachable = try json.flag("venueUnreachable")
-        needsAttention = try json.flag("needsAttention")
+        for cause in try json.optional("attention")?.elements() ?? [] { attention.insert(try cause.choice()) }
         backstopDue = try json.optionalMoment("backstopDue")
         backstopFailures = try json.optional("backstopFailures")?.int() ?? 0
         backstopNote = try json.optional("backstopNote")?.choice()

@@ -212,7 +212,7 @@ extension JSONWriter {
         member("exitingSince", ifPresent: order.exitingSince?.microseconds)
         member("lastAttemptRefused", ifTrue: order.lastAttemptRefused)
         member("venueUnreachable", ifTrue: order.venueUnreachable)
-        member("needsAttention", ifTrue: order.needsAttention)
+        if !order.attention.isEmpty { strings("attention", order.attention.map(\.rawValue).sorted()) }
         member("backstopDue", ifPresent: order.backstopDue?.microseconds)
         if order.backstopFailures != 0 { member("backstopFailures", order.backstopFailures) }
         member("backstopNote", ifPresent: order.backstopNote)

@@ -53,9 +53,16 @@ struct Migration: Sendable {
             down: PackageResources._006_native_down_sql,
         ),
         Migration(
+            version: 7,
             name: "traders",
             up: PackageResources._007_traders_up_sql,
             down: PackageResources._007_traders_down_sql,
+        ),
+        Migration(
+            version: 8,
+            name: "positions",
+            up: PackageResources._008_positions_up_sql,
+            down: PackageResources._008_positions_down_sql,
         ),
     ]
 }

@@ -42,6 +42,20 @@ public final class PostgresClusterStore: ClusterStore {
         self.orders = orders
     }
 
+    public func halts() async throws(StoreError) -> [HaltInForce] {
+        try await Halt.all(pool).map { halt in
+            let scope: HaltInForce.Scope =
+                switch halt.scope {
+                case .cluster: .cluster
+                case .venue: .venue
+                case .market: .market
+                case .account: .account
+                case .order: .order
+                }
+            return HaltInForce(scope: scope, subject: halt.subject, level: halt.level == .sends ? .sends : .entries)
+        }
+    }
+
     // MARK: Workers
 
     public func register(_ worker: WorkerID) async throws(StoreError) {

@@ -12,6 +12,7 @@ private enum JobSQL {
     static let markOffered = file["mark_offered"]
     static let close = file["close"]
     static let store = file["store"]
+    static let hasEnded = file["has_ended"]
     static let prune = file["prune"]
 }
 
@@ -82,6 +83,10 @@ extension PostgresOrderStore {
             sequences.parameter(),
         ]
         try await writing { _ = try await pool.query(JobSQL.store, parameters) }
+    }
+
+    public func hasEnded(_ id: JobID) async throws(StoreError) -> Bool {
+        try await reading { try await pool.query(JobSQL.hasEnded, [.text(id.description)])[0].bool(0) }
     }
 
     /// Deletes ended jobs and idempotency keys that are older than 24 h, at most `limit` of each; how many went.

@@ -60,6 +60,37 @@ extension PostgresOrderStore {
         }
     }
 
+    public func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [SmartOrder] {
+        try await reading {
+            let parameters: [Parameter] = [.uuid(account.value), .text(market.description), .int8(Int64(limit))]
+            return try await pool.query(OrderSQL.live, parameters).map { try SmartOrder(encodedState: $0.bytes(0)) }
+        }
+    }
+
+    public func standing(of order: SmartOrder) async throws(StoreError) -> OrderStanding {
+        try await reading {
+            let parameters: [Parameter] = [
+                .uuid(order.account.value), .text(order.instrument.market.description), .uuid(order.id.value),
+                .text(order.exitSide.rawValue),
+            ]
+            let row = try await pool.query(OrderSQL.standing, parameters)[0]
+            return OrderStanding(
+                claimedElsewhere: Quantity(try row.exact(0)),
+                newestFill: row.isNull(1) ? nil : try row.moment(1),
+            )
+        }
+    }
+
+    public func openWork(account: AccountID) async throws(StoreError) -> OpenWork {
+        try await reading {
+            var (orders, markets): ([OrderID], [MarketID]) = ([], [])
+            for row in try await pool.query(OrderSQL.openWork, [.uuid(account.value)]) {
+                if try row.bool(0) { orders.append(OrderID(try row.id(1))) } else { markets.append(try row.market(2)) }
+            }
+            return OpenWork(atVenue: orders, markets: markets)
+        }
+    }
+
     public func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int {
         try await reading {
             let parameters: [Parameter] = [.uuid(account.value), .text(market.description)]

@@ -73,6 +73,10 @@ package struct MemoryClusterStore: ClusterStore {
 
     // MARK: Workers
 
+    package func halts() async throws(StoreError) -> [HaltInForce] {
+        try await locked("halts") { state, _ in state.isHalted ? [HaltInForce(scope: .cluster, level: .sends)] : [] }
+    }
+
     package func register(_ worker: WorkerID) async throws(StoreError) {
         try await locked("register") { state, now in
             release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)

@@ -387,6 +387,10 @@ package struct MemoryOrderStore: OrderStore {
         try await locked("closeJobs") { state, _ in for id in ids { state.outbox[id]?.isPending = false } }
     }
 
+    package func hasEnded(_ id: JobID) async throws(StoreError) -> Bool {
+        try await locked("hasEnded") { state, _ in state.outbox[id]?.isPending != true }
+    }
+
     package func storeJobs(_ jobs: [Job]) async throws(StoreError) {
         try await locked("storeJobs") { state, _ in
             for job in jobs where state.outbox[job.id]?.isPending != true {
@@ -430,6 +434,41 @@ package struct MemoryOrderStore: OrderStore {
         try await locked("fills") { state, _ in state.fills.filter { $0.order == order }.map { ($0.key, $0.fill) } }
     }
 
+    package func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [SmartOrder] {
+        try await locked("live") { state, _ in
+            let found = state.rows.values.map(\.order).filter {
+                $0.account == account && $0.instrument.market == market && !$0.status.isTerminal
+            }
+            return Array(found.sorted { $0.id > $1.id }.prefix(limit))
+        }
+    }
+
+    package func standing(of order: SmartOrder) async throws(StoreError) -> OrderStanding {
+        try await locked("standing") { state, _ in
+            var claimed = Quantity.zero
+            for (id, intents) in state.intents where id != order.id {
+                guard let other = state.rows[id]?.order, other.account == order.account,
+                    other.instrument.market == order.instrument.market, other.draft.side == order.draft.side
+                else { continue }
+                for intent in intents where intent.stored.restsAsExit(of: other) { claimed += intent.stored.claim }
+            }
+            let newest = state.fills.filter { $0.order == order.id }.map(\.fill.time).max()
+            return OrderStanding(claimedElsewhere: claimed, newestFill: newest)
+        }
+    }
+
+    package func openWork(account: AccountID) async throws(StoreError) -> OpenWork {
+        try await locked("openWork") { state, _ in
+            let open = state.rows.values.map(\.order).filter { $0.account == account && !$0.status.isTerminal }
+                .sorted { $0.id < $1.id }
+            let atVenue = open.map(\.id).filter { id in
+                (state.intents[id] ?? []).contains { $0.stored.state.isLive && $0.token != nil }
+            }
+            let markets = Set(open.map(\.instrument.market))
+            return OpenWork(atVenue: atVenue, markets: markets.sorted { "\($0)" < "\($1)" })
+        }
+    }
+
     package func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int {
         try await locked("activeLegs") { state, _ in
             state.rows.values.filter { $0.order.account == account && $0.order.instrument.market == market }
@@ -460,6 +499,12 @@ extension MemoryDatabase.Intent {
 }
 
 extension VenueOrder {
+    /// An exit that rests at the venue for certain.
+    fileprivate func restsAsExit(of order: SmartOrder) -> Bool {
+        guard side != order.draft.side, type == .goodTillCancelled else { return false }
+        return state == .open || state == .partial || state == .cancelRequested
+    }
+
     /// When an order in this state is looked at next; nil: never, it has ended.
     fileprivate var checkDelayMs: Int64? {
         switch state {

@@ -370,7 +370,11 @@ struct SimulatedConnection: Venue {
         return answer ?? .failed("no answer")
     }
 
-    func held(market: MarketID) async -> ExactDecimal? { nil }
+    var isHedged: Bool { true }
+    // Nobody else trades here, so nothing is fitted to a position.
+    func holding(market: MarketID, side: Side, fresh: Bool) async -> Holding? { nil }
+    func freeBalance(asset: String) async -> ExactDecimal? { nil }
+    func resting(market: MarketID, venueOrderID: String) async throws(VenueError) -> RestingOrder? { nil }
     func instruments() async throws(VenueError) -> [Instrument] { [] }
 
     func events() -> AsyncStream<VenueStreamEvent> {

@@ -37,7 +37,11 @@ extension Deciding {
 
     private mutating func cancelLeavingEntry() -> Bool {
         guard !order.isCancelling else { return false }
-        if order.isAdopted { order.venueOrders.removeAll { $0.leg == .entry && $0.attempt == 1 } }
+        if order.isAdopted, let index = order.venueOrders.firstIndex(where: { $0.leg == .entry && $0.attempt == 1 }) {
+            // It goes on at the venue; for this order it is over.
+            let left = order.venueOrders.remove(at: index)
+            facts.append(.venueOrder(left.key, .cancelled))
+        }
         return cancel()
     }
 

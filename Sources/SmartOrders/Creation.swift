@@ -17,6 +17,12 @@ public struct CreationBounds: Hashable, Sendable {
     public var managedElsewhere: Quantity
     /// What an adopted resting order (`entry.venueOrder`) is at the venue.
     public var adopted: AdoptedOrder?
+    /// An order of the other direction lives on this netted position (R16.4).
+    public var hasOpposite: Bool
+    /// The position has an order that follows its size (5.2).
+    public var hasPositionOrder: Bool
+    /// Spot: free balance of the coin that an entry pays with; nil: not known.
+    public var freeBalance: ExactDecimal?
 
     public init(
         maxConditionals: Int = 20,
@@ -27,6 +33,9 @@ public struct CreationBounds: Hashable, Sendable {
         positionAverage: Price? = nil,
         managedElsewhere: Quantity = .zero,
         adopted: AdoptedOrder? = nil,
+        hasOpposite: Bool = false,
+        hasPositionOrder: Bool = false,
+        freeBalance: ExactDecimal? = nil,
     ) {
         self.maxConditionals = maxConditionals
         self.activeConditionals = activeConditionals
@@ -36,6 +45,9 @@ public struct CreationBounds: Hashable, Sendable {
         self.positionAverage = positionAverage
         self.managedElsewhere = managedElsewhere
         self.adopted = adopted
+        self.hasOpposite = hasOpposite
+        self.hasPositionOrder = hasPositionOrder
+        self.freeBalance = freeBalance
     }
 }
 
@@ -154,6 +166,7 @@ extension SmartOrder {
         check.checkBreakEven()
         check.checkPlacement()
         check.checkMarket(held: moment.held)
+        check.checkPosition(current: current)
         return check.sorted
     }
 
@@ -215,9 +228,42 @@ extension PlanCheck {
         guard draft.entry.mode == .attach, bounds.adopted == nil, let held else { return }
         // Coins sold are bought back from the quote balance; there is nothing to compare with.
         if !instrument.kind.isDerivative, side == .sell { return }
+        // The position has its order: that is said instead.
+        if draft.sizeMode == .position, bounds.hasPositionOrder { return }
         let there = side.quantity(ofPosition: held) - bounds.managedElsewhere.value
         if draft.quantity.value > there {
             fail(.noPosition, "qty", "\(max(there, .zero)) is held and not managed by another order.")
+        }
+    }
+}
+
+extension PlanCheck {
+    /// What else lives on the position, and what an entry costs (R16.4, 5.2, 4.9).
+    mutating func checkPosition(current: Price) {
+        if bounds.hasOpposite {
+            fail(
+                .positionSideConflict,
+                "side",
+                "An order of the other direction lives on this position; close it first.",
+            )
+        }
+        if draft.sizeMode == .position, bounds.hasPositionOrder {
+            fail(
+                .positionTPSLExists,
+                "sizeMode",
+                "The position has its take-profit and stop already; edit that order.",
+            )
+        }
+        guard let free = bounds.freeBalance, !instrument.kind.isDerivative else { return }
+        let price: Price
+        switch draft.entry.mode {
+        case .attach, .conditional, .trailing: return
+        case .market: price = current
+        case .limit: price = draft.entry.price ?? current
+        }
+        let needed = side == .buy ? (price * draft.quantity).value : draft.quantity.value
+        if needed > free {
+            fail(.insufficientBalance, "qty", "The entry needs \(needed), and \(free) is free.")
         }
     }
 }

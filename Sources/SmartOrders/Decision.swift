@@ -74,6 +74,8 @@ public enum OrderEvent: Hashable, Sendable {
     case cancelFailed(VenueOrderKey)
     /// The account's position in this market changed elsewhere (R16). Signed.
     case position(net: ExactDecimal, average: Price?)
+    /// Somebody should look, or need not any more, for a cause that the shell found out.
+    case attention(Attention, isRaised: Bool)
     /// What the trader asks.
     case command(Command)
 }

@@ -19,6 +19,7 @@ extension SmartOrder {
         case .venue(let key, let news): deciding.learn(key, news)
         case .cancelFailed(let key): deciding.cancelFailed(key)
         case .position(let net, let average): deciding.positionChanged(net: net, average: average)
+        case .attention(let cause, let isRaised): deciding.attention(cause, isRaised: isRaised)
         case .command(let command):
             guard try deciding.obey(command) else { return nil }
             return deciding.finish(isCommand: true)

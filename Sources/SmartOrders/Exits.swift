@@ -5,7 +5,7 @@
 extension Deciding {
     /// An exit that expires for ever may not flood the venue: after so many attempts it is one per second
     /// (RELIABILITY.md HO36). It is never stopped.
-    private static let floodLimit = 120
+    static let floodLimit = 120
 
     /// Starts the clock of an exit that has to end flat (R15.2).
     mutating func beginExit() {
@@ -55,7 +55,17 @@ extension Deciding {
         let leg: Leg = order.latch == nil ? .close : .stop
         guard let anchor = exitAnchor(leg) else { return }
         let wanted = clamp(order.free)
-        guard wanted.isPositive else { return }
+        guard wanted.isPositive else {
+            // What is there rests in exits of other orders: asked again at the pace of R15.2.
+            if moment.claimedElsewhere.isPositive, order.isExiting, order.free.isPositive {
+                order.exitRetry = Retry(
+                    count: order.exitRetry.count,
+                    at: now.advanced(milliseconds: 250),
+                    onNextTick: true,
+                )
+            }
+            return
+        }
         let quantity = wanted.floored(to: order.instrument.stepSize)
         guard order.instrument.takes(quantity, at: anchor) else {
             // Nobody takes so little. If nothing else is under way it is all that is left: dust (R11).

@@ -138,7 +138,7 @@ extension Deciding {
             order.exitRetry = .none
             order.exitAttempts = 0
             order.exitingSince = nil
-            order.needsAttention = false
+            order.attention.subtract([.stopNotFlat, .attemptLimit])
         }
         if order.isUndisturbed { replan() }
     }

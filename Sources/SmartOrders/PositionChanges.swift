@@ -1,9 +1,13 @@
 // The position changed without the order: flat, flipped, larger or smaller (ORDERS.md R16).
 
 extension Deciding {
-    /// `net` is the account's signed position in this market (hedge mode: of this position side).
+    /// `net` is the account's signed position in this market (hedge mode: of this position side); spot: the coins held.
     mutating func positionChanged(net: ExactDecimal, average: Price?) {
-        guard order.status.isOpen, order.instrument.kind.isDerivative else { return }
+        guard order.status.isOpen else { return }
+        guard order.instrument.kind.isDerivative else {
+            coinsRead(net)
+            return
+        }
         let average = average?.shortened
         let there = Quantity(side.quantity(ofPosition: net))
         if there.value.isNegative {
@@ -20,6 +24,15 @@ extension Deciding {
         case .fixed: return
         case .position: followPosition(there, average: average)
         }
+    }
+
+    /// Spot has no position; a balance without one whole step of what an order means to sell has been sold elsewhere
+    /// (R16.6). What is left of more than that is decided at exit time.
+    private mutating func coinsRead(_ coins: ExactDecimal) {
+        guard side == .buy, Quantity(coins).floored(to: order.instrument.stepSize).isZero else { return }
+        // An exit of our own may be what took them: its news says.
+        guard !order.venueOrders.contains(where: { $0.leg.isExit }) else { return }
+        cancelEverything(.positionClosedExternally)
     }
 
     /// The order owns the whole position: quantity and average follow it (R16.3).

@@ -66,7 +66,7 @@ extension Deciding {
         order.exitingSince = nil
         order.lastAttemptRefused = false
         order.venueUnreachable = false
-        order.needsAttention = false
+        order.attention = []
         order.backstopDue = nil
         order.nativeRetry = .none
     }
@@ -99,10 +99,7 @@ extension Deciding {
 
     mutating func derive(isCommand: Bool) {
         if order.delayedSince != nil, order.delayedStop == nil { endDelay(isReset: true) }
-        if let since = order.exitingSince, !order.isTerminal, order.isExiting || order.hasLatchedPartialStop {
-            // R15.2: the retries go on, but somebody should look.
-            if order.exitAttempts >= 5 || now >= since.advanced(milliseconds: 30_000) { order.needsAttention = true }
-        }
+        deriveAttention()
         let phase = order.derivedPhase
         if phase != before.phase, before.version > 0 { facts.append(.phaseChanged(from: before.phase, to: phase)) }
         order.phase = phase
@@ -127,7 +124,8 @@ extension Deciding {
     mutating func succeeded() {
         order.lastAttemptRefused = false
         order.venueUnreachable = false
-        if order.exitAttempts < 5 { order.needsAttention = false }
+        order.attention.remove(.keyInvalid)
+        if order.exitAttempts < 5 { order.attention.remove(.stopNotFlat) }
     }
 }
 

@@ -24,7 +24,7 @@ extension Side {
     func better(_ a: Price, _ b: Price) -> Price { favours(b, over: a) ? b : a }
 
     /// A signed position in the direction of this side.
-    func quantity(ofPosition net: ExactDecimal) -> ExactDecimal { self == .buy ? net : -net }
+    public func quantity(ofPosition net: ExactDecimal) -> ExactDecimal { self == .buy ? net : -net }
 }
 
 extension Quantity {

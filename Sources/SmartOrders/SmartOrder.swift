@@ -273,7 +273,8 @@ public struct SmartOrder: Hashable, Sendable {
     public var exitingSince: Timestamp?
     public var lastAttemptRefused: Bool = false
     public var venueUnreachable: Bool = false
-    public var needsAttention: Bool = false
+    /// Why somebody should look; empty: nobody need.
+    public var attention: Set<Attention> = []
 
     // What rests at the venue by itself (6.2, F11).
     /// When the backstop is looked at next; nil: nothing to do for it.

@@ -105,7 +105,7 @@ extension OrderEvent {
         case .tick, .trigger: .tick
         case .timer: .timer
         case .venue, .cancelFailed: .venue
-        case .position: .position
+        case .position, .attention: .position
         case .command: .command
         }
     }

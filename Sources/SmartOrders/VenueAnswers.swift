@@ -25,7 +25,7 @@ extension Deciding {
         case .refused(let kind, _):
             if !order.isUnclaimed(order.venueOrders[index]) {
                 order.lastAttemptRefused = true
-                if kind == .credentials { order.needsAttention = true }
+                if kind == .credentials { order.attention.insert(.keyInvalid) }
             }
             over(index, .rejected, .refused(kind))
         case .notSent:

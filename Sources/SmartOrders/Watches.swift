@@ -143,7 +143,7 @@ extension SmartOrder {
             if isExiting || hasLatchedPartialStop {
                 if free.isPositive { due.append(exitRetry.at) }
                 due.append(stopFallback)
-                if !needsAttention { due.append(exitingSince?.advanced(milliseconds: 30_000)) }
+                if !attention.contains(.stopNotFlat) { due.append(exitingSince?.advanced(milliseconds: 30_000)) }
             }
         }
         return due.compactMap { $0 }.min()

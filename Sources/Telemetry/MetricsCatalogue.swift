@@ -31,6 +31,7 @@ public enum MetricsCatalogue {
         counter("queue_errors_total", "Requests to the queue that failed."),
         counter("store_errors_total", "Requests to PostgreSQL that failed."),
         counter("venue_stream_errors_total", "Private venue streams that ended with an error."),
+        counter("reconcile_runs_total", "Comparisons of all positions of an account with its venue."),
         counter("jobs_handled_total", "Jobs that workers handled."),
         counter("outbox_relayed_total", "Outbox rows that the leader offered to the queue."),
         counter("sweep_jobs_total", "Jobs that the leader's sweep found due."),

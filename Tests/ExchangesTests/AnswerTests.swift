@@ -174,16 +174,18 @@ import Testing
         #expect(trades.first?.fee == ExactDecimal("-0.0781901"))
         let positions = Array(
             #"""
-            [{"symbol":"ETHUSDT","positionSide":"BOTH","positionAmt":"-2.500"},
-            {"symbol":"BTCUSDT","positionSide":"LONG","positionAmt":"0.050"},
-            {"symbol":"BTCUSDT","positionSide":"SHORT","positionAmt":"-0.020"}]
+            [{"symbol":"ETHUSDT","positionSide":"BOTH","positionAmt":"-2.500","entryPrice":"1850.5"},
+            {"symbol":"BTCUSDT","positionSide":"LONG","positionAmt":"0.050","entryPrice":"9000.0"},
+            {"symbol":"BTCUSDT","positionSide":"SHORT","positionAmt":"-0.020","entryPrice":"9100.0"}]
             """#.utf8
         )
-        func held(_ symbol: String) throws -> ExactDecimal {
-            try BinanceAnswers.held(positions, symbol: symbol, base: "", product: .linear)
+        func held(_ symbol: String, _ side: Side? = nil) throws -> ExactDecimal {
+            try BinanceAnswers.position(positions, symbol: symbol, side: side).quantity
         }
         #expect(try held("ETHUSDT") == ExactDecimal("-2.5"))
-        #expect(try held("BTCUSDT") == ExactDecimal("0.03"))
+        #expect(try BinanceAnswers.position(positions, symbol: "ETHUSDT", side: nil).average == Price("1850.5"))
+        #expect(try held("BTCUSDT", .buy) == ExactDecimal("0.05"))
+        #expect(try held("BTCUSDT", .sell) == ExactDecimal("-0.02"))
         #expect(try held("XRPUSDT") == .zero)
     }
 
@@ -191,8 +193,8 @@ import Testing
         let body = Array(
             #"{"balances":[{"asset":"BTC","free":"1.5","locked":"0.25"},{"asset":"LTC","free":"3","locked":"0"}]}"#.utf8
         )
-        let held = try BinanceAnswers.held(body, symbol: "BTCUSDT", base: "BTC", product: .spot)
-        #expect(held == ExactDecimal("1.75"))
+        let held = try BinanceAnswers.coins(body, asset: "BTC")
+        #expect(held.free + held.locked == ExactDecimal("1.75"))
     }
 
     struct State: Sendable {

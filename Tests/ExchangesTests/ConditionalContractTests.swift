@@ -32,7 +32,7 @@ private let futures: [AccountKind] = [.oneWay, .hedged]
             let done = try #require(await rig.lookUp("s1", .stopMarket).snapshot)
             #expect(done.state == .filled && done.filled == Quantity("2") && done.isTriggered)
             #expect(done.fills.map(\.price) == [Price(dec("94"))] && done.clientOrderID == "s1")
-            #expect(await rig.venue.held(market: kind.market)?.isZero == true)
+            #expect(await rig.venue.holding(market: kind.market, side: .buy, fresh: true)?.quantity.isZero == true)
         }
     }
 
@@ -52,7 +52,7 @@ private let futures: [AccountKind] = [.oneWay, .hedged]
             await rig.price("90", source: .mark)
             let done = await rig.lookUp("b1", .stopMarket).snapshot
             #expect(done?.state == .filled && done?.filled == Quantity("5"))
-            #expect(await rig.venue.held(market: kind.market)?.isZero == true)
+            #expect(await rig.venue.holding(market: kind.market, side: .buy, fresh: true)?.quantity.isZero == true)
         }
     }
 
@@ -121,7 +121,7 @@ private let futures: [AccountKind] = [.oneWay, .hedged]
             #expect(ended?.state == .cancelled && ended?.filled == .zero)
             #expect(await rig.cancel("nobody", .stopMarket) == .notOpen)
             await rig.price("90", "50")
-            #expect(await rig.venue.held(market: kind.market)?.isZero == false)
+            #expect(await rig.venue.holding(market: kind.market, side: .buy, fresh: true)?.quantity.isZero == false)
         }
     }
 

@@ -128,7 +128,7 @@ import Testing
             let answer = await nobody.place(rig.placement("n1", .buy, .market, "1"))
             #expect(answer.isNotSent, "\(answer)")
             await #expect(throws: VenueError.self) { try await nobody.prepare() }
-            #expect(await nobody.held(market: rig.kind.market) == nil)
+            #expect(await nobody.holding(market: rig.kind.market, side: .buy, fresh: true) == nil)
         }
     }
 
@@ -177,18 +177,48 @@ import Testing
     }
 
     @Test(arguments: AccountKind.allCases)
-    func `held is the net position, or the coins`(_ kind: AccountKind) async throws {
+    func `held is the position of a side, or the coins`(_ kind: AccountKind) async throws {
         try await withRig(kind) { rig async throws in
+            func held(_ side: Side) async -> Holding? {
+                await rig.venue.holding(market: kind.market, side: side, fresh: true)
+            }
             await rig.price("100", "50")
-            #expect(await rig.venue.held(market: kind.market) == (kind == .spot ? ExactDecimal(10) : .zero))
+            #expect(await held(.buy)?.quantity == (kind == .spot ? ExactDecimal(10) : .zero))
             _ = await rig.venue.place(rig.placement("h1", .sell, .market, "2"))
-            #expect(await rig.venue.held(market: kind.market) == ExactDecimal(kind == .spot ? 8 : -2))
+            #expect(await held(.sell)?.quantity == ExactDecimal(kind == .spot ? 8 : -2))
+            #expect(await held(.sell)?.average == (kind == .spot ? nil : Price(dec("100"))))
             // A two-sided account now holds both sides.
             _ = await rig.venue.place(rig.placement("h2", .buy, .market, "3"))
             let coins = dec("10.994")
-            #expect(await rig.venue.held(market: kind.market) == (kind == .spot ? coins : ExactDecimal(1)))
+            switch kind {
+            case .spot: #expect(await held(.buy)?.quantity == coins)
+            case .oneWay: #expect(await held(.buy)?.quantity == ExactDecimal(1))
+            case .hedged:
+                #expect(await held(.buy)?.quantity == ExactDecimal(3))
+                #expect(await held(.sell)?.quantity == ExactDecimal(-2))
+            }
+            #expect(await rig.venue.freeBalance(asset: "BTC") == (kind == .spot ? coins : nil))
             try await rig.control(#"{"down":"unavailable"}"#)
-            #expect(await rig.venue.held(market: kind.market) == nil)
+            #expect(await held(.buy) == nil)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `an order that somebody placed is found by the venue's own id`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "50")
+            let placed = await rig.venue.place(rig.placement("by-hand", .buy, .goodTillCancelled, "2", limit: "95"))
+            let id = try #require(placed.snapshot?.venueOrderID)
+            await rig.price("95", "0.5")
+            let found = try await rig.venue.resting(market: kind.market, venueOrderID: id)
+            #expect(found?.clientOrderID == "by-hand" && found?.order.venueOrderID == id)
+            #expect(found?.order.side == .buy && found?.order.quantity == Quantity("2"))
+            #expect(found?.order.limit == Price("95") && found?.order.reduceOnly == false)
+            #expect(found?.order.fills.map(\.quantity) == [Quantity(dec("0.5"))])
+            _ = await rig.cancel("by-hand")
+            #expect(try await rig.venue.resting(market: kind.market, venueOrderID: id) == nil)
+            #expect(try await rig.venue.resting(market: kind.market, venueOrderID: "4711") == nil)
+            #expect(try await rig.venue.resting(market: kind.market, venueOrderID: "no number") == nil)
         }
     }
 
@@ -262,7 +292,9 @@ import Testing
                 quantity: ExactDecimal(-4),
                 price: Price(dec("100")),
             )
-            #expect(await rig.venue.held(market: rig.kind.market) == ExactDecimal(-4))
+            #expect(
+                await rig.venue.holding(market: rig.kind.market, side: .sell, fresh: true)?.quantity == ExactDecimal(-4)
+            )
         }
     }
 }

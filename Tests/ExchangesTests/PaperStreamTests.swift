@@ -76,7 +76,7 @@ import Testing
                     number += 1
                     _ = await rig.venue.place(rig.placement("a\(number)", .buy, .market, "1"))
                 case .order(let id, _, let snapshot): if snapshot.state == .filled { filled = id }
-                case .position: break
+                case .position, .balance: break
                 }
             }
             #expect(filled == "a\(number)")

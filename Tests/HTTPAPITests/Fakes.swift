@@ -191,6 +191,12 @@ final class MemoryOrders: OrderStore, TimelineStore {
     func markOffered(_ ids: [JobID]) async throws(StoreError) {}
     func closeJobs(_ ids: [JobID]) async throws(StoreError) {}
     func storeJobs(_ jobs: [Job]) async throws(StoreError) {}
+    func hasEnded(_ id: JobID) async throws(StoreError) -> Bool { true }
+    func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [SmartOrder] { [] }
+    func standing(of order: SmartOrder) async throws(StoreError) -> OrderStanding {
+        OrderStanding(claimedElsewhere: .zero, newestFill: nil)
+    }
+    func openWork(account: AccountID) async throws(StoreError) -> OpenWork { OpenWork(atVenue: [], markets: []) }
 }
 
 final class MemoryAccounts: AccountStore {
@@ -280,6 +286,7 @@ struct MemoryTraders: TraderStore {
 
 /// Nobody works here.
 struct EmptyCluster: ClusterStore {
+    func halts() async throws(StoreError) -> [HaltInForce] { [] }
     func register(_ worker: WorkerID) async throws(StoreError) {}
     func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply {
         HeartbeatReply(leaseHeld: false, assignments: [], incarnation: 1, isHalted: false, isQuiet: false)

@@ -70,6 +70,9 @@ extension SeededRandom {
                     fills: random.list(2) { $0.fill() },
                 )
             },
+            hasOpposite: flip(),
+            hasPositionOrder: flip(),
+            freeBalance: maybe { $0.decimal() },
         )
     }
 
@@ -86,13 +89,14 @@ extension SeededRandom {
     }
 
     private mutating func event() -> OrderEvent {
-        switch Int.random(in: 0..<7, using: &self) {
+        switch Int.random(in: 0..<8, using: &self) {
         case 0: .tick
         case 1: .timer
         case 2: .trigger(leg(), attempt: Int.random(in: 1...9, using: &self))
         case 3: .cancelFailed(venueOrderKey())
         case 4: .position(net: decimal(), average: maybe { $0.measure() })
         case 5: .venue(venueOrderKey(), news())
+        case 6: .attention(pick(Attention.self), isRaised: flip())
         case _: .command(command())
         }
     }

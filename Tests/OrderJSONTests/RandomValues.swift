@@ -276,7 +276,7 @@ extension SeededRandom {
         order.exitingSince = maybe { $0.time() }
         order.lastAttemptRefused = flip()
         order.venueUnreachable = flip()
-        order.needsAttention = flip()
+        if flip() { order.attention = Set(Attention.allCases.filter { _ in flip() }) }
         order.backstopDue = maybe { $0.time() }
         order.backstopFailures = Int.random(in: 0...9, using: &self)
         order.backstopNote = maybe { $0.pick(BackstopNote.self) }

@@ -32,8 +32,17 @@ package final class FakeVenue: Venue {
         var requests = 0
         var isCut = false
         var nextFill = 0
-        var held: ExactDecimal?
+        var position: ExactDecimal?
+        var average: Price?
+        var asOf: Timestamp?
+        var balance: ExactDecimal?
+        var readings = 0
         var listeners: [AsyncStream<VenueStreamEvent>.Continuation] = []
+
+        mutating func move(_ side: Side, _ quantity: Quantity) {
+            guard let position else { return }
+            self.position = side == .buy ? position + quantity.value : position - quantity.value
+        }
     }
 
     private let state = Locked(State())
@@ -61,7 +70,7 @@ package final class FakeVenue: Venue {
     }
 
     /// The signed position that the venue tells of; nil: it does not answer.
-    package func setHeld(_ held: ExactDecimal?) { state.withLock { $0.held = held } }
+    package func setHeld(_ held: ExactDecimal?) { setPosition(held) }
 
     /// Ends an open order as the venue's own doing.
     package func expire(_ clientOrderID: String) {
@@ -94,6 +103,7 @@ package final class FakeVenue: Venue {
             for index in state.placed.indices where state.placed[index].state == .open {
                 guard let limit = state.placed[index].placement.limit else { continue }
                 state.nextFill += 1
+                state.move(state.placed[index].placement.side, quantity)
                 state.placed[index].filled += quantity
                 state.placed[index].fills.append(
                     Fill(venueFillID: "f\(state.nextFill)", quantity: quantity, price: limit, time: clock.now())
@@ -113,6 +123,9 @@ package final class FakeVenue: Venue {
     }
     package func placement(_ id: String) -> Placement? {
         state.withLock { state in state.placed.first { $0.placement.clientOrderID == id }?.placement }
+    }
+    package func state(of id: String) async -> VenueSnapshot.State? {
+        state.withLock { state in state.placed.last { $0.placement.clientOrderID == id }?.state }
     }
     package var requests: Int { state.withLock { $0.requests } }
 
@@ -158,6 +171,7 @@ package final class FakeVenue: Venue {
         }
         if crosses {
             state.nextFill += 1
+            state.move(placement.side, placement.quantity - state.placed[index].filled)
             state.placed[index].fills.append(
                 Fill(
                     venueFillID: "f\(state.nextFill)",
@@ -192,11 +206,70 @@ package final class FakeVenue: Venue {
         }
     }
 
-    package func held(market: MarketID) async -> ExactDecimal? { state.withLock { $0.held } }
-    package func instruments() async throws(VenueError) -> [Instrument] { [] }
-    package func events() -> AsyncStream<VenueStreamEvent> {
-        AsyncStream { continuation in state.withLock { $0.listeners.append(continuation) } }
+    package var isHedged: Bool { false }
+
+    package func holding(market: MarketID, side: Side, fresh: Bool) async -> Holding? {
+        state.withLock { state in
+            state.readings += 1
+            guard let position = state.position else { return nil }
+            return Holding(quantity: position, average: state.average, asOf: state.asOf ?? clock.now())
+        }
     }
+
+    package func freeBalance(asset: String) async -> ExactDecimal? { state.withLock { $0.balance } }
+
+    package func resting(market: MarketID, venueOrderID: String) async throws(VenueError) -> RestingOrder? {
+        state.withLock { state in
+            guard let found = state.placed.first(where: { $0.id == venueOrderID && $0.state == .open }),
+                let limit = found.placement.limit
+            else { return nil }
+            return RestingOrder(
+                clientOrderID: found.placement.clientOrderID,
+                order: AdoptedOrder(
+                    venueOrderID: venueOrderID,
+                    side: found.placement.side,
+                    quantity: found.placement.quantity,
+                    limit: limit,
+                    reduceOnly: found.placement.reduceOnly,
+                    fills: found.fills,
+                ),
+            )
+        }
+    }
+
+    package func instruments() async throws(VenueError) -> [Instrument] { [] }
+
+    package func events() -> AsyncStream<VenueStreamEvent> {
+        AsyncStream { continuation in
+            state.withLock { $0.listeners.append(continuation) }
+            continuation.yield(.interrupted)
+        }
+    }
+
+    // MARK: Positions
+
+    /// The account's position is this from now on; own executions move it. Nil: nobody can say.
+    package func setPosition(_ position: ExactDecimal?, average: Price? = nil, asOf: Timestamp? = nil) {
+        state.withLock { state in
+            state.position = position
+            state.average = average
+            state.asOf = asOf
+        }
+    }
+
+    package var position: ExactDecimal? { state.withLock { $0.position } }
+    /// How often somebody asked for it.
+    package var readings: Int { state.withLock { $0.readings } }
+    /// Free balance of every coin; nil: nobody can say.
+    package func setBalance(_ balance: ExactDecimal?) { state.withLock { $0.balance = balance } }
+
+    /// Tells all listeners.
+    package func tell(_ event: VenueStreamEvent) {
+        for listener in state.withLock({ $0.listeners }) { listener.yield(event) }
+    }
+
+    /// How many streams were opened so far.
+    package var streams: Int { state.withLock { $0.listeners.count } }
 }
 
 extension FakeVenue.Placed {

@@ -47,7 +47,14 @@ final class GatedVenue: Venue {
     func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
         await exchange.lookUp(market: market, clientOrderID: clientOrderID)
     }
-    func held(market: MarketID) async -> ExactDecimal? { nil }
+    var isHedged: Bool { exchange.isHedged }
+    func holding(market: MarketID, side: Side, fresh: Bool) async -> Holding? {
+        await exchange.holding(market: market, side: side, fresh: fresh)
+    }
+    func freeBalance(asset: String) async -> ExactDecimal? { await exchange.freeBalance(asset: asset) }
+    func resting(market: MarketID, venueOrderID: String) async throws(VenueError) -> RestingOrder? {
+        try await exchange.resting(market: market, venueOrderID: venueOrderID)
+    }
     func instruments() async throws(VenueError) -> [Instrument] { [] }
     func events() -> AsyncStream<VenueStreamEvent> { AsyncStream { _ in } }
 }

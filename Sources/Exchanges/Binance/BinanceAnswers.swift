@@ -216,22 +216,65 @@ public enum BinanceAnswers {
         try JSONField(JSONValue(parsing: body)).string("listenKey")
     }
 
-    /// Signed position of a symbol on futures; coins of the base asset, free and locked, on spot.
-    static func held(_ body: [UInt8], symbol: String, base: String, product: BinanceProduct) throws -> ExactDecimal {
-        let field = JSONField(try JSONValue(parsing: body))
-        var sum = ExactDecimal.zero
-        switch product {
-        case .linear:
-            for position in try field.elements() where try position.string("symbol") == symbol {
-                sum += ExactDecimal(try position.string("positionAmt")) ?? .zero
-            }
-        case .spot:
-            for balance in try field.required("balances").elements() where try balance.string("asset") == base {
-                sum +=
-                    (ExactDecimal(try balance.string("free")) ?? .zero)
-                    + (ExactDecimal(try balance.string("locked")) ?? .zero)
-            }
+    /// Signed position of a symbol and its average. `side`: of an account that has one for each; nil: the netted one.
+    static func position(
+        _ body: [UInt8],
+        symbol: String,
+        side: Side?,
+    ) throws -> (quantity: ExactDecimal, average: Price?) {
+        for field in try JSONField(JSONValue(parsing: body)).elements() where try field.string("symbol") == symbol {
+            guard try positionSide(field.string("positionSide")) == side else { continue }
+            return try position(field.string("positionAmt"), average: field.string("entryPrice"))
         }
-        return sum
+        // Flat ones are not listed.
+        return (.zero, nil)
+    }
+
+    static func position(_ amount: String, average: String) throws -> (quantity: ExactDecimal, average: Price?) {
+        guard let quantity = ExactDecimal(amount), let price = Price(average) else { throw VenueError("a position") }
+        return (quantity, quantity.isZero || !price.isPositive ? nil : price)
+    }
+
+    static func positionSide(_ text: String) throws -> Side? {
+        switch text {
+        case "LONG": .buy
+        case "SHORT": .sell
+        case "BOTH": nil
+        case _: throw VenueError("position side \(text)")
+        }
+    }
+
+    /// Free and locked coins of an asset on spot.
+    static func coins(_ body: [UInt8], asset: String) throws -> (free: ExactDecimal, locked: ExactDecimal) {
+        let field = JSONField(try JSONValue(parsing: body))
+        for balance in try field.required("balances").elements() where try balance.string("asset") == asset {
+            guard let free = ExactDecimal(try balance.string("free")),
+                let locked = ExactDecimal(try balance.string("locked"))
+            else { throw VenueError("a balance of \(asset)") }
+            return (free, locked)
+        }
+        return (.zero, .zero)
+    }
+
+    /// An order as somebody placed it, with its executions left out. Nil: it is no open limit order.
+    static func resting(_ body: [UInt8], fills: [Fill]) throws -> RestingOrder? {
+        let field = JSONField(try JSONValue(parsing: body))
+        guard try state(field.string("status")) == .open, try field.string("type") == "LIMIT",
+            try field.string("timeInForce") == "GTC"
+        else { return nil }
+        guard let side = Side(rawValue: try field.string("side")), let limit = Price(try field.string("price")),
+            let quantity = Quantity(try field.string("origQty"))
+        else { throw VenueError("an order without side, price or quantity") }
+        return RestingOrder(
+            clientOrderID: try field.string("clientOrderId"),
+            order: AdoptedOrder(
+                venueOrderID: "\(try field.int64("orderId"))",
+                side: side,
+                quantity: quantity,
+                limit: limit,
+                reduceOnly: try field.optional("reduceOnly")?.bool() ?? false,
+                fills: fills,
+            ),
+        )
     }
 }

@@ -47,7 +47,13 @@ public final class BinanceVenue: Sendable {
     /// Venue time less local time, microseconds.
     private let offset = Locked<Int64>(0)
     private let assets = Locked<[String: (base: String, quote: String)]>([:])
+    /// What the private stream told last, while one is open.
+    private let told = Locked(BinanceTold())
     static let timeoutMs: Int64 = 3_000
+    /// An exit does not wait longer for the position.
+    private static let readingTimeoutMs: Int64 = 800
+    /// How far answers to questions may lag behind executions (RELIABILITY.md 2.4).
+    private static let queryLagMs: Int64 = 2_000
 
     public init(endpoint: BinanceEndpoint, credentials: Credentials, http: VenueHTTP, clock: any EngineClock) {
         self.endpoint = endpoint
@@ -213,14 +219,71 @@ extension BinanceVenue: Venue {
         }
     }
 
-    public func held(market: MarketID) async -> ExactDecimal? {
-        let request = requests.holdings(at: venueTime(), windowMs: windowMs)
-        guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs) else { return nil }
-        let base = assets.withLock { $0[market.symbol]?.base ?? "" }
+    public var isHedged: Bool { endpoint.isHedged }
+
+    public func holding(market: MarketID, side: Side, fresh: Bool) async -> Holding? {
+        let place = BinanceTold.Place(symbol: market.symbol, side: endpoint.isHedged ? side : nil)
+        if !fresh, let known = told.withLock({ $0.position(place) }) { return known }
+        let begun = venueTime()
+        guard let body = await holdings(at: begun) else { return nil }
+        let asOf = begun.advanced(milliseconds: -Self.queryLagMs)
         do {
-            return try BinanceAnswers.held(body, symbol: market.symbol, base: base, product: endpoint.product)
+            switch endpoint.product {
+            case .linear:
+                let (quantity, average) = try BinanceAnswers.position(body, symbol: place.symbol, side: place.side)
+                let holding = Holding(quantity: quantity, average: average, asOf: asOf)
+                told.withLock { $0.note(place, holding) }
+                return holding
+            case .spot:
+                let coins = try BinanceAnswers.coins(body, asset: assets.withLock { $0[market.symbol]?.base ?? "" })
+                return Holding(quantity: coins.free + coins.locked, asOf: asOf)
+            }
         } catch {
             return nil
+        }
+    }
+
+    public func freeBalance(asset: String) async -> ExactDecimal? {
+        guard endpoint.product == .spot else { return nil }
+        if let known = told.withLock({ $0.balance(asset) }) { return known }
+        guard let body = await holdings(at: venueTime()) else { return nil }
+        do {
+            return try BinanceAnswers.coins(body, asset: asset).free
+        } catch {
+            return nil
+        }
+    }
+
+    private func holdings(at time: Timestamp) async -> [UInt8]? {
+        let request = requests.holdings(at: time, windowMs: windowMs)
+        guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.readingTimeoutMs) else {
+            return nil
+        }
+        return body
+    }
+
+    public func resting(market: MarketID, venueOrderID: String) async throws(VenueError) -> RestingOrder? {
+        guard !venueOrderID.isEmpty, venueOrderID.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
+        let request = requests.query(
+            symbol: market.symbol,
+            orderID: venueOrderID,
+            at: venueTime(),
+            windowMs: windowMs,
+        )
+        switch await http.send(request, timeoutMs: Self.timeoutMs) {
+        case .answered(200, let body, _):
+            do {
+                let snapshot = try BinanceAnswers.order(body, product: endpoint.product)
+                let whole = try await complete(snapshot, symbol: market.symbol)
+                return try BinanceAnswers.resting(body, fills: whole.fills)
+            } catch {
+                throw VenueError("the order \(venueOrderID) cannot be read whole: \(error)")
+            }
+        case .answered(let status, let body, _):
+            let (kind, code, text) = classify(status, body)
+            if kind == .orderNotFound || kind == .invalidRequest { return nil }
+            throw VenueError("\(code): \(text)")
+        case .notSent(let reason), .unknown(let reason): throw VenueError(reason)
         }
     }
 
@@ -261,11 +324,15 @@ extension BinanceVenue: Venue {
                         let separator = self.endpoint.stream.hasSuffix("/") ? "" : "/"
                         try await WebSocketClient.receive(
                             self.endpoint.stream + separator + key,
-                            opened: { continuation.yield(.interrupted) },
+                            opened: {
+                                self.told.withLock { $0.open() }
+                                continuation.yield(.interrupted)
+                            },
                         ) { frame in
-                            guard let event = try self.event(frame) else { return }
-                            // A full buffer forgets its oldest event.
-                            if case .dropped = continuation.yield(event) { continuation.yield(.interrupted) }
+                            for event in try self.events(frame) {
+                                // A full buffer forgets its oldest event.
+                                if case .dropped = continuation.yield(event) { continuation.yield(.interrupted) }
+                            }
                         }
                     }
                     group.addTask {
@@ -280,19 +347,48 @@ extension BinanceVenue: Venue {
             } catch {
                 // Told below; the reason is the connection's end, whatever it was.
             }
+            told.withLock { $0.close() }
             continuation.yield(.interrupted)
             do { try await clock.sleep(milliseconds: 500) } catch { return }
         }
     }
 
     /// One frame of the private stream.
-    private func event(_ frame: [UInt8]) throws -> VenueStreamEvent? {
+    private func events(_ frame: [UInt8]) throws -> [VenueStreamEvent] {
         let field = JSONField(try JSONValue(parsing: frame))
         switch try field.string("e") {
-        case "executionReport": return try orderEvent(field)
-        case "ORDER_TRADE_UPDATE": return try orderEvent(field.required("o"))
-        case "ALGO_UPDATE": return try algoEvent(field.required("o"))
-        default: return nil  // tidy-ok: other events of the venue
+        case "executionReport": return try orderEvent(field).map { [$0] } ?? []
+        case "ORDER_TRADE_UPDATE": return try orderEvent(field.required("o")).map { [$0] } ?? []
+        case "ALGO_UPDATE": return try algoEvent(field.required("o")).map { [$0] } ?? []
+        case "ACCOUNT_UPDATE": return try positionEvents(field)
+        case "outboundAccountPosition": return try balanceEvents(field)
+        case "listenKeyExpired", "eventStreamTerminated": throw VenueError("the stream's key has expired")
+        default: return []  // tidy-ok: other events of the venue
+        }
+    }
+
+    /// Positions that changed, each with the venue's time of the change.
+    private func positionEvents(_ field: JSONField) throws -> [VenueStreamEvent] {
+        let time = Timestamp(milliseconds: try field.int64("T"))
+        return try field.required("a").optional("P")?.elements().map { one in
+            let place = BinanceTold.Place(
+                symbol: try one.string("s"),
+                side: try BinanceAnswers.positionSide(try one.string("ps")),
+            )
+            let (quantity, average) = try BinanceAnswers.position(one.string("pa"), average: one.string("ep"))
+            let holding = Holding(quantity: quantity, average: average, asOf: time)
+            told.withLock { $0.note(place, holding) }
+            let market = MarketID(venue: endpoint.venue, product: endpoint.product.rawValue, symbol: place.symbol)
+            return .position(market: market, side: place.side, holding)
+        } ?? []
+    }
+
+    private func balanceEvents(_ field: JSONField) throws -> [VenueStreamEvent] {
+        try field.required("B").elements().compactMap { one in
+            guard let free = ExactDecimal(try one.string("f")) else { return nil }
+            let asset = try one.string("a")
+            told.withLock { $0.note(asset, free: free) }
+            return .balance(asset: asset, free: free)
         }
     }
 

@@ -104,6 +104,9 @@ public struct LiveWorker: Hashable, Sendable {
 }
 
 public protocol ClusterStore: Sendable {
+    /// Halts in force, of every scope; few or none.
+    func halts() async throws(StoreError) -> [HaltInForce]
+
     // Workers.
     /// Begins a lease. Shards that an earlier life of this worker held are free then.
     func register(_ worker: WorkerID) async throws(StoreError)

@@ -334,6 +334,8 @@ public protocol OrderStore: Sendable {
     func takeUnoffered(limit: Int) async throws(StoreError) -> [Job]
     func markOffered(_ ids: [JobID]) async throws(StoreError)
     func closeJobs(_ ids: [JobID]) async throws(StoreError)
+    /// Whether a stored job has ended; true also when it was never stored, or long ago.
+    func hasEnded(_ id: JobID) async throws(StoreError) -> Bool
     /// Stores jobs that could not be offered to the queue (Redis-off mode).
     func storeJobs(_ jobs: [Job]) async throws(StoreError)
 
@@ -344,9 +346,41 @@ public protocol OrderStore: Sendable {
     func events(account: AccountID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent]
     func lastSequence(account: AccountID) async throws(StoreError) -> Int64
     func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)]
+    /// Orders of this account and market that are not terminal, newest first, at most `limit`.
+    func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [SmartOrder]
+    /// What an exit of `order` has to be fitted to: claims elsewhere on its position, and its own newest fill.
+    func standing(of order: SmartOrder) async throws(StoreError) -> OrderStanding
+    /// What has to be compared with the venue after its stream was interrupted.
+    func openWork(account: AccountID) async throws(StoreError) -> OpenWork
     /// Legs active on this market and account, for `CONDITIONAL_LIMIT`.
     func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int
     func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)?
+}
+
+/// What the store knows around an order on its position.
+public struct OrderStanding: Hashable, Sendable {
+    /// Unfilled quantity of exits of the account's other orders that rest at the venue on the same side of this market
+    /// (ORDERS.md R16.4). Exits in flight are left out: what they took may be missing from the position already, and
+    /// would be counted twice; where both were sent, reduce-only decides at the venue.
+    public let claimedElsewhere: Quantity
+    /// Venue time of the order's newest stored fill.
+    public let newestFill: Timestamp?
+    public init(claimedElsewhere: Quantity, newestFill: Timestamp?) {
+        self.claimedElsewhere = claimedElsewhere
+        self.newestFill = newestFill
+    }
+}
+
+/// What an account has open.
+public struct OpenWork: Hashable, Sendable {
+    /// Orders with a venue order that may exist.
+    public let atVenue: [OrderID]
+    /// Markets in which an order is not terminal.
+    public let markets: [MarketID]
+    public init(atVenue: [OrderID], markets: [MarketID]) {
+        self.atVenue = atVenue
+        self.markets = markets
+    }
 }
 
 /// A place in the change log of orders; opaque.

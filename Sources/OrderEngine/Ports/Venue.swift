@@ -112,11 +112,40 @@ public enum LookUpAnswer: Hashable, Sendable {
     case failed(String)
 }
 
+/// What an account holds in one market at one moment.
+public struct Holding: Hashable, Sendable {
+    /// Signed position (hedge mode: of the position side that was asked for); spot: coins, free and locked.
+    public let quantity: ExactDecimal
+    /// Average entry of the position; nil: none, or not told.
+    public let average: Price?
+    /// Everything that the venue executed up to this moment of its clock is in it; later executions may be.
+    public let asOf: Timestamp
+
+    public init(quantity: ExactDecimal, average: Price? = nil, asOf: Timestamp) {
+        self.quantity = quantity
+        self.average = average
+        self.asOf = asOf
+    }
+}
+
+/// An open order at the venue that was placed elsewhere (ORDERS.md 6.1).
+public struct RestingOrder: Hashable, Sendable {
+    public let clientOrderID: String
+    public let order: AdoptedOrder
+    public init(clientOrderID: String, order: AdoptedOrder) {
+        self.clientOrderID = clientOrderID
+        self.order = order
+    }
+}
+
 /// News from the account's private stream.
 public enum VenueStreamEvent: Sendable {
     case order(clientOrderID: String, market: MarketID, snapshot: VenueSnapshot)
-    case position(market: MarketID, net: ExactDecimal, average: Price?)
-    /// The stream was interrupted: look everything up.
+    /// A position changed, for whatever reason. `side` is nil where both directions are netted.
+    case position(market: MarketID, side: Side?, Holding)
+    /// Spot: what is free of a coin now.
+    case balance(asset: String, free: ExactDecimal)
+    /// The stream was interrupted or opened: look everything up.
     case interrupted
 }
 
@@ -136,8 +165,15 @@ public protocol Venue: Sendable {
     func lookUp(market: MarketID, clientOrderID: String, type: VenueOrderType) async -> LookUpAnswer
     /// Places a take-profit and a stop of which one cancels the other; answers in their order.
     func placeList(_ target: Placement, _ stop: Placement) async -> [PlacementAnswer]
-    /// Signed position (spot: coins held); nil: not known now.
-    func held(market: MarketID) async -> ExactDecimal?
+    /// Whether the account has a position for each direction.
+    var isHedged: Bool { get }
+    /// The position that orders of `side` make or take; spot: the coins. Nil: not known now.
+    /// - Parameter fresh: asks the venue; else what its private stream told last is good enough.
+    func holding(market: MarketID, side: Side, fresh: Bool) async -> Holding?
+    /// Free balance of a coin on spot, as last told or asked for; nil: not known now.
+    func freeBalance(asset: String) async -> ExactDecimal?
+    /// An open limit order that the venue knows under this id of its own; nil: there is none.
+    func resting(market: MarketID, venueOrderID: String) async throws(VenueError) -> RestingOrder?
     func instruments() async throws(VenueError) -> [Instrument]
     /// Private stream; ends when the task is cancelled. Reconnects by itself.
     func events() -> AsyncStream<VenueStreamEvent>

@@ -76,6 +76,9 @@ ON CONFLICT (job_id) DO UPDATE SET
     state = 'pending', version = excluded.version, due_at = clock_timestamp(), offered_at = NULL, lease_until = NULL
     WHERE outbox.state <> 'pending'
 
+-- name: has_ended
+SELECT NOT EXISTS (SELECT FROM outbox WHERE job_id = $1::text AND state = 'pending')
+
 -- name: prune
 -- Ended rows and idempotency keys older than their retention, a page at a time.
 WITH

@@ -44,6 +44,33 @@ WHERE o.account_id = $1::uuid AND ($2::uuid IS NULL OR o.id < $2::uuid)
     AND (cardinality($3::text[]) = 0 OR o.status = ANY ($3::text[])) AND ($4::text IS NULL OR o.market = $4::text)
 ORDER BY o.id DESC LIMIT $5::bigint
 
+-- name: live
+-- Orders of one account and market that are not terminal, newest first.
+SELECT e.state
+FROM orders AS o
+JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
+WHERE o.account_id = $1::uuid AND o.market = $2::text AND o.is_live
+ORDER BY o.id DESC LIMIT $3::bigint
+
+-- name: standing
+-- What an exit is fitted to: exits of other orders that rest at the venue on its side of the market (ORDERS.md R16.4),
+-- and the order's newest fill.
+SELECT
+    (SELECT coalesce(sum(quantity - filled), 0)::text FROM intents
+        WHERE account_id = $1::uuid AND market = $2::text AND order_id <> $3::uuid AND side = $4::text
+            AND is_live AND is_exit AND type = 'GTC' AND state IN ('OPEN', 'PARTIAL', 'CANCEL_REQUESTED')),
+    (SELECT max(at) FROM fills WHERE order_id = $3::uuid)
+
+-- name: open_work
+-- What has to be compared with the venue: orders with something that may exist there, and markets with open orders.
+SELECT true, order_id, NULL::text FROM (
+    SELECT DISTINCT order_id FROM intents WHERE account_id = $1::uuid AND is_live AND send_token IS NOT NULL
+) AS i
+UNION ALL
+SELECT false, NULL, market FROM (
+    SELECT DISTINCT market FROM orders WHERE account_id = $1::uuid AND is_live
+) AS m
+
 -- name: active_legs
 SELECT coalesce(sum(legs), 0)::bigint FROM orders WHERE account_id = $1::uuid AND market = $2::text AND is_live
 

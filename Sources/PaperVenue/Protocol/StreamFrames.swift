@@ -129,8 +129,16 @@ extension VenueEngine {
 
     /// What the account holds of what this order touched.
     func writeHoldings(_ order: OrderRecord, to writer: inout JSONWriter) {
-        let state = markets[order.market]
-        let account = accounts[order.account]
+        writeHoldings(accounts[order.account], markets[order.market], order.positionSide, to: &writer)
+    }
+
+    /// What the account holds in a market: coins, or the position of a side.
+    func writeHoldings(
+        _ account: Account,
+        _ state: MarketState,
+        _ side: PositionSide,
+        to writer: inout JSONWriter,
+    ) {
         writer.beginObject()
         if state.isSpot {
             writer.member("e", "outboundAccountPosition")
@@ -148,18 +156,18 @@ extension VenueEngine {
             }
             writer.endArray()
         } else {
-            writeAccountUpdate(order, state, account, to: &writer)
+            writeAccountUpdate(side, state, account, to: &writer)
         }
         writer.endObject()
     }
 
     private func writeAccountUpdate(
-        _ order: OrderRecord,
+        _ side: PositionSide,
         _ state: MarketState,
         _ account: Account,
         to writer: inout JSONWriter,
     ) {
-        let position = account.position(state.index, order.positionSide)
+        let position = account.position(state.index, side)
         let wallet = account.wallet[state.quote] ?? .zero
         writer.member("e", "ACCOUNT_UPDATE")
         writer.member("E", now / 1000)
@@ -188,7 +196,7 @@ extension VenueEngine {
         writer.member("up", position.quantity * price - position.cost)
         writer.member("mt", "cross")
         writer.member("iw", "0")
-        writer.member("ps", order.positionSide.rawValue)
+        writer.member("ps", side.rawValue)
         writer.endObject()
         writer.endArray()
         writer.endObject()

@@ -162,6 +162,7 @@ extension Gateway {
         engine.setPosition(account, state, side, quantity, price)
         engine.writePosition(account, state, side, quantity, price)
         engine.positionChanged(account, state, side)
+        streams.publish(account, state, side, &faults)
     }
 
     private func stateDocument() -> [UInt8] {

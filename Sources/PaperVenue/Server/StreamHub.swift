@@ -185,6 +185,15 @@ final class StreamHub {
         emit(writer.take(), owner, sinks, &faults)
     }
 
+    /// A position was changed by hand: what the account holds now.
+    func publish(_ account: Account, _ state: MarketState, _ side: PositionSide, _ faults: inout Faults) {
+        let owner = StreamOwner(account: account.index, product: state.market.product)
+        guard let sinks = privateSinks[owner], !sinks.isEmpty, !faults.streamSilent else { return }
+        var writer = JSONWriter(reserving: 512)
+        engine.writeHoldings(account, state, side, to: &writer)
+        emit(writer.take(), owner, sinks, &faults)
+    }
+
     private func emit(_ bytes: [UInt8], _ owner: StreamOwner, _ sinks: [any StreamSink], _ faults: inout Faults) {
         if held[owner] == nil, faults.random.chance(millionths: faults.streamShuffle) {
             held[owner] = bytes

@@ -1,0 +1,1 @@
+DROP INDEX intents_resting, orders_live;

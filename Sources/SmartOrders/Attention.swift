@@ -1,0 +1,58 @@
+// Why somebody should look at an order (ORDERS.md 4.4, RELIABILITY.md 11.2). Never that the system has given up: what it
+// does goes on until the cause is gone.
+
+/// A cause of NEEDS_ATTENTION; the raw value is the code of `healthDetail`.
+public enum Attention: String, Hashable, Sendable, CaseIterable {
+    /// A minute past the fence an outcome is still unresolved. The shell says so; cleared by proof.
+    case exitUnresolved = "EXIT_UNRESOLVED"
+    /// A latched stop or close is not flat after 5 attempts or 30 s. Cleared when it is.
+    case stopNotFlat = "STOP_NOT_FLAT"
+    /// Latched under a halt that forbids sending. The shell says so; cleared when the exit leaves.
+    case stopHeld = "STOP_HELD"
+    /// The venue refused the credentials. Cleared by the next success.
+    case keyInvalid = "KEY_INVALID"
+    /// Less is there than the orders on the position own, and no fill explains it. Cleared when it fits again.
+    case positionMismatch = "POSITION_MISMATCH"
+    /// An exit expires for ever and is asked once per second. Cleared when it is flat.
+    case attemptLimit = "ATTEMPT_LIMIT"
+}
+
+extension Deciding {
+    /// What the shell found out. A cause that ended by itself is not raised again by old news.
+    mutating func attention(_ cause: Attention, isRaised: Bool) {
+        guard !order.isTerminal else { return }
+        guard isRaised else {
+            order.attention.remove(cause)
+            return
+        }
+        switch cause {
+        case .exitUnresolved: guard order.hasUnanswered else { return }
+        case .stopHeld: guard order.hasHeldExit else { return }
+        case .stopNotFlat, .keyInvalid, .positionMismatch, .attemptLimit: break
+        }
+        order.attention.insert(cause)
+    }
+
+    /// Causes that follow from the order itself.
+    mutating func deriveAttention() {
+        if let since = order.exitingSince, !order.isTerminal, order.isExiting || order.hasLatchedPartialStop {
+            // R15.2: the retries go on, but somebody should look.
+            if order.exitAttempts >= 5 || now >= since.advanced(milliseconds: 30_000) {
+                order.attention.insert(.stopNotFlat)
+            }
+            if order.exitAttempts >= Self.floodLimit { order.attention.insert(.attemptLimit) }
+        }
+        if !order.hasUnanswered { order.attention.remove(.exitUnresolved) }
+        if !order.hasHeldExit { order.attention.remove(.stopHeld) }
+    }
+}
+
+extension SmartOrder {
+    public var needsAttention: Bool { !attention.isEmpty }
+
+    /// Sent, and nobody knows what became of it.
+    var hasUnanswered: Bool { venueOrders.contains { $0.state == .unknown || $0.state == .submitted } }
+
+    /// An exit that is wished for and has not left.
+    var hasHeldExit: Bool { venueOrders.contains { $0.leg.isExit && $0.state == .intent } }
+}
