@@ -251,7 +251,8 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     func committed(_ before: SmartOrder?, _ commit: Commit, intents: [VenueOrder], at now: Int64) {
         let next = commit.next
         simulator.note("commit \(next.id) \(next.version) \(commit.cause.rawValue) \(next.status.rawValue)")
-        let findings = Self.judge(before, commit, intents: intents)
+        var findings = Self.judge(before, commit, intents: intents)
+        if let difference = ReplayCheck.difference(before, commit) { findings.append(("EX2", difference)) }
         state.withLock { state in
             state.commits += 1
             for (predicate, evidence) in findings {

@@ -1,0 +1,31 @@
+// Holds each commit against its own record (ORDERS.md 9.3.2): the steps that are stored with it, made again on the row
+// before it, have to give its row and its facts.
+internal import OrderEngine
+internal import SmartOrders
+
+enum ReplayCheck {
+    /// What comes out otherwise; nil: nothing does.
+    static func difference(_ before: SmartOrder?, _ commit: Commit) -> String? {
+        let version = StoredVersion(
+            order: commit.next,
+            sequence: 0,
+            at: commit.next.updatedAt,
+            committedAt: nil,
+            cause: commit.cause,
+            actor: commit.actor,
+            tick: commit.tick,
+            facts: commit.facts,
+            record: commit.record,
+        )
+        do throws(Refusal) {
+            guard let steps = try DecisionReplay.steps(of: version, before: before) else {
+                return "no steps are stored"
+            }
+            if steps.last?.after != commit.next { return "its steps give another row" }
+            if steps.flatMap(\.facts) != commit.facts { return "its steps give other facts" }
+            return nil
+        } catch {
+            return "its steps are refused: \(error.code.rawValue)"
+        }
+    }
+}
