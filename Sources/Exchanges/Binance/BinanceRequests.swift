@@ -137,14 +137,6 @@ public struct BinanceRequests: Sendable {
         return signed(.delete, product.order, form, at: time, windowMs: windowMs)
     }
 
-    /// One order by the venue's id.
-    public func query(symbol: String, orderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
-        var form = FormParameters()
-        form.add("symbol", symbol)
-        form.add("orderId", orderID)
-        return signed(.get, product.order, form, at: time, windowMs: windowMs)
-    }
-
     /// A conditional order of USD-M by our id.
     public func algo(
         _ method: SignedRequest.Method,
