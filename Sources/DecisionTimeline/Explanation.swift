@@ -15,6 +15,7 @@ public struct Explanation: Sendable {
 
 /// Reads explanations.
 public struct Explainer: Sendable {
+    private let orders: any OrderStore
     private let timeline: any TimelineStore
     private let ticks: any TickLog
     private let cluster: any ClusterStore
@@ -22,7 +23,13 @@ public struct Explainer: Sendable {
     private static let maximumPoints = 100_000
     private static let page = 500
 
-    public init(timeline: any TimelineStore, ticks: any TickLog, cluster: any ClusterStore) {
+    public init(
+        orders: any OrderStore,
+        timeline: any TimelineStore,
+        ticks: any TickLog,
+        cluster: any ClusterStore,
+    ) {
+        self.orders = orders
         self.timeline = timeline
         self.ticks = ticks
         self.cluster = cluster
@@ -45,9 +52,15 @@ public struct Explainer: Sendable {
         let series = PriceSeries(market: last.instrument.market, source: last.triggerSource)
         let end = min(until.venueTime, prices[last.triggerSource]?.end.venueTime ?? .max)
         let gaps = try await timeline.gaps(series, from: from.venueTime, to: end)
+        var entries = TimelineBuilder.timeline(versions, notes: notes, gaps: gaps)
+        let intents = try await orders.intents(of: [id], ended: true)
+        for index in entries.indices {
+            entries[index].name(intents)
+            if let known = prices[last.triggerSource] { entries[index].dateWaterMark(known) }
+        }
         return Explanation(
             order: id,
-            timeline: TimelineBuilder.timeline(versions, notes: notes, gaps: gaps),
+            timeline: entries,
             notFired: NotFired.all(.init(versions: versions, prices: prices, gaps: gaps, halts: halts)),
         )
     }
@@ -114,6 +127,33 @@ public struct Explainer: Sendable {
         } catch {
             return nil
         }
+    }
+}
+
+extension TimelineEntry {
+    /// Adds the client order ids of what was asked.
+    fileprivate mutating func name(_ intents: [StoredIntent]) {
+        for (index, asked) in orders.enumerated() {
+            guard case .object(var request) = asked else { continue }
+            let intent = intents.first { intent in
+                request["purpose"]?.text == intent.venueOrder.leg.description
+                    && request["attempt"]?.int64 == Int64(intent.venueOrder.attempt)
+            }
+            guard let id = intent?.clientOrderID, !id.isEmpty else { continue }
+            request["clientOrderId"] = .string(id)
+            orders[index] = .object(request)
+        }
+    }
+
+    /// Adds when the water mark of a rule was first seen, as far as the prices show it.
+    fileprivate mutating func dateWaterMark(_ prices: PriceEvidence) {
+        guard let tick, case .object(var basis)? = rule?["basis"],
+            let mark = basis["waterMark"]?.text.flatMap({ Price($0) })
+        else { return }
+        let before = prices.points(after: .start, through: tick.position)
+        let seen = before.last { $0.high == mark || $0.low == mark }
+        basis["waterMarkAt"] = seen.map { JSONValue(Timestamp(microseconds: $0.position.venueTime)) } ?? .null
+        rule?["basis"] = .object(basis)
     }
 }
 

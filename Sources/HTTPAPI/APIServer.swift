@@ -68,7 +68,7 @@ public final class APIServer: Sendable {
             keys: KeyRing(traders: traders, clock: clock, cacheMs: configuration.limits.keyCacheMs),
             cursors: CursorCoder(key: configuration.cursorKey),
             timeline: timeline,
-            explainer: Explainer(timeline: timeline, ticks: ticks, cluster: cluster),
+            explainer: Explainer(orders: orders, timeline: timeline, ticks: ticks, cluster: cluster),
             logger: logger,
         )
         hub = EventHub(

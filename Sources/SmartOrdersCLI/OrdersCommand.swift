@@ -42,7 +42,12 @@ struct OrdersCommand: AsyncParsableCommand {
             }
             let unknown = Failure(.notFound, "NOT_FOUND", "there is no order \(order).")
             let backend = try await options.backend("orders")
-            let explainer = Explainer(timeline: backend.timeline, ticks: backend.ticks, cluster: backend.cluster)
+            let explainer = Explainer(
+                orders: backend.orders,
+                timeline: backend.timeline,
+                ticks: backend.ticks,
+                cluster: backend.cluster,
+            )
             do {
                 if replay {
                     let versions = try await explainer.versions(of: id)

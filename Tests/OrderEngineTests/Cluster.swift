@@ -211,7 +211,7 @@ final class Cluster: Sendable {
     /// Waits until the order fulfils the condition; gives up after `seconds` of real time.
     func wait(
         for id: OrderID,
-        seconds: Int = 10,
+        seconds: Int = 60,
         until: @Sendable (SmartOrder) -> Bool,
     ) async throws -> SmartOrder {
         let start = RealClock().monotonicNanoseconds()
