@@ -47,6 +47,8 @@ public final class BinanceVenue: Sendable {
     /// Venue time less local time, microseconds.
     private let offset = Locked<Int64>(0)
     private let assets = Locked<[String: (base: String, quote: String)]>([:])
+    /// Clock and coins are known. Until then nothing is sent: a request's time would be a guess.
+    private let isPrepared = Locked(false)
     static let timeoutMs: Int64 = 3_000
 
     public init(endpoint: BinanceEndpoint, credentials: Credentials, http: VenueHTTP, clock: any EngineClock) {
@@ -67,6 +69,14 @@ public final class BinanceVenue: Sendable {
         for instrument in try await instruments() {
             assets.withLock { $0[instrument.market.symbol] = (instrument.baseAsset, instrument.quoteAsset) }
         }
+        isPrepared.withLock { $0 = true }
+    }
+
+    /// Prepares what could not be prepared before; false: the venue is still away.
+    private func isReady() async -> Bool {
+        if isPrepared.withLock({ $0 }) { return true }
+        do throws(VenueError) { try await prepare() } catch { return false }
+        return true
     }
 
     public func measureClock() async throws(VenueError) {
@@ -143,6 +153,11 @@ extension BinanceVenue: Venue {
     }
 
     public func place(_ placement: Placement) async -> PlacementAnswer {
+        // Its time was read before the clock was known: it is for the next attempt to be sent.
+        guard isPrepared.withLock({ $0 }) else {
+            _ = await isReady()
+            return .notSent("the venue's clock is not known yet")
+        }
         let isAlgo = endpoint.product == .linear && placement.type.isConditional
         let request = requests.place(placement)
         return
@@ -158,6 +173,7 @@ extension BinanceVenue: Venue {
     }
 
     public func cancel(market: MarketID, clientOrderID: String) async -> CancelAnswer {
+        guard await isReady() else { return .failed("the venue cannot be reached") }
         let request = requests.cancel(
             symbol: market.symbol,
             clientOrderID: clientOrderID,
@@ -173,6 +189,7 @@ extension BinanceVenue: Venue {
     }
 
     public func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
+        guard await isReady() else { return .failed("the venue cannot be reached") }
         let request = requests.query(
             symbol: market.symbol,
             clientOrderID: clientOrderID,
@@ -214,6 +231,7 @@ extension BinanceVenue: Venue {
     }
 
     public func held(market: MarketID) async -> ExactDecimal? {
+        guard await isReady() else { return nil }
         let request = requests.holdings(at: venueTime(), windowMs: windowMs)
         guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs) else { return nil }
         let base = assets.withLock { $0[market.symbol]?.base ?? "" }
