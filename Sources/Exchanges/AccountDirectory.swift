@@ -35,7 +35,8 @@ public final class AccountDirectory: VenueDirectory {
             let endpoint = endpoints.first(where: { $0.venue == stored.venue && $0.product.rawValue == stored.product })
         else { throw VenueError("\(stored.venue):\(stored.product) is not connected in this deployment") }
         let venue = BinanceVenue(endpoint: endpoint, credentials: credentials, http: http, clock: clock)
-        try await venue.prepare()
+        // A venue that is away must not keep anybody from deciding: the stop that fires meanwhile is latched (ORDERS.md R20).
+        do throws(VenueError) { try await venue.prepare() } catch { return venue }
         return venues.withLock { venues in
             // Two callers may have made one each: the first stays.
             if let known = venues[account] { return known }

@@ -22,6 +22,9 @@ public final class RedisTickLog: Sendable {
     private let noticePosition = Locked<RedisStreamID?>(nil)
 
     public init(_ options: RedisOptions) {
+        var options = options
+        // From then on the stored extremes are the stream (RELIABILITY.md 3.3).
+        options.refusesAfter = .milliseconds(500)
         connection = RedisConnection(options)
         tickReader = RedisBlockingConnection(options)
         noticeReader = RedisBlockingConnection(options)

@@ -19,13 +19,13 @@ public struct EngineContext: Sendable {
     public let accounts: any AccountStore
     public let cluster: any ClusterStore
     public let queue: any JobQueue
-    public let ticks: any TickLog
+    public var ticks: any TickLog
     public let venues: any VenueDirectory
-    public let clock: any EngineClock
+    public var clock: any EngineClock
     public let observer: any EngineObserver
     public let identity: VenueIdentity
     /// Uniform 64 bits; injected, so that a seed replays everything.
-    public let random: @Sendable () -> UInt64
+    public var random: @Sendable () -> UInt64
     public let worker: WorkerID
     /// Report how far evaluation is after every batch of ticks: for a stepped replay, which waits for it.
     public let reportsEveryBatch: Bool

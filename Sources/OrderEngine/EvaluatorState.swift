@@ -688,9 +688,15 @@ struct EvaluatorState {
 
     private func reportProgress() async {
         var open: [PriceSeries: Int] = [:]
+        var unanswered: [PriceSeries: Int] = [:]
         for id in openOrders.union(busyOrders).union(unarmed.keys) {
             guard let armed = entries[id]?.armed ?? unarmed[id] else { continue }
             open[armed.series, default: 0] += 1
+            if !openOrders.contains(id), unarmed[id] == nil { unanswered[armed.series, default: 0] += 1 }
+        }
+        var versions: [PriceSeries: Int64] = [:]
+        if context.reportsEveryBatch {
+            for entry in entries.values { versions[entry.armed.series, default: 0] += entry.armed.version }
         }
         let reports = series.sorted { $0.key < $1.key }.map { name, one in
             EvaluationProgress(
@@ -699,6 +705,8 @@ struct EvaluatorState {
                 open: open[name] ?? 0,
                 orders: one.count,
                 shards: shards.count,
+                unanswered: unanswered[name] ?? 0,
+                versions: versions[name] ?? 0,
             )
         }
         do throws(TickLogError) {

@@ -108,6 +108,23 @@ public final class PriceHistory: Sendable {
         }
     }
 
+    /// The newest price at or before `position`; where the stream is away, of the minute before it. Nil when it cannot be
+    /// had, or when there is a newer one already.
+    func standing(_ name: PriceSeries, at position: TickPosition) async throws(StoreError) -> ExtremeBucket.Point? {
+        do throws(TickLogError) {
+            guard let latest = try await ticks.latest(name), latest.position <= position else { return nil }
+            return ExtremeBucket.Point(position: latest.position, price: latest.price)
+        } catch {
+            let stored = try await cluster.extremes(
+                market: name.market,
+                source: name.source,
+                after: TickPosition(venueTime: position.venueTime - 60_000_000, sequence: 0),
+                limit: 10_000,
+            )
+            return stored.last { $0.position <= position }
+        }
+    }
+
     /// Visits the points after `position` up to and including `last`, in order, until `visit` returns false. What is too
     /// old for the memory is read page by page.
     ///

@@ -133,6 +133,13 @@ public final class PaperVenueServer: Sendable {
         }.get()
     }
 
+    /// Counts and settings (see `GET /paper/v1/state`); nil when the venue does not run.
+    public func state() async throws -> JSONValue? {
+        guard case .running(let running) = state.withLock({ $0 }) else { return nil }
+        let gateway = running.gateway
+        return try await group.next().submit { try JSONValue(parsing: gateway.value.stateDocument()) }.get()
+    }
+
     // MARK: Parts
 
     /// On the loop: rebuilds the engine and opens the log.

@@ -331,6 +331,7 @@ final class ConnectionLoop {
         if !changed, released == (0, 0) { return }
         shown = (isReady, keeper.connects, keeper.lastFailure)
         shared.status.withLock { state in
+            if state.status.isReady, !shown.isReady { state.withoutLinkSince = monotonicNow() }
             state.status.isReady = shown.isReady
             state.status.connects = shown.connects
             state.status.lastFailure = shown.lastFailure

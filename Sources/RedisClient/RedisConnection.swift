@@ -77,8 +77,11 @@ public final class RedisConnection: Sendable {
         completion: @escaping @Sendable (Result<RedisReplies, RedisError>) -> Void,
     ) {
         if batch.isEmpty { return completion(.success(RedisReplies())) }
-        let deadline = monotonicNow() + (timeout ?? options.requestTimeout).nanoseconds
-        if let refusal = shared.admit(bytes: batch.byteCount, options) { return completion(.failure(refusal)) }
+        let now = monotonicNow()
+        let deadline = now + (timeout ?? options.requestTimeout).nanoseconds
+        if let refusal = shared.admit(bytes: batch.byteCount, now: now, options) {
+            return completion(.failure(refusal))
+        }
         let request = RedisRequest(batch: batch, deadline: deadline, shape: shape, completion: completion)
         do throws(MailboxError) {
             try mailbox.post(request)
@@ -169,13 +172,20 @@ final class ConnectionShared: Sendable {
     struct State {
         var status = RedisConnectionStatus()
         var bytes = 0
+        /// When the last link ended, or the connection began.
+        var withoutLinkSince = monotonicNow()
     }
 
     let status = Locked(State())
 
     /// Counts a request in, or says why not.
-    func admit(bytes: Int, _ options: RedisOptions) -> RedisError? {
+    func admit(bytes: Int, now: UInt64, _ options: RedisOptions) -> RedisError? {
         status.withLock { state in
+            if !state.status.isReady, let limit = options.refusesAfter,
+                now > state.withoutLinkSince + limit.nanoseconds
+            {
+                return RedisError(.notSent, "no link: \(state.status.lastFailure)")
+            }
             if state.status.outstanding >= options.capacity { return tooMany }
             if state.bytes > 0, state.bytes + bytes > options.capacityBytes { return tooMany }
             state.status.outstanding += 1

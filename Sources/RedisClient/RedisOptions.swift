@@ -19,6 +19,9 @@ public struct RedisOptions: Sendable {
     public var connectTimeout: Duration = .milliseconds(500)
     /// The deadline of a request that brings none.
     public var requestTimeout: Duration = .milliseconds(500)
+    /// After so long without a link a request is refused at once; nil: it waits for a link until its deadline. Callers
+    /// with another way of working (RELIABILITY.md 3.3) must not wait half a second for each thing that cannot be done.
+    public var refusesAfter: Duration?
     /// A connection silent for so long is asked with PING.
     public var idlePing: Duration = .seconds(1)
     /// The first pause between attempts to connect; it doubles up to `longestPause`, and 25 % either way is chance.

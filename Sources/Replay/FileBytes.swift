@@ -5,9 +5,9 @@ internal import Darwin
 #endif
 
 /// Whole files, for inputs of a command.
-enum FileBytes {
+package enum FileBytes {
     /// The bytes of a file, `-` for standard input; nil when it cannot be read.
-    static func read(_ path: String) -> [UInt8]? {
+    package static func read(_ path: String) -> [UInt8]? {
         let descriptor = path == "-" ? 0 : open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { if descriptor != 0 { close(descriptor) } }

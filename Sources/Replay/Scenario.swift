@@ -1,19 +1,19 @@
 // A golden scenario as it is written (scenarios/README.md 1). Unknown keys are an error: a runner that does not know a
 // key would test something else.
 
-internal import JSONText
+package import JSONText
 internal import OrderJSON
 internal import PaperMatching
-internal import SmartOrders
+package import SmartOrders
 
 /// One worked case.
-struct Scenario {
-    enum Kind: String { case smart, conditional, validation, calc }
+package struct Scenario: Sendable {
+    package enum Kind: String { case smart, conditional, validation, calc }
 
-    let id: String
-    let kind: Kind
-    let body: JSONField
-    let expect: JSONField
+    package let id: String
+    package let kind: Kind
+    package let body: JSONField
+    package let expect: JSONField
 
     init(json: JSONField) throws(JSONError) {
         id = try json.string("id")
@@ -50,7 +50,7 @@ struct Scenario {
     }
 
     /// The scenarios of a golden file, or the one that the document is.
-    static func all(in document: JSONField) throws(JSONError) -> [Scenario] {
+    package static func all(in document: JSONField) throws(JSONError) -> [Scenario] {
         guard try document.has("scenarios") else { return [try Scenario(json: document)] }
         try document.refuseUnknownKeys(except: ["doc", "rules", "scenarios"])
         let version = try document.required("doc", expected: "the file's description").required("schemaVersion")
@@ -62,8 +62,8 @@ struct Scenario {
 }
 
 /// What happens to the order under test, in order.
-struct ScenarioEvent {
-    enum What {
+package struct ScenarioEvent: Sendable {
+    package enum What: Sendable {
         case price(mark: Price, fill: Price, liquidity: Quantity?, queryFails: Bool)
         case timer
         case entryFill(Quantity, Price)
@@ -72,16 +72,16 @@ struct ScenarioEvent {
         case venue(isUp: Bool)
         case restart
         case duplicateTrigger(Leg)
-        case command(ScenarioCommand)
+        case command(TimelineCommand)
     }
 
-    let what: What
-    let time: Timestamp
+    package let what: What
+    package let time: Timestamp
 
     /// The start of a scenario's clock.
-    static let origin = Timestamp(milliseconds: 1_700_000_000_000)
+    package static let origin = Timestamp(milliseconds: 1_700_000_000_000)
 
-    static func timeline(_ json: JSONField) throws(JSONError) -> [ScenarioEvent] {
+    package static func timeline(_ json: JSONField) throws(JSONError) -> [ScenarioEvent] {
         guard let field = try json.optional("timeline") else { return [] }
         var events: [ScenarioEvent] = []
         var elapsed: Int64 = 0
@@ -150,13 +150,13 @@ struct ScenarioEvent {
                 try json.required("leg", expected: "a leg").parsed(.badID, expected: "a leg") { Leg($0) }
             )
         case .command:
-            return .command(try ScenarioCommand(json: json))
+            return .command(try TimelineCommand(json: json))
         }
     }
 }
 
 /// A command of a timeline.
-enum ScenarioCommand {
+package enum TimelineCommand: Sendable {
     case plain(Command)
     case modify(stopLoss: Price?, callbackRate: Rate?, breakEven: Bool?)
 
@@ -189,7 +189,7 @@ enum ScenarioCommand {
     }
 
     /// The command for an order whose plan is `draft`.
-    func command(for draft: Draft) -> Command {
+    package func command(for draft: Draft) -> Command {
         switch self {
         case .plain(let command): return command
         case .modify(let stopLoss, let callbackRate, let breakEven):
@@ -215,8 +215,8 @@ enum ScenarioCommand {
 }
 
 /// What the n-th order of a purpose meets instead of being matched.
-struct ScenarioFault {
-    enum Result: String {
+package struct ScenarioFault: Sendable {
+    package enum Result: String {
         case reject
         case insufficient
         case rateLimited = "rate_limited"
@@ -226,11 +226,11 @@ struct ScenarioFault {
     }
 
     /// `sl`, `cancel:tp1`.
-    let purpose: String
-    let attempt: Int
-    let result: Result
-    let quantity: Quantity
-    let price: Price?
+    package let purpose: String
+    package let attempt: Int
+    package let result: Result
+    package let quantity: Quantity
+    package let price: Price?
 
     init(json: JSONField) throws(JSONError) {
         try json.refuseUnknownKeys(except: ["purpose", "attempt", "result", "qty", "price"])
@@ -247,7 +247,7 @@ struct ScenarioFault {
         guard Leg(leg) != nil else { throw try json.required("purpose").error(.badID, expected: "a purpose") }
     }
 
-    static func list(_ json: JSONField) throws(JSONError) -> [ScenarioFault] {
+    package static func list(_ json: JSONField) throws(JSONError) -> [ScenarioFault] {
         guard let field = try json.optional("faults") else { return [] }
         var faults: [ScenarioFault] = []
         for element in try field.elements() { faults.append(try ScenarioFault(json: element)) }
@@ -256,13 +256,16 @@ struct ScenarioFault {
 }
 
 /// Fees of a scenario; zero when it names none.
-struct ScenarioFees {
-    enum EntryAsset: String { case quote, base }
+package struct ScenarioFees: Sendable {
+    package enum EntryAsset: String, Sendable { case quote, base }
 
     let schedule: FeeSchedule
-    let entryAsset: EntryAsset
+    package let entryAsset: EntryAsset
 
-    init(json: JSONField?) throws(JSONError) {
+    package var maker: Rate { schedule.maker }
+    package var taker: Rate { schedule.taker }
+
+    package init(json: JSONField?) throws(JSONError) {
         guard let json else {
             schedule = .free
             entryAsset = .quote
@@ -275,11 +278,11 @@ struct ScenarioFees {
 }
 
 /// `request` of a smart order: a draft, the price at creation and a time exit on the scenario's clock.
-struct ScenarioRequest {
-    let draft: Draft
-    let initialMark: Price
+package struct ScenarioRequest: Sendable {
+    package let draft: Draft
+    package let initialMark: Price
 
-    init(json: JSONField, allowing others: Set<String> = []) throws(JSONError) {
+    package init(json: JSONField, allowing others: Set<String> = []) throws(JSONError) {
         var draft = try Draft(json: json, allowing: others.union(["initialMark", "exitAtMs"]))
         initialMark = try json.measure("initialMark")
         if let exitAt = try json.optional("exitAtMs") {

@@ -6,34 +6,13 @@ internal import SmartOrders
 
 /// A venue that answers at once, unless a fault or an outage says otherwise.
 struct ScenarioMarket {
-    /// One attempt, also those that never reached the venue.
-    struct Attempt {
-        let order: VenueOrder
-        var outcome: Outcome
-        var fills: [(quantity: Quantity, price: Price)] = []
-    }
-
-    enum Outcome: String {
-        case filled = "FILLED"
-        case partialExpired = "PARTIAL_EXPIRED"
-        case expired = "EXPIRED"
-        case open = "OPEN"
-        case cancelled = "CANCELLED"
-        case rejected = "REJECTED"
-        case rejectedInsufficient = "REJECTED_INSUFFICIENT"
-        case rateLimited = "RATE_LIMITED"
-        case notSent = "NOT_SENT"
-        case unknown = "UNKNOWN"
-        case notFound = "NOT_FOUND"
-    }
-
     /// What the venue has to say of one order.
     struct Report {
         let key: VenueOrderKey
         let news: VenueNews
     }
 
-    private(set) var attempts: [Attempt] = []
+    private(set) var attempts: [ScenarioAttempt] = []
     var isUp = true
     var now: Timestamp
     /// The account's signed position; nil when the scenario has none.
@@ -59,7 +38,7 @@ struct ScenarioMarket {
     }
 
     /// Orders that rest, in order of submission.
-    var resting: [Attempt] { book.resting.map { attempts[$0.order.key] } }
+    var resting: [ScenarioAttempt] { book.resting.map { attempts[$0.order.key] } }
 
     var hasResting: Bool { book.restingCount > 0 }
 
@@ -74,7 +53,7 @@ struct ScenarioMarket {
     /// Sends an order and gives the venue's answers in order.
     mutating func place(_ order: VenueOrder) -> [Report] {
         let index = attempts.count
-        attempts.append(Attempt(order: order, outcome: .open))
+        attempts.append(ScenarioAttempt(order: order, outcome: .open))
         latest[order.key] = index
         let fault = fault(order.leg.description)
         guard isUp else { return end(index, .notSent, .notSent) }
@@ -209,7 +188,7 @@ struct ScenarioMarket {
         Report(key: attempts[index].order.key, news: news)
     }
 
-    private mutating func end(_ index: Int, _ outcome: Outcome, _ news: VenueNews) -> [Report] {
+    private mutating func end(_ index: Int, _ outcome: ScenarioAttempt.Outcome, _ news: VenueNews) -> [Report] {
         attempts[index].outcome = outcome
         return [report(index, news)]
     }

@@ -42,11 +42,19 @@ public enum ScenarioRunner {
         modes: ScenarioModes = ScenarioModes(),
     ) throws(JSONError) -> [ScenarioResult] {
         var results: [ScenarioResult] = []
-        for scenario in try Scenario.all(in: JSONField(JSONValue(parsing: bytes)))
-        where only == nil || scenario.id == only {
-            results.append(try run(scenario, modes: modes))
-        }
+        for scenario in try scenarios(in: bytes, only: only) { results.append(try run(scenario, modes: modes)) }
         return results
+    }
+
+    /// The scenarios of a golden file, understood.
+    package static func scenarios(in bytes: [UInt8], only: String? = nil) throws(JSONError) -> [Scenario] {
+        try Scenario.all(in: JSONField(JSONValue(parsing: bytes))).filter { only == nil || $0.id == only }
+    }
+
+    /// Compares what came out of a scenario somewhere else.
+    package static func compare(_ outcome: JSONObject, with scenario: Scenario) throws(JSONError) -> ScenarioResult {
+        let difference = Difference.first(expect: try scenario.expect.object(), outcome: outcome)
+        return ScenarioResult(id: scenario.id, difference: difference.map { ($0.path, $0.want, $0.got) })
     }
 
     /// Everything that came out of one scenario, whatever it expects.
@@ -63,9 +71,10 @@ public enum ScenarioRunner {
         }
     }
 
-    private static func run(_ scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> ScenarioResult {
-        let outcome = try outcome(of: scenario, modes: modes)
-        let difference = Difference.first(expect: try scenario.expect.object(), outcome: outcome)
-        return ScenarioResult(id: scenario.id, difference: difference.map { ($0.path, $0.want, $0.got) })
+    package static func run(
+        _ scenario: Scenario,
+        modes: ScenarioModes = ScenarioModes(),
+    ) throws(JSONError) -> ScenarioResult {
+        try compare(try outcome(of: scenario, modes: modes), with: scenario)
     }
 }

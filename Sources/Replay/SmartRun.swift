@@ -34,13 +34,7 @@ struct SmartRun {
     private var position: TickPosition
     private var event = -1
 
-    private var states: [OrderStatus] = [.pending]
-    private var transitions: [JSONValue] = []
-    private var stops: [JSONValue] = []
-    private var lastStop: EffectiveStop?
-    private var notes: [JSONValue] = []
-    /// Contradictions that no expectation names: a restart that is no identity, a fact that was refused.
-    private var defects: [String] = []
+    private var record = ScenarioRecord()
     /// Cancels that were asked for in this event: a restart does not ask again at once.
     private var asked: Set<VenueOrderKey> = []
 
@@ -56,7 +50,7 @@ struct SmartRun {
         let timeline = try ScenarioEvent.timeline(body)
         let faults = try ScenarioFault.list(body)
         let net = try body.optional("position")?.decimal()
-        let asObjects = try restingAsObjects(scenario.expect)
+        let asObjects = try ScenarioRecord.listsObjects(scenario.expect)
         var bounds = CreationBounds()
         if let maximum = block.maxConditionals { bounds.maxConditionals = maximum }
         if let active = block.activeConditionals { bounds.activeConditionals = active }
@@ -91,11 +85,6 @@ struct SmartRun {
         }
     }
 
-    private static func restingAsObjects(_ expect: JSONField) throws(JSONError) -> Bool {
-        guard let first = try expect.optional("restingAtEnd")?.elements().first else { return false }
-        return first.value.text == nil
-    }
-
     private init(
         modes: ScenarioModes,
         decision: Decision,
@@ -108,12 +97,12 @@ struct SmartRun {
         self.price = price
         self.position = position
         order = decision.next
-        defects = OrderInvariants.violations(from: nil, to: order, isEdit: false)
+        record.defects = OrderInvariants.violations(from: nil, to: order, isEdit: false)
         note(decision.facts)
         effects = decision.effects
         restartIfAsked()
         work()
-        noteStop()
+        record.noteStop(of: order, at: event)
     }
 
     private var moment: Moment {
@@ -134,7 +123,7 @@ struct SmartRun {
             apply(event.what)
             work()
             if modes.duplicateEveryStep { redeliverEverything() }
-            noteStop()
+            record.noteStop(of: order, at: index)
         }
     }
 
@@ -182,11 +171,11 @@ struct SmartRun {
         }
     }
 
-    private mutating func command(_ command: ScenarioCommand) {
+    private mutating func command(_ command: TimelineCommand) {
         do {
             try commit(.command(command.command(for: order.draft)))
         } catch {
-            notes.append([.integer(event), .string("\(error.code.httpStatus) \(error.code.rawValue)")])
+            record.note(error, at: event)
         }
     }
 
@@ -213,7 +202,7 @@ struct SmartRun {
         do {
             return try commit(event)
         } catch {
-            defects.append("\(event) refused with \(error.code.rawValue)")
+            record.defects.append("\(event) refused with \(error.code.rawValue)")
             return false
         }
     }
@@ -222,7 +211,7 @@ struct SmartRun {
     private mutating func commit(_ event: OrderEvent) throws(Refusal) -> Bool {
         guard let decision = try order.decide(event, at: moment) else { return false }
         let isEdit = if case .command(.edit) = event { true } else { false }
-        defects += OrderInvariants.violations(from: order, to: decision.next, isEdit: isEdit)
+        record.defects += OrderInvariants.violations(from: order, to: decision.next, isEdit: isEdit)
         order = decision.next
         note(decision.facts)
         effects += decision.effects
@@ -236,7 +225,7 @@ struct SmartRun {
         while !effects.isEmpty {
             steps += 1
             guard steps < 1000 else {
-                defects.append("the order never comes to rest")
+                record.defects.append("the order never comes to rest")
                 effects = []
                 return
             }
@@ -267,7 +256,7 @@ struct SmartRun {
         }
         for effect in effects where !found.contains(effect) {
             if case .place(let key) = effect, order.venueOrders.contains(where: { $0.key == key }) {
-                defects.append("\(key.leg) \(key.attempt) would be lost by a restart")
+                record.defects.append("\(key.leg) \(key.attempt) would be lost by a restart")
             }
         }
         // In the order in which they were decided; what only the row knows comes last.
@@ -277,10 +266,10 @@ struct SmartRun {
     private mutating func restart() {
         do {
             let stored = try SmartOrder(encodedState: order.encodedState())
-            if stored != order { defects.append("the stored order differs from the order") }
+            if stored != order { record.defects.append("the stored order differs from the order") }
             order = stored
         } catch {
-            defects.append("the stored order cannot be read: \(error)")
+            record.defects.append("the stored order cannot be read: \(error)")
         }
     }
 
@@ -289,11 +278,11 @@ struct SmartRun {
     private mutating func note(_ facts: [Fact]) {
         for fact in facts {
             switch fact {
-            case .statusChanged(_, let status, _): note(status)
-            case .levelTriggered(let level): note(level, .triggered)
-            case .levelFilled(let level): note(level, .filled)
-            case .levelRearmed(let level): note(level, .pending)
-            case .levelCancelled(let level): note(level, .cancelled)
+            case .statusChanged(_, let status, _): record.note(status)
+            case .levelTriggered(let level): record.note(level, .triggered, at: event)
+            case .levelFilled(let level): record.note(level, .filled, at: event)
+            case .levelRearmed(let level): record.note(level, .pending, at: event)
+            case .levelCancelled(let level): record.note(level, .cancelled, at: event)
             case .created, .activated, .modified, .levelMerged, .replanned, .breakEvenArmed, .breakEvenNotArmed,
                 .lockReached, .trailingActivated, .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried,
                 .partialStopFired, .partialStopDone, .partialStopCancelled, .backstopPlaced,
@@ -304,62 +293,10 @@ struct SmartRun {
                 break
             }
         }
-        note(order.status)
-    }
-
-    private mutating func note(_ status: OrderStatus) {
-        if states.last != status { states.append(status) }
-    }
-
-    private mutating func note(_ level: Int, _ state: LevelState) {
-        transitions.append([.integer(event), .string("TP\(level)"), .string(state.rawValue)])
-    }
-
-    private mutating func noteStop() {
-        guard !order.status.isTerminal, order.remaining.isPositive, let stop = order.effectiveStop, stop != lastStop
-        else { return }
-        lastStop = stop
-        stops.append([.integer(event), .string(stop.price.description), .string(stop.kind.rawValue)])
+        record.note(order.status)
     }
 
     private func outcome(restingAsObjects: Bool) -> JSONObject {
-        let orders = market.attempts.map { attempt($0) }
-        var result: JSONObject = [
-            "stateSequence": .array(states.map { .string($0.rawValue) }),
-            "closeReason": order.closeReason.map { .string($0.rawValue) } ?? .null,
-            "orders": .array(orders),
-            "grossPnl": .string(order.realized.description),
-            "fees": .string(order.fees.description),
-            "netPnl": .string((order.realized - order.fees).description),
-            "stops": .array(stops),
-            "tpFinal": .array(order.levels.map { .string($0.state.rawValue) }),
-            "tpQty": .array(order.levels.map { .string($0.planned.description) }),
-            "tpTransitions": .array(transitions),
-            "progress": .string("\(order.progress.filled)/\(order.progress.total)"),
-            "avgEntry": order.averageEntry.map { .string($0.rounded.description) } ?? .null,
-            "openQty": .string(order.remaining.description),
-            "dust": .string(order.dust.description),
-            "restingAtEnd": .array(
-                market.resting.map { restingAsObjects ? attempt($0) : .string($0.order.leg.description) }
-            ),
-            "notes": .array(notes),
-        ]
-        if !defects.isEmpty { result["defects"] = .array(defects.map { .string($0) }) }
-        return result
-    }
-
-    private func attempt(_ attempt: ScenarioMarket.Attempt) -> JSONValue {
-        var object: JSONObject = [
-            "purpose": .string(attempt.order.leg.description),
-            "side": .string(attempt.order.side.rawValue),
-            "type": .string(attempt.order.type.rawValue),
-            "qty": .string(attempt.order.quantity.description),
-        ]
-        object["limitPrice"] = attempt.order.limit.map { .string($0.description) }
-        object["outcome"] = .string(attempt.outcome.rawValue)
-        object["fills"] = .array(
-            attempt.fills.map { [.string($0.quantity.description), .string($0.price.description)] }
-        )
-        return .object(object)
+        record.outcome(of: order, attempts: market.attempts, resting: market.resting, asObjects: restingAsObjects)
     }
 }

@@ -52,10 +52,12 @@ struct Backend: Sendable {
     static let version = "0.1.0"
 
     /// Connects and checks: PostgreSQL reachable with the schema of this binary, Redis reachable and not evicting.
+    /// - Parameter requiresRedis: false: a role that begins while Redis is away works without it (RELIABILITY.md 3.3).
     static func open(
         _ deployment: Deployment,
         role: String,
         worker: WorkerID? = nil,
+        requiresRedis: Bool = true,
         logger: Logger,
     ) async throws -> Backend {
         let clock = SystemClock()
@@ -78,7 +80,7 @@ struct Backend: Sendable {
             clock: clock,
         )
         do {
-            try await Self.check(queue, logger)
+            try await Self.check(queue, isRequired: requiresRedis, logger)
         } catch {
             queue.close()
             await pool.close()
@@ -169,7 +171,7 @@ struct Backend: Sendable {
         }
     }
 
-    private static func check(_ queue: BullQueue, _ logger: Logger) async throws {
+    private static func check(_ queue: BullQueue, isRequired: Bool, _ logger: Logger) async throws {
         var patience = 20
         while true {
             do throws(QueueError) {
@@ -184,6 +186,10 @@ struct Backend: Sendable {
             } catch {
                 if error.code == .badArgument || error.code == .closed {
                     throw Failure(.refused, "REDIS_REFUSED", error.detail, hint: "smartorders doctor says more")
+                }
+                guard isRequired else {
+                    logger.warning("Redis is away; working without it", metadata: ["error": "\(error.detail)"])
+                    return
                 }
                 // The first connection may still be under way.
                 patience -= 1

@@ -6,8 +6,9 @@ import OrderEngine
 import SmartOrders
 
 enum Roles {
-    static func worker(_ backend: Backend) async throws {
-        let duty = WorkerDuty(context: backend.context)
+    /// - Parameter context: instead of the backend's own.
+    static func worker(_ backend: Backend, context: EngineContext? = nil) async throws {
+        let duty = WorkerDuty(context: context ?? backend.context)
         defer { backend.logger.info("Worker stopped", metadata: ["worker": "\(backend.worker)"]) }
         backend.logger.info("Worker started", metadata: ["worker": "\(backend.worker)"])
         do {
@@ -30,8 +31,8 @@ enum Roles {
         await leave { await duty.leave() }
     }
 
-    static func scheduler(_ backend: Backend) async throws {
-        let scheduler = Scheduler(context: backend.context)
+    static func scheduler(_ backend: Backend, context: EngineContext? = nil) async throws {
+        let scheduler = Scheduler(context: context ?? backend.context)
         backend.logger.info("Scheduler started", metadata: ["scheduler": "\(backend.worker)"])
         do { try await scheduler.run() } catch { if !(error is CancellationError) { throw error } }
         await leave { await scheduler.leave() }
@@ -41,8 +42,9 @@ enum Roles {
         _ backend: Backend,
         source: any TickSource,
         market: (@Sendable ([SourcedTick]) async throws -> Void)?,
+        context: EngineContext? = nil,
     ) async throws {
-        let duty = FeedDuty(context: backend.context, source: source, market: market)
+        let duty = FeedDuty(context: context ?? backend.context, source: source, market: market)
         do { try await duty.run() } catch { if !(error is CancellationError) { throw error } }
     }
 

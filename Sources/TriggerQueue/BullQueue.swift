@@ -55,7 +55,8 @@ public final class BullQueue: JobQueue {
             adapt(&connection)
             return RedisConnection(connection)
         }
-        commands = connect(scripts.all)
+        // From then on jobs take the way of the outbox (RELIABILITY.md 3.3).
+        commands = connect(scripts.all) { $0.refusesAfter = .milliseconds(500) }
         let partitions = Array(repeating: TakeState(), count: options.partitions)
         state = Locked(State(generation: options.generation, partitions: partitions))
         wakeUps = WakeUps(connect([]) { $0.depth = 1 }, keys: keys)

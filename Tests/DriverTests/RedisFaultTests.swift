@@ -33,6 +33,17 @@ import Testing
         #expect(redis.status.lastFailure.contains("No such file"))
     }
 
+    @Test func `who has another way of working is refused at once while there is no server`() async throws {
+        var options = RedisOptions(address: try RedisAddress(url: "unix:///nowhere/redis.sock"))
+        options.refusesAfter = .milliseconds(100)
+        let redis = RedisConnection(options)
+        #expect(await kind(redis, RedisCommand("PING"), timeout: .milliseconds(300)) == .notSent)
+        let clock = ContinuousClock()
+        let start = clock.now
+        #expect(await kind(redis, RedisCommand("PING"), timeout: .seconds(40)) == .notSent)
+        #expect(clock.now - start < .seconds(30))
+    }
+
     @Test(arguments: [false, true])
     func `a silent server gives an unknown outcome by the deadline and is used again when it wakes`(
         overTCP: Bool

@@ -3,7 +3,6 @@ import Replay
 import Testing
 
 @Suite struct ScenarioTests {
-    private static let golden = "scenarios/golden.json"
 
     struct Mode: Sendable, CustomTestStringConvertible {
         let name: String
@@ -12,7 +11,6 @@ import Testing
     }
 
     @Test(
-        .enabled(if: SharedFolder.has(golden), "needs ../shared/scenarios"),
         arguments: [
             Mode(name: "plain", modes: ScenarioModes()),
             Mode(name: "restart at every step", modes: ScenarioModes(restartEveryStep: true)),
@@ -22,10 +20,10 @@ import Testing
                 name: "everything at once",
                 modes: ScenarioModes(restartEveryStep: true, duplicateEveryStep: true, throughWatches: true),
             ),
-        ],
+        ]
     )
     func `every golden scenario comes out as written`(_ mode: Mode) throws {
-        let results = try ScenarioRunner.run(file: SharedFolder.bytes(Self.golden), modes: mode.modes)
+        let results = try ScenarioRunner.run(file: SharedFolder.golden, modes: mode.modes)
         #expect(results.count == 87)
         for result in results where !result.passed { Issue.record("\(result.line)") }
     }

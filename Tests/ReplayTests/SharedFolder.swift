@@ -6,15 +6,18 @@ import Darwin
 
 /// The material beside the project (`../shared`), which is not part of it: tests that need it are skipped without it.
 enum SharedFolder {
-    static let path: String = {
-        let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-        return "/\(root)/../shared"
-    }()
+    private static let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    static let path = "\(root)/../shared"
 
     static func has(_ file: String) -> Bool { access("\(path)/\(file)", R_OK) == 0 }
 
-    static func bytes(_ file: String) -> [UInt8] {
-        let descriptor = open("\(path)/\(file)", O_RDONLY)
+    /// The golden scenarios; a copy of theirs is in this checkout.
+    static var golden: [UInt8] { contents("\(root)/Tests/Scenarios/golden.json") }
+
+    static func bytes(_ file: String) -> [UInt8] { contents("\(path)/\(file)") }
+
+    private static func contents(_ path: String) -> [UInt8] {
+        let descriptor = open(path, O_RDONLY)
         guard descriptor >= 0 else { return [] }
         defer { close(descriptor) }
         var bytes: [UInt8] = []

@@ -49,6 +49,8 @@ public final class BinanceVenue: Sendable {
     private let assets = Locked<[String: (base: String, quote: String)]>([:])
     /// What the private stream told last, while one is open.
     private let told = Locked(BinanceTold())
+    /// Clock and coins are known. Until then nothing is sent: a request's time would be a guess.
+    private let isPrepared = Locked(false)
     static let timeoutMs: Int64 = 3_000
     /// An exit does not wait longer for the position.
     private static let readingTimeoutMs: Int64 = 800
@@ -73,6 +75,14 @@ public final class BinanceVenue: Sendable {
         for instrument in try await instruments() {
             assets.withLock { $0[instrument.market.symbol] = (instrument.baseAsset, instrument.quoteAsset) }
         }
+        isPrepared.withLock { $0 = true }
+    }
+
+    /// Prepares what could not be prepared before; false: the venue is still away.
+    private func isReady() async -> Bool {
+        if isPrepared.withLock({ $0 }) { return true }
+        do throws(VenueError) { try await prepare() } catch { return false }
+        return true
     }
 
     public func measureClock() async throws(VenueError) {
@@ -149,6 +159,11 @@ extension BinanceVenue: Venue {
     }
 
     public func place(_ placement: Placement) async -> PlacementAnswer {
+        // Its time was read before the clock was known: it is for the next attempt to be sent.
+        guard isPrepared.withLock({ $0 }) else {
+            _ = await isReady()
+            return .notSent("the venue's clock is not known yet")
+        }
         let isAlgo = endpoint.product == .linear && placement.type.isConditional
         let request = requests.place(placement)
         return
@@ -164,6 +179,7 @@ extension BinanceVenue: Venue {
     }
 
     public func cancel(market: MarketID, clientOrderID: String) async -> CancelAnswer {
+        guard await isReady() else { return .failed("the venue cannot be reached") }
         let request = requests.cancel(
             symbol: market.symbol,
             clientOrderID: clientOrderID,
@@ -179,6 +195,7 @@ extension BinanceVenue: Venue {
     }
 
     public func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
+        guard await isReady() else { return .failed("the venue cannot be reached") }
         let request = requests.query(
             symbol: market.symbol,
             clientOrderID: clientOrderID,
@@ -224,6 +241,7 @@ extension BinanceVenue: Venue {
     public func holding(market: MarketID, side: Side, fresh: Bool) async -> Holding? {
         let place = BinanceTold.Place(symbol: market.symbol, side: endpoint.isHedged ? side : nil)
         if !fresh, let known = told.withLock({ $0.position(place) }) { return known }
+        guard await isReady() else { return nil }
         let begun = venueTime()
         guard let body = await holdings(at: begun) else { return nil }
         let asOf = begun.advanced(milliseconds: -Self.queryLagMs)
@@ -246,7 +264,7 @@ extension BinanceVenue: Venue {
     public func freeBalance(asset: String) async -> ExactDecimal? {
         guard endpoint.product == .spot else { return nil }
         if let known = told.withLock({ $0.balance(asset) }) { return known }
-        guard let body = await holdings(at: venueTime()) else { return nil }
+        guard await isReady(), let body = await holdings(at: venueTime()) else { return nil }
         do {
             return try BinanceAnswers.coins(body, asset: asset).free
         } catch {
@@ -264,6 +282,7 @@ extension BinanceVenue: Venue {
 
     public func resting(market: MarketID, venueOrderID: String) async throws(VenueError) -> RestingOrder? {
         guard !venueOrderID.isEmpty, venueOrderID.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
+        guard await isReady() else { throw VenueError("the venue cannot be reached") }
         let request = requests.query(
             symbol: market.symbol,
             orderID: venueOrderID,

@@ -75,11 +75,26 @@ public struct EvaluationProgress: Hashable, Sendable {
     public let orders: Int
     /// Shards that the worker holds, of all series.
     public let shards: Int
-    public init(series: PriceSeries, position: TickPosition, open: Int, orders: Int, shards: Int) {
+    /// Of `open`: those that wait for the venue alone. Not told across processes.
+    public let unanswered: Int
+    /// The versions at which its orders are known, summed up. Only where every batch is reported; not told across
+    /// processes.
+    public let versions: Int64
+    public init(
+        series: PriceSeries,
+        position: TickPosition,
+        open: Int,
+        orders: Int,
+        shards: Int,
+        unanswered: Int = 0,
+        versions: Int64 = 0,
+    ) {
         self.series = series
         self.position = position
         self.open = open
         self.orders = orders
         self.shards = shards
+        self.unanswered = unanswered
+        self.versions = versions
     }
 }

@@ -216,6 +216,22 @@ final class VenueEngine {
         end(id, .cancelled, by: cancelID)
     }
 
+    /// The venue ends an open order by itself.
+    func expire(_ id: Int) throws(VenueRefusal) {
+        guard let order = order(id), order.status.isOpen else { throw .unknownOrderCancel }
+        end(id, .expired)
+    }
+
+    /// Somebody trades with a resting order, up to what is left of it, whatever the market shows.
+    func fill(_ id: Int, _ quantity: Quantity, at price: Price) throws(VenueRefusal) {
+        guard let order = order(id), order.status.isOpen else { throw .unknownOrderCancel }
+        let state = markets[order.market]
+        guard let resting = state.book.resting(id),
+            let match = state.book.fill(id, quantity: min(quantity, resting.unfilled), price: price)
+        else { throw .unknownOrderCancel }
+        fill(match, state)
+    }
+
     /// Ends an open order; the book forgets it.
     func end(_ id: Int, _ status: OrderStatus, by cancelID: String? = nil) {
         let index = id - idBase

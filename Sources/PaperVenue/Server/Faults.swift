@@ -67,6 +67,8 @@ struct FaultRule {
         case answerDelay
         /// What rests is ended by the venue right after its acceptance.
         case expire
+        /// A cancel comes too late: `qty` of the order is filled at `price` before it.
+        case fillFirst
     }
 
     let action: Action
@@ -82,12 +84,19 @@ struct FaultRule {
     let message: String?
     let delayMs: ClosedRange<Int64>
     let retryAfter: Int
+    let fill: (quantity: Quantity, price: Price)?
 
     init(_ field: JSONField) throws(JSONError) {
         try field.refuseUnknownKeys(except: [
             "do", "on", "chance", "times", "clientOrderId", "status", "code", "message", "minMs", "maxMs", "retryAfter",
+            "qty", "price",
         ])
         action = try field.required("do").choice()
+        if action == .fillFirst {
+            fill = (Quantity(try field.decimal("qty")), Price(try field.decimal("price")))
+        } else {
+            fill = nil
+        }
         if let on = try field.optional("on") {
             var operations: Set<Operation> = []
             switch on.value {
@@ -130,6 +139,8 @@ struct FaultPlan {
     /// Replaces the answer of an executed request.
     var after: Ending?
     var expires = false
+    /// What a resting order gets before it is cancelled.
+    var fillFirst: (quantity: Quantity, price: Price)?
     var words: [String] = []
 }
 
@@ -218,6 +229,7 @@ struct Faults {
         case .engineDelay: plan.engineDelayMs += random.within(rule.delayMs)
         case .answerDelay: plan.answerDelayMs += random.within(rule.delayMs)
         case .expire: plan.expires = true
+        case .fillFirst: plan.fillFirst = rule.fill
         }
     }
 

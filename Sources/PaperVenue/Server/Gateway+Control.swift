@@ -14,7 +14,8 @@
 //                 "liquidity"?}]
 //     deposits    [{"account", "product", "asset", "amount"}], negative withdraws
 //     positions   [{"account", "market", "positionSide"?, "qty", "price"}], signed quantity, replaces
-//     cancel      [orderId, ...]: the venue ends these orders
+//     cancel      [orderId, ...]: the venue ends these orders as cancelled; expire: as expired
+//     fills       [{"order": orderId, "qty", "price"}]: somebody trades with these resting orders
 //   GET  /paper/v1/state     counts and settings
 //
 // The document is in the log; faults and settings are not restored by a restart (the control file is read again),
@@ -28,7 +29,7 @@ extension Gateway {
     private static let keys: Set<String> = [
         "rules", "addRules", "down", "lookupLagMs", "clockOffsetMs", "clockDriftPpm", "latencyUs",
         "engineChecksDeadline", "seed", "clientIds", "stream", "revokedKeys", "markets", "deposits", "positions",
-        "cancel",
+        "cancel", "expire", "fills",
     ]
 
     func control(_ request: GatewayRequest) -> GatewayReply {
@@ -109,6 +110,12 @@ extension Gateway {
         }
         for position in try field.optional("positions")?.elements() ?? [] { try applyPosition(position) }
         for order in try field.optional("cancel")?.elements() ?? [] { try engine.cancel(try order.int()) }
+        for order in try field.optional("expire")?.elements() ?? [] { try engine.expire(try order.int()) }
+        for fill in try field.optional("fills")?.elements() ?? [] {
+            try fill.refuseUnknownKeys(except: ["order", "qty", "price"])
+            let quantity = Quantity(try fill.decimal("qty"))
+            try engine.fill(try fill.int("order"), quantity, at: Price(try fill.decimal("price")))
+        }
     }
 
     private func applySettings(_ field: JSONField) throws {
@@ -165,7 +172,7 @@ extension Gateway {
         streams.publish(account, state, side, &faults)
     }
 
-    private func stateDocument() -> [UInt8] {
+    func stateDocument() -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
         writer.member("time", engine.now)

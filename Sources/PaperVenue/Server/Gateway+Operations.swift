@@ -118,7 +118,7 @@ extension Gateway {
     }
 
     /// The order that `orderId` or `origClientOrderId` names, unless a lookup may not see it yet.
-    private func find(
+    func find(
         _ route: Route,
         _ parameters: Parameters,
         _ request: GatewayRequest,

@@ -198,6 +198,7 @@ final class Gateway {
                     try work.parameters.checkWindow(venueTime: engine.now / 1000)
                 }
             }
+            if let fill = work.plan.fillFirst { try fillFirst(fill, work) }
             body = try perform(work.route, work.parameters, work.request)
         } catch {
             refuse(work, error)
@@ -218,6 +219,14 @@ final class Gateway {
     private func expireNewest(_ work: Work) {
         guard work.route.operation == .place, let order = engine.orders.last, order.status.isOpen else { return }
         engine.end(order.id, .expired)
+    }
+
+    /// Fills what this request is about to cancel.
+    private func fillFirst(_ fill: (quantity: Quantity, price: Price), _ work: Work) throws(VenueRefusal) {
+        guard work.route.operation == .cancel,
+            let order = try find(work.route, work.parameters, work.request, isLookup: false)
+        else { return }
+        try engine.fill(order.id, fill.quantity, at: fill.price)
     }
 
     private func checkRate(_ key: String) throws(VenueRefusal) {
