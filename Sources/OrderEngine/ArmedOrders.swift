@@ -3,8 +3,8 @@ public import SmartOrders
 
 extension ArmedOrder {
     /// The armed form of a row. Stores keep it beside the row, so that a million orders load without their plans.
-    public init(_ order: SmartOrder) {
-        var watches = order.status.isTerminal ? [] : order.watches
+    public init(_ order: StoredOrder) {
+        var watches = order.isTerminal ? [] : order.watches
         if order.wantsEveryTick {
             // Whatever the price, the next tick decides: the lowest price there is.
             let least = Price(units: 1, decimals: order.instrument.priceDecimals)
@@ -15,12 +15,12 @@ extension ArmedOrder {
             version: order.version,
             market: order.instrument.market,
             source: order.triggerSource,
-            position: order.extremePosition,
+            position: order.position,
             watches: watches,
             wantsEveryTick: order.wantsEveryTick,
             isBusy: order.venueOrders.contains { $0.isUnanswered },
             dueAt: order.nextTimer,
-            isLive: !order.status.isTerminal,
+            isLive: !order.isTerminal,
         )
     }
 }

@@ -26,16 +26,16 @@ enum CatchUp {
         let row = transition.order
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
         let decimals = row.instrument.priceDecimals
-        guard let newest = try await history.catchUp(series, after: row.extremePosition) else {
+        guard let newest = try await history.catchUp(series, after: row.position) else {
             // A process that has just begun knows no price, and none may come: a retry is anchored at the one that stands.
-            let standing = try await history.standing(series, at: row.extremePosition)
+            let standing = try await history.standing(series, at: row.position)
             let price = standing.map { Price(units: $0.price, decimals: decimals) }
-            return Present(moment: Moment(now: now, price: price, position: row.extremePosition).with(holdings), tick: nil)
+            return Present(moment: Moment(now: now, price: price, position: row.position).with(holdings), tick: nil)
         }
-        if newest.position > row.extremePosition,
+        if newest.position > row.position,
             let crossed = try await firstCrossing(of: row, in: series, through: newest.position, history: history)
         {
-            if let found = history.context(series, after: row.extremePosition, at: crossed.position) {
+            if let found = history.context(series, after: row.position, at: crossed.position) {
                 transition.absorb(found, decimals: decimals)
             }
             let price = Price(units: crossed.price, decimals: decimals)
@@ -53,7 +53,7 @@ enum CatchUp {
             // A rule answers the crossing with nothing: the ticks go on from there.
             return try await bring(&transition, history: history, now: now, holdings: holdings)
         }
-        if let found = history.context(series, after: row.extremePosition, at: newest.position) {
+        if let found = history.context(series, after: row.position, at: newest.position) {
             transition.absorb(found, decimals: decimals)
             transition.absorb(newest, decimals: decimals)
         }
@@ -62,7 +62,7 @@ enum CatchUp {
             moment: Moment(
                 now: max(now, Timestamp(microseconds: newest.position.venueTime)),
                 price: Price(units: newest.price, decimals: decimals),
-                position: transition.order.extremePosition,
+                position: transition.order.position,
             ).with(holdings),
             tick: nil,
         )
@@ -78,7 +78,7 @@ enum CatchUp {
 
     /// The first tick after the row that crosses one of its watches.
     private static func firstCrossing(
-        of row: SmartOrder,
+        of row: StoredOrder,
         in series: PriceSeries,
         through last: TickPosition,
         history: PriceHistory,
@@ -89,13 +89,13 @@ enum CatchUp {
             return nil
         }
         var set = WatchSet(rules: rules, tickUnits: tickUnits)
-        if let range = history.extremes(series, after: row.extremePosition, through: last),
+        if let range = history.extremes(series, after: row.position, through: last),
             range.isEmpty || !set.mayCross(high: range.high, low: range.low)
         {
             return nil
         }
         var crossed: ExtremeBucket.Point?
-        let isComplete = try await history.walk(series, after: row.extremePosition, through: last) { point in
+        let isComplete = try await history.walk(series, after: row.position, through: last) { point in
             if set.cross(point.price) != nil { crossed = point }
             return crossed == nil
         }

@@ -35,12 +35,12 @@ public enum DecisionReplay {
                 bounds: bounds,
                 at: moment,
             )
-            transition = Transition(created: decision, bounds: bounds, at: moment)
+            transition = Transition(created: StoredDecision(decision), bounds: bounds, at: moment)
             repeated.append(
-                RepeatedStep(step: first, before: nil, after: transition.order, facts: decision.facts)
+                RepeatedStep(step: first, before: nil, after: smart(transition.order), facts: decision.facts)
             )
         case (.absorb, let row?), (.reach, let row?), (.decide, let row?), (.begin, let row?), (.submit, let row?):
-            transition = Transition(row)
+            transition = Transition(.smart(row))
             try add(first, to: &transition, &repeated)
         case (.create, .some), (.absorb, nil), (.reach, nil), (.decide, nil), (.begin, nil), (.submit, nil):
             return nil
@@ -49,19 +49,24 @@ public enum DecisionReplay {
         return repeated
     }
 
+    private static func smart(_ order: StoredOrder) -> SmartOrder {
+        guard case .smart(let order) = order else { preconditionFailure("a smart order stays one") }
+        return order
+    }
+
     private static func add(
         _ step: DecisionStep,
         to transition: inout Transition,
         _ repeated: inout [RepeatedStep],
     ) throws(Refusal) {
-        let before = transition.order
+        let before = smart(transition.order)
         let known = transition.facts.count
         try transition.repeat(step)
         repeated.append(
             RepeatedStep(
                 step: step,
                 before: before,
-                after: transition.order,
+                after: smart(transition.order),
                 facts: Array(transition.facts[known...]),
             )
         )

@@ -85,11 +85,11 @@ extension Job {
     }
 
     /// Later work on an attempt: send what waits, look up what is unknown.
-    public static func check(_ order: SmartOrder, _ key: VenueOrderKey, number: Int) -> Job {
+    public static func check(_ order: StoredOrder, _ key: VenueOrderKey, number: Int) -> Job {
         Job(
             id: JobID(order: order.id, leg: key.leg, attempt: key.attempt, check: number),
             name: .check,
-            jobClass: JobClass(leg: key.leg),
+            jobClass: order.isStopLoss ? .stops : JobClass(leg: key.leg),
             version: order.version,
             account: order.account,
             market: order.instrument.market,

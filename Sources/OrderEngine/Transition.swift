@@ -4,8 +4,8 @@ public import SmartOrders
 /// An order on its way from a stored version to the next one.
 public struct Transition: Sendable {
     /// As stored; nil: the order is new.
-    public let stored: SmartOrder?
-    public private(set) var order: SmartOrder
+    public let stored: StoredOrder?
+    public private(set) var order: StoredOrder
     public private(set) var facts: [Fact] = []
     public private(set) var effects: [Effect] = []
     public private(set) var fills: [(key: VenueOrderKey, fill: Fill)] = []
@@ -14,14 +14,14 @@ public struct Transition: Sendable {
     /// Everything that went into it; repeating the steps on `stored` gives `order` again.
     public private(set) var steps: [DecisionStep] = []
 
-    public init(_ stored: SmartOrder) {
+    public init(_ stored: StoredOrder) {
         self.stored = stored
         order = stored
     }
 
     /// A new order: nothing is stored yet.
     /// - Parameter bounds: what the plan was checked against, with `moment`.
-    public init(created decision: Decision, bounds: CreationBounds, at moment: Moment) {
+    public init(created decision: StoredDecision, bounds: CreationBounds, at moment: Moment) {
         stored = nil
         order = decision.next
         steps = [.create(bounds, moment)]
@@ -50,8 +50,8 @@ public struct Transition: Sendable {
 
     /// Ticks up to here are decided on. No version by itself.
     public mutating func reach(_ position: TickPosition) {
-        guard position > order.extremePosition else { return }
-        order.extremePosition = position
+        guard position > order.position else { return }
+        order.position = position
         steps.append(.reach(position))
     }
 
@@ -94,7 +94,7 @@ public struct Transition: Sendable {
         }
     }
 
-    private mutating func accept(_ decision: Decision) {
+    private mutating func accept(_ decision: StoredDecision) {
         order = decision.next
         // Versions count commits, not decisions.
         order.version = (stored?.version ?? 0) + 1

@@ -14,16 +14,16 @@ enum TriggerDecision {
     /// Decides what the crossing `job` means for `row`.
     static func make(
         _ job: Job,
-        on row: SmartOrder,
+        on row: StoredOrder,
         history: PriceHistory,
         holdings: Holdings = .unknown,
     ) async throws -> Result {
         guard row.awaitsTick(of: job), let position = job.position, job.source == row.triggerSource,
-            position > row.extremePosition
+            position > row.position
         else { return .stale }
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
-        guard try await history.load(series, after: row.extremePosition, through: position),
-            let found = history.context(series, after: row.extremePosition, at: position)
+        guard try await history.load(series, after: row.position, through: position),
+            let found = history.context(series, after: row.position, at: position)
         else { return .unavailable }
         let decimals = row.instrument.priceDecimals
         let tick = Tick(
@@ -48,7 +48,7 @@ enum TriggerDecision {
     }
 
     /// Whether a rule answers the crossing with nothing on the row as it is.
-    static func isMoot(_ job: Job, on row: SmartOrder, history: PriceHistory) async throws -> Bool {
+    static func isMoot(_ job: Job, on row: StoredOrder, history: PriceHistory) async throws -> Bool {
         switch try await make(job, on: row, history: history) {
         case .stale: true
         case .unavailable: false
@@ -57,7 +57,7 @@ enum TriggerDecision {
     }
 }
 
-extension SmartOrder {
+extension StoredOrder {
     /// Whether the crossing that `job` is about is still awaited.
     fileprivate func awaitsTick(of job: Job) -> Bool {
         // Whoever wants every tick is armed with a watch of its own (ArmedOrders.swift).

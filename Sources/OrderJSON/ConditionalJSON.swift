@@ -44,9 +44,8 @@ extension ConditionalOrder {
     public init(state json: JSONField) throws(JSONError) {
         try json.refuseUnknownKeys(except: [
             "conditional", "id", "account", "instrument", "version", "createdAt", "updatedAt", "draft", "triggerSource",
-            "status", "reason", "health", "triggeredAt", "triggeredPosition", "filled", "proceeds", "fees",
-            "venueOrders",
-            "attempts", "retry", "cancelRetry", "lastAttemptRefused", "venueUnreachable", "needsAttention", "endReason",
+            "status", "reason", "health", "triggeredAt", "triggeredPosition", "position", "exitingSince", "filled", "proceeds",
+            "fees", "venueOrders", "attempts", "retry", "cancelRetry", "lastAttemptRefused", "venueUnreachable", "needsAttention", "endReason",
         ])
         self.init(
             id: try json.required("id").parsed(.badID, expected: "an order id") { OrderID($0) },
@@ -63,6 +62,8 @@ extension ConditionalOrder {
         health = try json.required("health").choice()
         triggeredAt = try json.optionalMoment("triggeredAt")
         triggeredPosition = try json.optional("triggeredPosition")?.tickPosition()
+        if let decided = try json.optional("position") { position = try decided.tickPosition() }
+        exitingSince = try json.optionalMoment("exitingSince")
         filled = try json.sum("filled")
         proceeds = try json.sum("proceeds")
         fees = try json.sum("fees")
@@ -77,11 +78,7 @@ extension ConditionalOrder {
     }
 }
 
-/// A stored order of either kind: rows of both share a table.
-public enum StoredOrder: Hashable, Sendable {
-    case smart(SmartOrder)
-    case conditional(ConditionalOrder)
-
+extension StoredOrder {
     public func encodedState() -> [UInt8] {
         switch self {
         case .smart(let order): order.encodedState()
@@ -137,6 +134,8 @@ extension JSONWriter {
         member("health", order.health)
         member("triggeredAt", ifPresent: order.triggeredAt?.microseconds)
         if let place = order.triggeredPosition { position("triggeredPosition", place) }
+        if order.position != .start { position("position", order.position) }
+        member("exitingSince", ifPresent: order.exitingSince?.microseconds)
         member("filled", unlessZero: order.filled)
         member("proceeds", unlessZero: order.proceeds)
         member("fees", unlessZero: order.fees)

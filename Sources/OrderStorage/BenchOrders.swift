@@ -92,7 +92,7 @@ enum BenchOrders {
         let price = Price(ExactDecimal(mantissa: 6_500_001, scale: 2))
         return Commit(
             id: id,
-            next: next,
+            next: .smart(next),
             cause: .tick,
             actor: Actor(kind: .worker, id: "bench"),
             tick: Tick(market: next.instrument.market, source: .mark, price: price, position: next.extremePosition),

@@ -10,7 +10,7 @@ internal import SmartOrders
 enum CommitColumn: Int, CaseIterable {
     case incarnation
     // One element per decision.
-    case id, account, version, market, source, shard, status, phase, health, isLatched, entered, exited
+    case id, account, version, market, source, shard, kind, status, phase, health, isLatched, entered, exited
     case reserved, overExit, legs, positionTime, positionSeq, watches, wantsEveryTick, isBusy, dueAt, wantedLeg
     case wantedAttempt, createdAt, updatedAt, sends, fenceMs, commitId, cause, actorKind, actorId, tickSource, tickPrice
     case tickTime, tickSeq, facts, state, record, clientOrderId
@@ -35,7 +35,7 @@ enum CommitColumn: Int, CaseIterable {
         case .isLatched, .wantsEveryTick, .isBusy, .iReduceOnly, .iCancelWanted, .iIsExit, .fIsMaker: .bool
         case .dueAt, .createdAt, .updatedAt, .iCreatedAt, .iSentAt, .fAt: .timestamptz
         case .watches: .bytea
-        case .market, .source, .status, .phase, .health, .entered, .exited, .reserved, .overExit, .wantedLeg, .cause,
+        case .market, .source, .kind, .status, .phase, .health, .entered, .exited, .reserved, .overExit, .wantedLeg, .cause,
             .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .clientOrderId, .kOwner, .kKey,
             .kHash, .iLeg, .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState, .iFilled, .iVenueOrderId,
             .fId, .fLeg,
@@ -135,15 +135,16 @@ struct CommitBatch {
         if parts.contains(.create) {
             self[.market].append(order.instrument.market.description)
             self[.shard].append(order.id.shard)
+            self[.kind].append(order.kind.rawValue)
             self[.createdAt].append(order.createdAt)
-            self[.clientOrderId].append(order.draft.clientOrderID)
+            self[.clientOrderId].append(order.clientOrderID)
         }
         self[.source].append(order.triggerSource.rawValue)
-        self[.status].append(order.status.rawValue)
-        self[.phase].append(order.phase?.rawValue)
+        self[.status].append(order.storedStatus)
+        self[.phase].append(order.storedPhase)
         self[.health].append(order.health.rawValue)
-        self[.isLatched].append(order.latch != nil)
-        self[.entered].append(order.entered.value)
+        self[.isLatched].append(row.isLatched)
+        self[.entered].append(row.entered.value)
         self[.exited].append(row.exited.value)
         self[.reserved].append(row.reserved.value)
         self[.overExit].append(row.overExit.value)
@@ -197,7 +198,7 @@ struct CommitBatch {
         self[.iFilled].append(intent.filled.value)
         self[.iVenueOrderId].append(intent.venueOrderID)
         self[.iCancelWanted].append(intent.cancelWanted)
-        self[.iIsExit].append(intent.side != commit.next.draft.side)
+        self[.iIsExit].append(commit.next.isExit(intent))
         self[.iCreatedAt].append(intent.createdAt)
         self[.iToken].append(right?.token)
         self[.iSentAt].append(right?.t0)

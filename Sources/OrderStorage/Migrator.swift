@@ -64,6 +64,12 @@ struct Migration: Sendable {
             up: PackageResources._008_positions_up_sql,
             down: PackageResources._008_positions_down_sql,
         ),
+        Migration(
+            version: 9,
+            name: "conditional",
+            up: PackageResources._009_conditional_up_sql,
+            down: PackageResources._009_conditional_down_sql,
+        ),
     ]
 }
 

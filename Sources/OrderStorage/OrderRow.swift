@@ -6,11 +6,13 @@ internal import SmartOrders
 /// What `orders` holds beside the state, as far as it needs thought.
 struct OrderRow {
     let armed: ArmedOrder
+    let entered: Quantity
     let exited: Quantity
     let reserved: Quantity
     let overExit: Quantity
     /// Conditional legs that are active (ORDERS.md R12.4).
     let legs: Int
+    let isLatched: Bool
     /// The exit to try, where one is wanted, something is free and nothing is under way.
     let wanted: VenueOrderKey?
     /// 0 takes no send right, 1 only rights that lessen what is held, 2 others too.
@@ -19,19 +21,76 @@ struct OrderRow {
     init(_ commit: Commit) {
         let order = commit.next
         armed = ArmedOrder(order)
-        reserved = order.claimed
+        reserved = order.smart?.claimed ?? .zero
         // A fact is stored even if it breaks the sum, a wish is not (RELIABILITY.md 3.1.1): only a commit that asks for
         // nothing may put the excess aside, any other runs into the constraint.
         let isWish = !commit.sendRights.isEmpty || commit.venueOrders.contains { $0.state == .intent }
-        let bound = isWish ? order.entered : max(.zero, order.entered - reserved)
-        exited = min(order.exited, bound)
-        overExit = order.exited - exited
+        // A conditional order owns no quantity: it enters nothing and its fills are no exits of it.
+        entered = order.smart?.entered ?? .zero
+        let gone = order.smart?.exited ?? .zero
+        let bound = isWish ? entered : max(.zero, entered - reserved)
+        exited = min(gone, bound)
+        overExit = gone - exited
         legs = order.activeLegs
         wanted = order.wantedExit
+        isLatched = order.isLatched
         let adds = commit.venueOrders.contains { intent in
-            intent.side == order.draft.side && commit.sendRights.contains { $0.key == intent.key }
+            !order.isExit(intent) && commit.sendRights.contains { $0.key == intent.key }
         }
         sends = commit.sendRights.isEmpty ? 0 : adds ? 2 : 1
+    }
+}
+
+extension StoredOrder {
+    /// One for a conditional order (R12.4).
+    var activeLegs: Int {
+        switch self {
+        case .smart(let order): order.activeLegs
+        case .conditional(let order): order.status.isTerminal ? 0 : 1
+        }
+    }
+
+    /// What the sweep brings up: an exit that is wanted while nothing is under way.
+    var wantedExit: VenueOrderKey? {
+        switch self {
+        case .smart(let order): order.wantedExit
+        case .conditional(let order): order.wantedPlacement
+        }
+    }
+
+    /// One-way: a stop that fired, a conditional order that was triggered.
+    var isLatched: Bool {
+        switch self {
+        case .smart(let order): order.latch != nil
+        case .conditional(let order): order.triggeredAt != nil
+        }
+    }
+
+    var storedStatus: String {
+        switch self {
+        case .smart(let order): order.status.rawValue
+        case .conditional(let order): order.status.rawValue
+        }
+    }
+
+    /// Nil: it has ended. A conditional order waits like an entry.
+    var storedPhase: String? {
+        switch self {
+        case .smart(let order): order.phase?.rawValue
+        case .conditional(let order):
+            switch order.status {
+            case .pending: OrderPhase.waitingEntry.rawValue
+            case .triggered: OrderPhase.entryWorking.rawValue
+            case .filled, .cancelled: nil
+            }
+        }
+    }
+}
+
+extension ConditionalOrder {
+    /// It fired and nothing of it is at the venue (RELIABILITY.md 3.3).
+    var wantedPlacement: VenueOrderKey? {
+        isDue ? VenueOrderKey(leg: .conditional, attempt: attempts + 1) : nil
     }
 }
 

@@ -7,17 +7,17 @@ internal import PostgresClient
 public import SmartOrders
 
 extension PostgresOrderStore {
-    public func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder] {
+    public func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder] {
         try await reading {
             let rows = try await pool.query(
                 OrderSQL.list,
                 [
                     .uuid(filter.account.value), filter.before.map { .uuid($0.value) } ?? .null,
-                    .texts(filter.statuses.map(\.rawValue)), .optional(filter.market?.description),
-                    .int8(Int64(min(max(filter.limit, 1), 200))),
+                    .texts(filter.statuses), .optional(filter.market?.description),
+                    .int8(Int64(min(max(filter.limit, 1), 200))), .optional(filter.kind?.rawValue),
                 ],
             )
-            return try rows.map { try SmartOrder(encodedState: $0.bytes(0)) }
+            return try rows.map { try StoredOrder(encodedState: $0.bytes(0)) }
         }
     }
 

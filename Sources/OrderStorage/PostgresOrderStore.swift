@@ -51,11 +51,11 @@ public final class PostgresOrderStore: OrderStore {
 
     var presentIncarnation: Int64 { incarnation.withLock { $0 } }
 
-    public func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder] {
+    public func load(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder] {
         guard !ids.isEmpty else { return [] }
         return try await reading {
             let rows = try await pool.query(OrderSQL.load, [.uuids(ids.lazy.map(\.value))])
-            return try rows.map { try SmartOrder(encodedState: $0.bytes(0)) }
+            return try rows.map { try StoredOrder(encodedState: $0.bytes(0)) }
         }
     }
 

@@ -10,7 +10,7 @@ package import SmartOrders
 /// The place that the stores of all processes of a test share.
 package final class MemoryDatabase: Sendable {
     struct Row {
-        var order: SmartOrder
+        var order: StoredOrder
         /// Number of the change that made it.
         var change: Int64
     }
@@ -127,7 +127,7 @@ package struct MemoryOrderStore: OrderStore {
         }
     }
 
-    package func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder] {
+    package func load(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder] {
         try await locked("load") { state, _ in ids.compactMap { state.rows[$0]?.order } }
     }
 
@@ -149,13 +149,17 @@ package struct MemoryOrderStore: OrderStore {
         guard (row?.version ?? 0) == next.version - 1 || database.has(.noVersionCheck) else { return .lost }
         if state.isHalted, !database.has(.haltNotRead), !commit.sendRights.isEmpty { return .blocked }
         if let row {
-            if row.status.isTerminal || row.latch != nil && next.latch == nil || next.exited < row.exited {
+            if row.isTerminal || row.isLatched && !next.isLatched || next.exited < row.exited {
                 return .refused(constraint: "orders_guard")
             }
         }
-        guard next.status.isTerminal == (next.phase == nil) else { return .refused(constraint: "orders_liveness") }
+        if let next = next.smart, next.status.isTerminal != (next.phase == nil) {
+            return .refused(constraint: "orders_liveness")
+        }
         let isWish = !commit.sendRights.isEmpty || commit.venueOrders.contains { $0.state == .intent }
-        if isWish, next.exited + next.claimed > next.entered { return .refused(constraint: "orders_claims") }
+        if isWish, let next = next.smart, next.exited + next.claimed > next.entered {
+            return .refused(constraint: "orders_claims")
+        }
 
         state.lastChange += 1
         state.rows[next.id] = MemoryDatabase.Row(order: next, change: state.lastChange)
@@ -175,19 +179,21 @@ package struct MemoryOrderStore: OrderStore {
                 json: Array("\(commit.facts) \(next.health.rawValue)".utf8),
             )
         )
-        state.versions.append(
-            StoredVersion(
-                order: next,
-                sequence: sequence,
-                at: next.updatedAt,
-                committedAt: database.clock.now(),
-                cause: commit.cause,
-                actor: commit.actor,
-                tick: commit.tick,
-                facts: commit.facts,
-                record: commit.record.isEmpty ? nil : commit.record,
+        if let order = next.smart {
+            state.versions.append(
+                StoredVersion(
+                    order: order,
+                    sequence: sequence,
+                    at: next.updatedAt,
+                    committedAt: database.clock.now(),
+                    cause: commit.cause,
+                    actor: commit.actor,
+                    tick: commit.tick,
+                    facts: commit.facts,
+                    record: commit.record.isEmpty ? nil : commit.record,
+                )
             )
-        )
+        }
         for venueOrder in commit.venueOrders { store(venueOrder, of: commit, &state, now) }
         for (key, fill) in commit.fills
         where state.fillIDs.insert("\(next.account) \(next.instrument.market) \(fill.venueFillID)").inserted {
@@ -236,7 +242,7 @@ package struct MemoryOrderStore: OrderStore {
     package func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError) {
         let wanted = Set(shards)
         let orders = try await locked("loadArmed") { state, _ in
-            state.rows.values.map(\.order).filter { wanted.contains($0.id.shard) && !$0.status.isTerminal }
+            state.rows.values.map(\.order).filter { wanted.contains($0.id.shard) && !$0.isTerminal }
                 .sorted { $0.id < $1.id }.map { ArmedOrder($0) }
         }
         await page(orders)
@@ -342,7 +348,7 @@ package struct MemoryOrderStore: OrderStore {
                     let number = intent.stored.state == .intent ? second : intent.checks + 1
                     jobs.append(.check(order, intent.stored.key, number: number))
                 }
-                guard !order.status.isTerminal else { continue }
+                guard !order.isTerminal else { continue }
                 let due = order.nextTimer
                 if let wanted = order.wantedExit, order.updatedAt <= wall.advanced(milliseconds: -1_000),
                     due.map({ $0 <= wall }) ?? true
@@ -402,11 +408,12 @@ package struct MemoryOrderStore: OrderStore {
 
     // MARK: Reading
 
-    package func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder] {
+    package func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder] {
         try await locked("list") { state, _ in
             let found = state.rows.values.map(\.order).filter { order in
                 order.account == filter.account
-                    && (filter.statuses.isEmpty || filter.statuses.contains(order.status))
+                    && (filter.kind.map { $0 == order.kind } ?? true)
+                    && (filter.statuses.isEmpty || filter.statuses.contains(order.storedStatus))
                     && filter.market.map { $0 == order.instrument.market } ?? true
                     && filter.before.map { order.id < $0 } ?? true
             }
@@ -516,6 +523,39 @@ extension VenueOrder {
     }
 }
 
+extension StoredOrder {
+    fileprivate var activeLegs: Int {
+        switch self {
+        case .smart(let order): order.activeLegs
+        case .conditional(let order): order.status.isTerminal ? 0 : 1
+        }
+    }
+
+    fileprivate var wantedExit: VenueOrderKey? {
+        switch self {
+        case .smart(let order): order.wantedExit
+        case .conditional(let order):
+            order.isDue ? VenueOrderKey(leg: .conditional, attempt: order.attempts + 1) : nil
+        }
+    }
+
+    fileprivate var isLatched: Bool {
+        switch self {
+        case .smart(let order): order.latch != nil
+        case .conditional(let order): order.triggeredAt != nil
+        }
+    }
+
+    fileprivate var exited: Quantity { smart?.exited ?? .zero }
+
+    fileprivate var storedStatus: String {
+        switch self {
+        case .smart(let order): order.status.rawValue
+        case .conditional(let order): order.status.rawValue
+        }
+    }
+}
+
 extension SmartOrder {
     fileprivate var activeLegs: Int {
         guard !status.isTerminal else { return 0 }
@@ -535,7 +575,7 @@ extension SmartOrder {
 }
 
 extension Job {
-    fileprivate static func timer(_ order: SmartOrder, _ leg: Leg, _ attempt: Int, _ number: Int?) -> Job {
+    fileprivate static func timer(_ order: StoredOrder, _ leg: Leg, _ attempt: Int, _ number: Int?) -> Job {
         Job(
             id: JobID(order: order.id, leg: leg, attempt: attempt, check: number),
             name: .timer,

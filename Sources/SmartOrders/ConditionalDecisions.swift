@@ -54,7 +54,7 @@ struct ConditionalDeciding {
                 end(.cancelled, reason)
             }
         }
-        if order.isProtection, let since = order.triggeredAt, order.status == .triggered {
+        if order.isProtection, let since = order.exitingSince, order.status == .triggered {
             if order.attempts >= 5 || now >= since.advanced(milliseconds: 30_000) { order.needsAttention = true }
         }
         let health = derivedHealth
@@ -98,6 +98,7 @@ struct ConditionalDeciding {
             } else if let price = moment.price, order.isSatisfied(by: price) {
                 setStatus(.triggered)
                 order.triggeredAt = now
+                order.exitingSince = now
                 order.triggeredPosition = moment.position
                 place()
             }

@@ -87,6 +87,10 @@ public struct ConditionalOrder: Hashable, Sendable {
     /// When and where in the price history it fired; one-way.
     public var triggeredAt: Timestamp?
     public var triggeredPosition: TickPosition?
+    /// Ticks up to here are decided on.
+    public var position: TickPosition = .start
+    /// Since when the venue is asked (R15.2).
+    public var exitingSince: Timestamp?
     public var filled: Quantity = .zero
     /// Quote value of the fills.
     public var proceeds: Money = .zero
@@ -167,7 +171,7 @@ extension ConditionalOrder {
     }
 
     /// It fired, and what has to be placed is not at the venue.
-    var isDue: Bool { status == .triggered && venueOrders.isEmpty && endReason == nil }
+    public var isDue: Bool { status == .triggered && venueOrders.isEmpty && endReason == nil }
 
     public var wantsEveryTick: Bool { isDue && (retry.at == nil || retry.onNextTick) }
 
@@ -178,7 +182,7 @@ extension ConditionalOrder {
         case .pending: due.append(draft.expiresAt)
         case .triggered:
             if isDue { due.append(retry.at) }
-            if isProtection, !needsAttention { due.append(triggeredAt?.advanced(milliseconds: 30_000)) }
+            if isProtection, !needsAttention { due.append(exitingSince?.advanced(milliseconds: 30_000)) }
         case .filled, .cancelled: return nil
         }
         return due.compactMap { $0 }.min()

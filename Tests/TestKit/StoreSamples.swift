@@ -183,7 +183,7 @@ extension Commit {
     ) -> Commit {
         Commit(
             id: id,
-            next: next,
+            next: .smart(next),
             cause: .tick,
             actor: Actor(kind: .worker, id: "w1"),
             tick: tick,

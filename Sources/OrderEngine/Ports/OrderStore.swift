@@ -82,7 +82,7 @@ public struct Commit: Sendable {
     /// stored knows that it was his (RELIABILITY.md 3.1.5).
     public let id: Int64
     /// The row after the decision. `next.version` - 1 is the version that must be stored now (0: the order is new).
-    public let next: SmartOrder
+    public let next: StoredOrder
     public let cause: EventCause
     public let actor: Actor
     public let tick: Tick?
@@ -102,7 +102,7 @@ public struct Commit: Sendable {
 
     public init(
         id: Int64,
-        next: SmartOrder,
+        next: StoredOrder,
         cause: EventCause,
         actor: Actor,
         tick: Tick? = nil,
@@ -277,7 +277,10 @@ public struct StoredEvent: Sendable {
 /// A filter for lists of orders, newest first.
 public struct OrderFilter: Hashable, Sendable {
     public var account: AccountID
-    public var statuses: [OrderStatus]
+    /// Nil: both kinds.
+    public var kind: OrderKind?
+    /// Raw values of `OrderStatus` or `ConditionalStatus`; empty: all.
+    public var statuses: [String]
     public var market: MarketID?
     /// Orders older than this one (creation order); nil: from the newest.
     public var before: OrderID?
@@ -285,12 +288,14 @@ public struct OrderFilter: Hashable, Sendable {
     public var limit: Int
     public init(
         account: AccountID,
-        statuses: [OrderStatus] = [],
+        kind: OrderKind? = nil,
+        statuses: [String] = [],
         market: MarketID? = nil,
         before: OrderID? = nil,
         limit: Int = 50,
     ) {
         self.account = account
+        self.kind = kind
         self.statuses = statuses
         self.market = market
         self.before = before
@@ -300,7 +305,7 @@ public struct OrderFilter: Hashable, Sendable {
 
 public protocol OrderStore: Sendable {
     /// The rows of these orders, in any order; unknown ids are left out.
-    func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder]
+    func load(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder]
     /// Commits each decision on its own merits, sharing transactions; outcomes in the order of `commits`. At most 256
     /// commits; of two on one order the second is lost.
     func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome]
@@ -339,7 +344,7 @@ public protocol OrderStore: Sendable {
     /// Stores jobs that could not be offered to the queue (Redis-off mode).
     func storeJobs(_ jobs: [Job]) async throws(StoreError)
 
-    func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder]
+    func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder]
     /// Events of one order, oldest first, with `version` > `after`.
     func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent]
     /// Events of one account, oldest first, with `sequence` > `after`.

@@ -20,22 +20,22 @@ ok AS MATERIALIZED (SELECT quarantine_from FROM control WHERE incarnation = :inc
 --{ create
 n AS (
     INSERT INTO orders (
-        id, account_id, version, market, source, shard, status, phase, health, is_live, is_latched, entered, exited,
+        id, account_id, version, market, source, shard, kind, status, phase, health, is_live, is_latched, entered, exited,
         reserved, over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
         wanted_attempt, created_at, updated_at, client_order_id
     )
-    SELECT id, account_id, version, market, source, shard, status, phase, health, phase IS NOT NULL, is_latched,
+    SELECT id, account_id, version, market, source, shard, kind, status, phase, health, phase IS NOT NULL, is_latched,
         entered::numeric, exited::numeric, reserved::numeric, over_exit::numeric, legs, position_time, position_seq,
         watches, wants_every_tick, is_busy, due_at, wanted_leg, wanted_attempt, created_at, updated_at, client_order_id
     FROM ok, unnest(
         :id::uuid[], :account::uuid[], :version::bigint[], :market::text[], :source::text[], :shard::smallint[],
-        :status::text[], :phase::text[], :health::text[], :isLatched::boolean[], :entered::text[], :exited::text[],
+        :kind::text[], :status::text[], :phase::text[], :health::text[], :isLatched::boolean[], :entered::text[], :exited::text[],
         :reserved::text[], :overExit::text[], :legs::smallint[], :positionTime::bigint[], :positionSeq::bigint[],
         :watches::bytea[], :wantsEveryTick::boolean[], :isBusy::boolean[], :dueAt::timestamptz[],
         :wantedLeg::text[], :wantedAttempt::integer[], :createdAt::timestamptz[], :updatedAt::timestamptz[],
         :sends::smallint[], :fenceMs::bigint[], :clientOrderId::text[]
     ) AS d(
-        id, account_id, version, market, source, shard, status, phase, health, is_latched, entered, exited, reserved,
+        id, account_id, version, market, source, shard, kind, status, phase, health, is_latched, entered, exited, reserved,
         over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
         wanted_attempt, created_at, updated_at, sends, fence_ms, client_order_id
     )

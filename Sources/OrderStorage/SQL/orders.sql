@@ -42,6 +42,7 @@ FROM orders AS o
 JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
 WHERE o.account_id = $1::uuid AND ($2::uuid IS NULL OR o.id < $2::uuid)
     AND (cardinality($3::text[]) = 0 OR o.status = ANY ($3::text[])) AND ($4::text IS NULL OR o.market = $4::text)
+    AND ($6::text IS NULL OR o.kind = $6::text)
 ORDER BY o.id DESC LIMIT $5::bigint
 
 -- name: live
