@@ -54,7 +54,7 @@ extension CommandService {
             if isPlannable { transition = try created(draft, plan, account: account) }
             return CommandPreview(
                 before: nil,
-                after: transition?.order,
+                after: transition?.order.smart,
                 refusals: plan.failures,
                 facts: transition?.facts ?? [],
                 effects: transition?.effects ?? [],
@@ -69,14 +69,14 @@ extension CommandService {
     /// What a command on an order would come to.
     public func preview(_ command: Command, on id: OrderID) async throws(CommandError) -> CommandPreview {
         do {
-            guard let row = try await context.orders.load([id]).first else {
+            guard let row = try await context.orders.load([id]).first?.smart else {
                 throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
             }
             do {
-                let decided = try await decide(command, on: row)
+                let decided = try await decide(command, on: .smart(row))
                 return CommandPreview(
                     before: row,
-                    after: decided.isChanged ? decided.transition.order : row,
+                    after: decided.isChanged ? decided.transition.order.smart : row,
                     refusals: [],
                     facts: decided.transition.facts,
                     effects: decided.transition.effects,
@@ -170,7 +170,7 @@ extension CommandService {
             bounds: plan.bounds,
             at: plan.moment,
         )
-        var transition = Transition(created: decision, bounds: plan.bounds, at: plan.moment)
+        var transition = Transition(created: StoredDecision(decision), bounds: plan.bounds, at: plan.moment)
         // Ticks from before it do not touch it, whatever its entry waits for.
         transition.reach(plan.moment.position)
         plan.view.follow(&transition, at: plan.moment)
@@ -182,7 +182,7 @@ extension CommandService {
     /// What the order does with a command, at the present price; what asks for an exit is decided again on what is there
     /// (R16.2, R17).
     /// - Throws: the `Refusal`.
-    func decide(_ command: Command, on row: SmartOrder) async throws -> DecidedCommand {
+    func decide(_ command: Command, on row: StoredOrder) async throws -> DecidedCommand {
         let first = try await decide(command, on: row, .unknown)
         guard first.isChanged, first.transition.wantsExit else { return first }
         let venue: any Venue
@@ -195,7 +195,7 @@ extension CommandService {
         return holdings == .unknown ? first : try await decide(command, on: row, holdings)
     }
 
-    private func decide(_ command: Command, on row: SmartOrder, _ holdings: Holdings) async throws -> DecidedCommand {
+    private func decide(_ command: Command, on row: StoredOrder, _ holdings: Holdings) async throws -> DecidedCommand {
         var transition = Transition(row)
         let limits = try await exposureLimits(command, on: row)
         // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
@@ -210,18 +210,20 @@ extension CommandService {
             moment = try await standing(moment, of: row, switchingTo: source)
         }
         let isChanged = try transition.apply(.command(command), at: moment)
-        if isChanged, let limits { try limits.check(row, transition.order, command) }
+        if isChanged, let limits, let before = row.smart, let after = transition.order.smart {
+            try limits.check(before, after, command)
+        }
         return DecidedCommand(transition: transition, moment: moment, tick: present.tick, isChanged: isChanged)
     }
 
     /// What the account's standing forbids the command; nil: the command cannot add risk.
-    private func exposureLimits(_ command: Command, on row: SmartOrder) async throws -> ExposureLimits? {
+    private func exposureLimits(_ command: Command, on row: StoredOrder) async throws -> ExposureLimits? {
         switch command {
         case .cancel, .cancelLeavingEntry, .cancelEntry, .closeMarket, .closeLevel, .reduceFunds: return nil
         case .openNow, .addFunds, .edit: break
         }
         // An order that has ended says so, whatever its account may do.
-        guard !row.status.isTerminal, let owner = try await context.accounts.account(row.account),
+        guard !row.isTerminal, let owner = try await context.accounts.account(row.account),
             let standing = try await context.accounts.standing(
                 row.account,
                 market: row.instrument.market,
@@ -234,7 +236,7 @@ extension CommandService {
     /// A source has positions of its own: extremes and thresholds go on from the present of the new one (R3.4).
     private func standing(
         _ moment: Moment,
-        of row: SmartOrder,
+        of row: StoredOrder,
         switchingTo source: TriggerSource,
     ) async throws -> Moment {
         guard row.instrument.publishedSources.contains(source) else {
@@ -267,7 +269,7 @@ extension CommandService {
     }
 
     /// Where no tick came after the order's position, the price that stands is still the newest tick's.
-    func standing(_ moment: Moment, of row: SmartOrder) async throws -> Moment {
+    func standing(_ moment: Moment, of row: StoredOrder) async throws -> Moment {
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
         guard moment.price == nil, let latest = try await newest(series), latest.position <= moment.position else {
             return moment

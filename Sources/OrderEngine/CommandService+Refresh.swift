@@ -27,13 +27,13 @@ extension CommandService {
         version: Int64?,
     ) async throws(CommandError) -> (order: SmartOrder, differences: [OrderDifference]) {
         do {
-            guard let before = try await context.orders.load([id]).first else {
+            guard let before = try await context.orders.load([id]).first?.smart else {
                 throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
             }
-            if let version, version != before.version { throw CommandError.versionMismatch(present: before) }
+            if let version, version != before.version { throw CommandError.versionMismatch(present: .smart(before)) }
             guard !before.status.isTerminal else { return (before, []) }
             let number = 1_000_000_000 + Int(context.random() % 1_000_000_000)
-            let job = Job.reconcile(before, number: number, isAwaited: true)
+            let job = Job.reconcile(.smart(before), number: number, isAwaited: true)
             try await context.orders.storeJobs([job])
             do throws(QueueError) {
                 _ = try await context.queue.offer([job], verify: false)
@@ -48,7 +48,7 @@ extension CommandService {
                 }
                 try await context.clock.sleep(milliseconds: 20)
             }
-            guard let after = try await context.orders.load([id]).first else {
+            guard let after = try await context.orders.load([id]).first?.smart else {
                 throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
             }
             return (after, Self.differences(before, after))

@@ -7,7 +7,7 @@ public enum CommandError: Error, Sendable {
     /// A rule refuses it; nothing changed. All failing checks, the first one names the answer.
     case refused([Refusal])
     /// The version that the caller saw is not the present one.
-    case versionMismatch(present: SmartOrder)
+    case versionMismatch(present: StoredOrder)
     /// The idempotency key belongs to another request.
     case keyReused
     /// No price is known that a check needs.
@@ -18,11 +18,23 @@ public enum CommandError: Error, Sendable {
 /// What a command came to.
 public struct CommandAnswer: Sendable {
     /// The order as it stands.
-    public let order: SmartOrder
+    public let stored: StoredOrder
     /// Whether this call committed a version. False: the work was done already, or this request was answered before.
     public let isCommitted: Bool
     /// The idempotency key and body were seen before.
     public let isReplay: Bool
+
+    /// The answer to a command on a smart order: an order keeps its kind.
+    public var order: SmartOrder {
+        guard case .smart(let order) = stored else { preconditionFailure("a conditional order was asked for") }
+        return order
+    }
+
+    /// The answer to a command on a conditional order.
+    public var conditional: ConditionalOrder {
+        guard case .conditional(let order) = stored else { preconditionFailure("a smart order was asked for") }
+        return order
+    }
 }
 
 /// Commands on smart orders.
@@ -69,7 +81,7 @@ public struct CommandService: Sendable {
                 requestID: requestID,
             )
             switch outcome {
-            case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
+            case .committed: return CommandAnswer(stored: transition.order, isCommitted: true, isReplay: false)
             case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
             case .lost, .blocked: throw CommandError.unavailable("The store did not take the order; try again.")
             case .refused(Self.clientOrderIDConstraint):
@@ -107,7 +119,7 @@ public struct CommandService: Sendable {
                 }
                 if let version, version != row.version { throw CommandError.versionMismatch(present: row) }
                 let decided = try await decide(command, on: row)
-                guard decided.isChanged else { return CommandAnswer(order: row, isCommitted: false, isReplay: false) }
+                guard decided.isChanged else { return CommandAnswer(stored: row, isCommitted: false, isReplay: false) }
                 var transition = decided.transition
                 let outcome = try await commit(
                     &transition,
@@ -117,7 +129,7 @@ public struct CommandService: Sendable {
                     requestID: requestID,
                 )
                 switch outcome {
-                case .committed: return CommandAnswer(order: transition.order, isCommitted: true, isReplay: false)
+                case .committed: return CommandAnswer(stored: transition.order, isCommitted: true, isReplay: false)
                 case .lost: continue
                 case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
                 case .blocked:
@@ -198,7 +210,7 @@ public struct CommandService: Sendable {
         guard requestHash == record?.requestHash, let known = try await context.orders.load([order]).first else {
             throw CommandError.keyReused
         }
-        return CommandAnswer(order: known, isCommitted: false, isReplay: true)
+        return CommandAnswer(stored: known, isCommitted: false, isReplay: true)
     }
 
     static func commandError(_ error: any Error) -> CommandError {

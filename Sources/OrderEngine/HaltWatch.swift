@@ -53,11 +53,11 @@ struct HaltWatch: Sendable {
         self.context = context
     }
 
-    func allows(_ placement: VenueOrder, of order: SmartOrder) async -> Bool {
+    func allows(_ placement: VenueOrder, of order: StoredOrder) async -> Bool {
         guard let halts = await present() else { return false }
         return !halts.contains {
             $0.forbids(
-                isExit: placement.side != order.draft.side,
+                isExit: order.isExit(placement),
                 order: order.id,
                 account: order.account,
                 market: order.instrument.market,

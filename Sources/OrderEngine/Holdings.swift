@@ -15,7 +15,7 @@ struct Holdings: Hashable, Sendable {
     /// What is there for the order that `transition` is about.
     static func read(for transition: Transition, venue: any Venue, context: EngineContext) async -> Holdings {
         let order = transition.order
-        async let reading = venue.holding(market: order.instrument.market, side: order.draft.side, fresh: false)
+        async let reading = venue.holding(market: order.instrument.market, side: order.positionSide, fresh: false)
         let standing: OrderStanding
         do throws(StoreError) {
             standing = try await context.orders.standing(of: order)
@@ -56,7 +56,7 @@ extension Transition {
     var wantsExit: Bool {
         let before = stored?.venueOrders ?? []
         return order.venueOrders.contains { wish in
-            wish.state == .intent && wish.side != order.draft.side && !before.contains { $0.key == wish.key }
+            wish.state == .intent && order.isExit(wish) && !before.contains { $0.key == wish.key }
         }
     }
 }

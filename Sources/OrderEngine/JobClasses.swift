@@ -73,7 +73,7 @@ extension Job {
     /// - Parameters:
     ///   - number: of the occasion; the same occasion is one job, whoever offers it.
     ///   - isAwaited: somebody waits for it, so it ends with what can be said now.
-    static func reconcile(_ order: SmartOrder, number: Int, isAwaited: Bool = false) -> Job {
+    static func reconcile(_ order: StoredOrder, number: Int, isAwaited: Bool = false) -> Job {
         Job(
             id: JobID(order: order.id, leg: .reconcile, attempt: isAwaited ? 2 : 1, check: number),
             name: .reconcile,

@@ -10,7 +10,7 @@ extension OrderWorker {
         _ effects: [Effect],
         placing: [VenueOrder],
         rights: [SendRight],
-        of order: SmartOrder,
+        of order: StoredOrder,
         venue: any Venue,
         t0: Timestamp,
         begun: Int64,
@@ -52,7 +52,7 @@ extension OrderWorker {
     }
 
     /// One placement, or the two legs of a list: the take-profit, then the stop.
-    private func send(_ asked: [Asked], _ begun: Int64, of order: SmartOrder, venue: any Venue) async -> [Answer] {
+    private func send(_ asked: [Asked], _ begun: Int64, of order: StoredOrder, venue: any Venue) async -> [Answer] {
         let sentAt = context.clock.now()
         // The last look at the kill switch is right before the send (RELIABILITY.md 11.1).
         var isAllowed = isInTime(begun, venue)
@@ -101,7 +101,7 @@ extension OrderWorker {
     private func placement(
         _ one: VenueOrder,
         _ right: SendRight,
-        of order: SmartOrder,
+        of order: StoredOrder,
         venue: any Venue,
         t0: Timestamp,
     ) -> Placement {
@@ -118,13 +118,13 @@ extension OrderWorker {
             triggerSource: order.triggerSource,
             closesPosition: one.leg == .backstop && isDerivative,
             reduceOnly: one.reduceOnly && isDerivative,
-            isExit: one.side != order.draft.side,
+            isExit: order.isExit(one),
             t0: t0,
             windowMs: venue.windowMs,
         )
     }
 
-    private func cancel(_ known: VenueOrder, of order: SmartOrder, venue: any Venue) async -> Answer {
+    private func cancel(_ known: VenueOrder, of order: StoredOrder, venue: any Venue) async -> Answer {
         let market = order.instrument.market
         let sentAt = context.clock.now()
         guard let id = await name(of: known, of: order) else {
@@ -144,8 +144,8 @@ extension OrderWorker {
     }
 
     /// An adopted entry has the name that somebody else gave it; nil: it cannot be read now, the sweep asks again.
-    private func name(of known: VenueOrder, of order: SmartOrder) async -> String? {
-        guard order.isAdopted, known.key == VenueOrderKey(leg: .entry, attempt: 1) else {
+    private func name(of known: VenueOrder, of order: StoredOrder) async -> String? {
+        guard order.smart?.isAdopted == true, known.key == VenueOrderKey(leg: .entry, attempt: 1) else {
             return context.identity.clientOrderID(order.id, known.key)
         }
         do throws(StoreError) {
@@ -161,7 +161,7 @@ extension OrderWorker {
         _ answer: PlacementAnswer,
         to one: VenueOrder,
         _ placement: Placement,
-        of order: SmartOrder,
+        of order: StoredOrder,
         venue: any Venue,
     ) async -> VenueReply {
         switch answer {
@@ -194,22 +194,24 @@ extension OrderWorker {
     }
 
     /// The position and who shares it, for an order whose backstop is due (ORDERS.md F11.2); nil: nobody can say now.
-    func standing(_ row: SmartOrder, venue: any Venue, now: Timestamp) async throws(StoreError) -> PositionStanding? {
-        guard let due = row.backstopDue, due <= now,
+    func standing(_ row: StoredOrder, venue: any Venue, now: Timestamp) async throws(StoreError) -> PositionStanding? {
+        guard let row = row.smart, let due = row.backstopDue, due <= now,
             let net = await venue.holding(market: row.instrument.market, side: row.draft.side, fresh: true)?.quantity
         else { return nil }
         let open = OrderFilter(
             account: row.account,
-            statuses: [.active, .partiallyClosed],
+            kind: .smart,
+            statuses: [OrderStatus.active, .partiallyClosed].map(\.rawValue),
             market: row.instrument.market,
             limit: 200,
         )
-        let others = try await context.orders.list(open).count { $0.id != row.id && $0.draft.side == row.draft.side }
+        let others = try await context.orders.list(open)
+            .count { $0.id != row.id && $0.smart?.draft.side == row.draft.side }
         return PositionStanding(net: net, otherOrders: others)
     }
 }
 
-extension SmartOrder {
+extension StoredOrder {
     /// The two legs that go as one order list: places in `placing`.
     fileprivate func listLegs(in placing: [VenueOrder]) -> (target: Int, stop: Int)? {
         guard instrument.native.contains(.list),

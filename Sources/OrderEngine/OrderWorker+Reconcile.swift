@@ -10,17 +10,17 @@ extension OrderWorker {
     /// Looks up what was sent, reads the position, decides on both in one version.
     /// - Parameter isPatient: comes back when the position cannot be judged yet.
     func reconcile(
-        _ row: SmartOrder,
+        _ row: StoredOrder,
         venue: any Venue,
         isPatient: Bool,
         _ origin: DecisionRecord,
     ) async throws -> Step {
-        guard !row.status.isTerminal else { return .obsolete }
+        guard !row.isTerminal else { return .obsolete }
         var origin = origin
         let replies = try await lookUp(asked(of: row), of: row, venue: venue, &origin)
         let reading =
-            row.status.isOpen
-            ? await venue.holding(market: row.instrument.market, side: row.draft.side, fresh: true) : nil
+            row.followsPosition
+            ? await venue.holding(market: row.instrument.market, side: row.positionSide, fresh: true) : nil
         var (transition, present) = try await record(replies, on: row, seen: knownFills(row), venue: venue)
         var isEarly = false
         if let reading, present.tick == nil {
@@ -51,15 +51,14 @@ extension OrderWorker {
         }
     }
 
-    private func again(_ order: SmartOrder) -> Step {
-        guard order.status.isOpen else { return .done(order) }
+    private func again(_ order: StoredOrder) -> Step {
+        guard order.followsPosition else { return .done(order) }
         return .later(delayMs: 2_000, reason: "POSITION_EARLY: the position may not show the last fill yet")
     }
 
     private func apply(_ reading: Holding, to transition: inout Transition, at moment: Moment) async throws {
         _ = try transition.apply(.position(net: reading.quantity, average: reading.average), at: moment)
-        let order = transition.order
-        guard order.status.isOpen, order.goal == .none, order.instrument.kind.isDerivative else { return }
+        guard let order = transition.order.smart, order.status.isOpen, order.goal == .none, order.instrument.kind.isDerivative else { return }
         let isWrong = try await exceeds(reading, order)
         if isWrong != order.attention.contains(.positionMismatch) {
             _ = try transition.apply(.attention(.positionMismatch, isRaised: isWrong), at: moment)
@@ -72,11 +71,12 @@ extension OrderWorker {
         guard there.isPositive else { return false }
         var owned = order.remaining
         var isMoving = !order.claimed.isZero
-        for other in try await context.orders.live(
+        let live = try await context.orders.live(
             account: order.account,
             market: order.instrument.market,
             limit: 1_000,
-        ) where other.id != order.id && other.draft.side == order.draft.side {
+        )
+        for other in live.compactMap(\.smart) where other.id != order.id && other.draft.side == order.draft.side {
             owned += other.remaining
             if !other.claimed.isZero { isMoving = true }
         }

@@ -45,7 +45,7 @@ public struct OrderWorker: Sendable {
             if byOrder[id.order] == nil { inOrder.append(id.order) }
             byOrder[id.order, default: []].append((taken, id))
         }
-        let rows: [OrderID: SmartOrder]
+        let rows: [OrderID: StoredOrder]
         do throws(StoreError) {
             rows = Dictionary(
                 try await context.orders.load(inOrder).map { ($0.id, $0) },
@@ -66,7 +66,7 @@ public struct OrderWorker: Sendable {
 
     private func handle(
         _ work: [(TakenJob, JobID)],
-        of row: SmartOrder?,
+        of row: StoredOrder?,
     ) async -> [(job: TakenJob, outcome: JobOutcome)] {
         var row = row
         var outcomes: [(job: TakenJob, outcome: JobOutcome)] = []
@@ -92,8 +92,8 @@ public struct OrderWorker: Sendable {
     private func handle(
         _ taken: TakenJob,
         _ id: JobID,
-        of row: SmartOrder,
-    ) async throws -> (SmartOrder, JobOutcome) {
+        of row: StoredOrder,
+    ) async throws -> (StoredOrder, JobOutcome) {
         var row = row
         for _ in 0..<Self.maximumConflicts {
             switch try await attempt(taken, id, of: row) {
@@ -111,13 +111,13 @@ public struct OrderWorker: Sendable {
     }
 
     enum Step {
-        case done(SmartOrder)
+        case done(StoredOrder)
         case obsolete
         case later(delayMs: Int64, reason: String)
         case conflict
     }
 
-    private func attempt(_ taken: TakenJob, _ id: JobID, of row: SmartOrder) async throws -> Step {
+    private func attempt(_ taken: TakenJob, _ id: JobID, of row: StoredOrder) async throws -> Step {
         let venue = try await context.venues.venue(for: row.account)
         let origin = DecisionRecord(
             job: id.description,
@@ -191,7 +191,7 @@ public struct OrderWorker: Sendable {
 
     /// Decides; what asks for an exit is decided again on what is there.
     private func fitted(
-        _ row: SmartOrder,
+        _ row: StoredOrder,
         _ venue: any Venue,
         _ decide: (Holdings) async throws -> (Transition, CatchUp.Present),
     ) async throws -> (Transition, CatchUp.Present) {
@@ -202,7 +202,7 @@ public struct OrderWorker: Sendable {
 
     /// Sends what an order wished for while it could not be sent.
     private func sendWaiting(
-        _ row: SmartOrder,
+        _ row: StoredOrder,
         venue: any Venue,
         _ origin: DecisionRecord,
     ) async throws -> Step {
@@ -223,7 +223,7 @@ public struct OrderWorker: Sendable {
     /// - Parameter id: names the attempt to look up.
     private func settle(
         _ id: JobID,
-        _ row: SmartOrder,
+        _ row: StoredOrder,
         venue: any Venue,
         _ origin: DecisionRecord,
     ) async throws -> Step {
@@ -261,7 +261,7 @@ public struct OrderWorker: Sendable {
     }
 
     /// Venue orders of this order that were sent and have not ended.
-    func asked(of row: SmartOrder) async throws -> [StoredIntent] {
+    func asked(of row: StoredOrder) async throws -> [StoredIntent] {
         try await context.orders.intents(of: [row.id], ended: false).filter { intent in
             guard intent.token != nil else { return false }
             return switch intent.venueOrder.state {
@@ -273,7 +273,7 @@ public struct OrderWorker: Sendable {
 
     func lookUp(
         _ intents: [StoredIntent],
-        of row: SmartOrder,
+        of row: StoredOrder,
         venue: any Venue,
         _ origin: inout DecisionRecord,
     ) async throws -> [(VenueOrderKey, VenueReply)] {
@@ -290,7 +290,7 @@ public struct OrderWorker: Sendable {
     }
 
     /// Looks one venue order up (RELIABILITY.md 2.6). Nil: nothing was learnt.
-    func lookUp(_ intent: StoredIntent, of row: SmartOrder, venue: any Venue) async throws -> VenueReply? {
+    func lookUp(_ intent: StoredIntent, of row: StoredOrder, venue: any Venue) async throws -> VenueReply? {
         let market = row.instrument.market
         var snapshot: VenueSnapshot?
         if intent.venueOrder.cancelWanted {
@@ -328,7 +328,7 @@ public struct OrderWorker: Sendable {
         return isProven ? .news([.absent]) : nil
     }
 
-    func knownFills(_ row: SmartOrder) async throws -> Set<String> {
+    func knownFills(_ row: StoredOrder) async throws -> Set<String> {
         Set(try await context.orders.fills(order: row.id).map(\.fill.venueFillID))
     }
 
@@ -336,7 +336,7 @@ public struct OrderWorker: Sendable {
     /// - Parameter seen: fills that were stored when `row` was read, or later: a later one costs a lost race.
     func record(
         _ replies: [(VenueOrderKey, VenueReply)],
-        on row: SmartOrder,
+        on row: StoredOrder,
         seen: Set<String>,
         venue: any Venue,
     ) async throws -> (Transition, CatchUp.Present) {
@@ -345,7 +345,7 @@ public struct OrderWorker: Sendable {
 
     private func recorded(
         _ replies: [(VenueOrderKey, VenueReply)],
-        on row: SmartOrder,
+        on row: StoredOrder,
         seen: Set<String>,
         holdings: Holdings,
     ) async throws -> (Transition, CatchUp.Present) {
@@ -446,7 +446,7 @@ public struct OrderWorker: Sendable {
                 guard !sent.isEmpty else { return .later(delayMs: 1_000, reason: "HALTED: nothing is stored now") }
                 maySend = false
                 transition = unsent
-                if transition.order.latch != nil {
+                if transition.order.smart?.latch != nil {
                     _ = try transition.apply(.attention(.stopHeld, isRaised: true), at: moment)
                 }
                 continue

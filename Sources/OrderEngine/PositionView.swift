@@ -43,8 +43,8 @@ struct PositionView {
         let live = try await context.orders.live(
             account: account,
             market: market,
-            limit: isAttached || isFollowing ? 10_000 : 1,
-        )
+            limit: isAttached || isFollowing ? 10_000 : 50,
+        ).compactMap(\.smart)
         if instrument.kind.isDerivative, !venue.isHedged {
             view.hasOpposite = live.contains { $0.draft.side != draft.side }
         }

@@ -106,7 +106,7 @@ struct VenueListener: Sendable {
                 case .positions: try await reconcile(account, venue, isWhole: false)
                 case .nothing: break
                 }
-                for (place, holding) in told { try await moved(account, place, holding) }
+                for (place, holding) in told { try await moved(account, place, holding, isTold: true) }
             } catch {
                 context.observer.count("store_errors_total", 1)
                 try await context.clock.sleep(milliseconds: 1_000)
@@ -136,7 +136,7 @@ struct VenueListener: Sendable {
                 guard
                     let holding = await venue.holding(market: market, side: side ?? .buy, fresh: true)
                 else { continue }
-                try await moved(account, PositionHints.Place(market: market, side: side), holding)
+                try await moved(account, PositionHints.Place(market: market, side: side), holding, isTold: false)
             }
         }
         context.observer.count("reconcile_runs_total", 1)
@@ -147,9 +147,11 @@ struct VenueListener: Sendable {
         _ account: AccountID,
         _ place: PositionHints.Place,
         _ holding: Holding,
+        isTold: Bool,
     ) async throws(StoreError) {
         let live = try await context.orders.live(account: account, market: place.market, limit: Self.pageSize)
-        let touched = live.filter { order in
+        let touched = live.filter { stored in
+            guard let order = stored.smart else { return stored.isLeft(by: holding, at: place, isTold: isTold) }
             guard order.status.isOpen, order.instrument.kind.isDerivative else { return false }
             if let side = place.side, side != order.draft.side { return false }
             let there = order.draft.side.quantity(ofPosition: holding.quantity)
@@ -183,6 +185,17 @@ struct VenueListener: Sendable {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in news.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
         return 2_000_000_000 + Int((hash ^ hash >> 32) % 1_000_000_000)
+    }
+}
+
+extension StoredOrder {
+    /// A reduce-only conditional order loses its position. It may wait for one, so that there is none counts only as
+    /// news.
+    fileprivate func isLeft(by holding: Holding, at place: PositionHints.Place, isTold: Bool) -> Bool {
+        guard followsPosition, instrument.kind.isDerivative else { return false }
+        if let side = place.side, side != positionSide { return false }
+        let there = positionSide.quantity(ofPosition: holding.quantity)
+        return there.isNegative || there.isZero && isTold
     }
 }
 

@@ -60,18 +60,18 @@ extension PostgresOrderStore {
         }
     }
 
-    public func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [SmartOrder] {
+    public func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder] {
         try await reading {
             let parameters: [Parameter] = [.uuid(account.value), .text(market.description), .int8(Int64(limit))]
-            return try await pool.query(OrderSQL.live, parameters).map { try SmartOrder(encodedState: $0.bytes(0)) }
+            return try await pool.query(OrderSQL.live, parameters).map { try StoredOrder(encodedState: $0.bytes(0)) }
         }
     }
 
-    public func standing(of order: SmartOrder) async throws(StoreError) -> OrderStanding {
+    public func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding {
         try await reading {
             let parameters: [Parameter] = [
                 .uuid(order.account.value), .text(order.instrument.market.description), .uuid(order.id.value),
-                .text(order.exitSide.rawValue),
+                .text(order.positionSide.opposite.rawValue),
             ]
             let row = try await pool.query(OrderSQL.standing, parameters)[0]
             return OrderStanding(

@@ -441,21 +441,21 @@ package struct MemoryOrderStore: OrderStore {
         try await locked("fills") { state, _ in state.fills.filter { $0.order == order }.map { ($0.key, $0.fill) } }
     }
 
-    package func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [SmartOrder] {
+    package func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder] {
         try await locked("live") { state, _ in
             let found = state.rows.values.map(\.order).filter {
-                $0.account == account && $0.instrument.market == market && !$0.status.isTerminal
+                $0.account == account && $0.instrument.market == market && !$0.isTerminal
             }
             return Array(found.sorted { $0.id > $1.id }.prefix(limit))
         }
     }
 
-    package func standing(of order: SmartOrder) async throws(StoreError) -> OrderStanding {
+    package func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding {
         try await locked("standing") { state, _ in
             var claimed = Quantity.zero
             for (id, intents) in state.intents where id != order.id {
                 guard let other = state.rows[id]?.order, other.account == order.account,
-                    other.instrument.market == order.instrument.market, other.draft.side == order.draft.side
+                    other.instrument.market == order.instrument.market, other.positionSide == order.positionSide
                 else { continue }
                 for intent in intents where intent.stored.restsAsExit(of: other) { claimed += intent.stored.claim }
             }
@@ -466,7 +466,7 @@ package struct MemoryOrderStore: OrderStore {
 
     package func openWork(account: AccountID) async throws(StoreError) -> OpenWork {
         try await locked("openWork") { state, _ in
-            let open = state.rows.values.map(\.order).filter { $0.account == account && !$0.status.isTerminal }
+            let open = state.rows.values.map(\.order).filter { $0.account == account && !$0.isTerminal }
                 .sorted { $0.id < $1.id }
             let atVenue = open.map(\.id).filter { id in
                 (state.intents[id] ?? []).contains { $0.stored.state.isLive && $0.token != nil }
@@ -507,7 +507,7 @@ extension MemoryDatabase.Intent {
 
 extension VenueOrder {
     /// An exit that rests at the venue for certain.
-    fileprivate func restsAsExit(of order: SmartOrder) -> Bool {
+    fileprivate func restsAsExit(of order: StoredOrder) -> Bool {
         guard side != order.draft.side, type == .goodTillCancelled else { return false }
         return state == .open || state == .partial || state == .cancelRequested
     }

@@ -237,6 +237,22 @@ extension StoredOrder {
         }
     }
 
+    /// The side of the position that it exits, or would enter.
+    public var positionSide: Side {
+        switch self {
+        case .smart(let order): order.draft.side
+        case .conditional(let order): order.draft.reduceOnly ? order.draft.side.opposite : order.draft.side
+        }
+    }
+
+    /// Whether a change of the position by somebody else is its business (R16).
+    public var followsPosition: Bool {
+        switch self {
+        case .smart(let order): order.status.isOpen
+        case .conditional(let order): order.draft.reduceOnly && !order.status.isTerminal
+        }
+    }
+
     /// A conditional stop-loss: its work goes before entries and targets (QUEUE.md 3.4).
     public var isStopLoss: Bool {
         switch self {

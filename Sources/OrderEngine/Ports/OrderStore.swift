@@ -352,9 +352,9 @@ public protocol OrderStore: Sendable {
     func lastSequence(account: AccountID) async throws(StoreError) -> Int64
     func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)]
     /// Orders of this account and market that are not terminal, newest first, at most `limit`.
-    func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [SmartOrder]
+    func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder]
     /// What an exit of `order` has to be fitted to: claims elsewhere on its position, and its own newest fill.
-    func standing(of order: SmartOrder) async throws(StoreError) -> OrderStanding
+    func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding
     /// What has to be compared with the venue after its stream was interrupted.
     func openWork(account: AccountID) async throws(StoreError) -> OpenWork
     /// Legs active on this market and account, for `CONDITIONAL_LIMIT`.
