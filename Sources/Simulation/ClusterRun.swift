@@ -98,7 +98,7 @@ final class ClusterRun: Sendable {
                 world.spawn {
                     await self.sleep(after)
                     guard self.world.faults.isOn else { return }
-                    self.world.faults.mark("stopped in order")
+                    self.world.faults.mark(.stoppedInOrder)
                     process.stop()
                 }
             }
@@ -158,6 +158,7 @@ final class ClusterRun: Sendable {
             world.queue.setAway(isAway)
             world.ticks.setAway(isAway)
         }
+        outage(.halt) { world.database.setHalted($0) }
         outage(.venueOutage) { world.venue.setAway($0) }
         outage(.redisLoss) { isLost in
             guard isLost else { return }
@@ -248,6 +249,7 @@ final class ClusterRun: Sendable {
         world.queue.setAway(false)
         world.ticks.setAway(false)
         world.venue.setAway(false)
+        world.database.setHalted(false)
         for process in state.withLock({ $0.living }).sorted(by: { $0.key < $1.key }).map(\.value) {
             process.goOn()
             world.queue.restore(process.id)
@@ -298,8 +300,8 @@ final class ClusterRun: Sendable {
     private func judgeStores() async {
         do {
             let holders = try await MemoryClusterStore(world.database).holders()
-            let free = holders.count { $0 == nil }
-            if free > 0 { world.oracle.report("PR14", "\(free) shards without an owner") }
+            let free = holders.count { holder in holder.map { !world.database.holdsLease($0) } ?? true }
+            if free > 0 { world.oracle.report("PR14", "\(free) shards without a living owner") }
             let store = MemoryOrderStore(world.database)
             for intent in try await store.intents(of: world.oracle.orderIDs, ended: false) {
                 world.oracle.report(
