@@ -74,8 +74,27 @@ final class ClusterRun: Sendable {
             }
             await sleep(pause)
             if state.withLock({ $0.isCalm }) { continue }
+            if chance(20) == 0, let cents = aim(at: market) { market.move(world, to: cents) }
             for _ in 0..<count { market.move(world) }
         }
+    }
+
+    /// A price at, just before or just behind a threshold that somebody waits for.
+    private func aim(at market: SimulatedMarket) -> Int? {
+        let ids = living
+        guard !ids.isEmpty, let row = world.oracle.row(ids[Int(chance(Int64(ids.count)))]),
+            row.instrument.market == market.series.market, !row.watches.isEmpty
+        else { return nil }
+        let price: Price
+        switch row.watches[Int(chance(Int64(row.watches.count)))].condition {
+        case .atOrAbove(let threshold), .atOrBelow(let threshold): price = threshold
+        case .trailsHigh, .trailsLow:
+            guard let stop = row.effectiveStop?.price else { return nil }
+            price = stop
+        }
+        let cents = price.value.rounded(toMultipleOf: row.instrument.tickSize.value, .floor).units(decimals: 2)
+        guard let cents, (5_000...20_000).contains(cents) else { return nil }
+        return Int(cents) + Int(chance(3)) - 1
     }
 
     // MARK: Processes

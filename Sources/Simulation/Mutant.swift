@@ -84,6 +84,29 @@ package enum Mutant: String, Hashable, Sendable, CaseIterable {
     case notReduceOnly
 }
 
+extension Mutant {
+    /// Faults under which it shows.
+    package var faults: FaultPlan {
+        switch self {
+        case .oneAbsenceSuffices, .fenceNotAwaited, .fenceWithoutMargin, .failedLookUpIsAbsence:
+            FaultPlan(factors: [.kill: 4, .venueDelay: 12, .venueLag: 4, .venueAnswer: 12, .venueLoss: 4])
+        case .lateT0, .noDeadline, .clientRepeats, .timeoutTakenAsRefused, .timeoutTakenAsNotSent:
+            FaultPlan(factors: [.pause: 4, .venueDelay: 12, .venueAnswer: 12, .venueQueue: 12])
+        case .latestExtremeOnly, .extremesNotStored, .gapNotFilled:
+            FaultPlan(factors: [.redisOutage: 12, .redisLoss: 12, .kill: 1])
+        case .cancelTakenAsDone, .cancelNotSent, .fillAfterCancelDropped:
+            FaultPlan(factors: [.venueAnswer: 12, .venueLoss: 12, .venuePartial: 8])
+        case .unknownCommitTakenAsDone, .keyNotStored: FaultPlan(factors: [.pgReset: 12])
+        case .haltNotRead: FaultPlan(factors: [.halt: 12])
+        case .noVersionCheck, .fillCountsTwice, .fillsDropped, .noSweep, .changesMissed, .stopOneTickLooser,
+            .waterMarkRestarted, .cursorMovesAtOffer, .handoverTooFar, .leaseNeverLapses, .leaderNeverLapses,
+            .followUpReusesID, .latestPriceOnly, .randomClientID, .idWithoutAttempt, .exitOneStepTooLarge,
+            .notReduceOnly:
+            .uniform
+        }
+    }
+}
+
 /// The planted errors of a run: at most one.
 struct Flaws: Sendable {
     let mutant: Mutant?

@@ -345,11 +345,10 @@ struct SimulatedConnection: Venue {
         guard !process.isDead else { return .notSent("the process is dead") }
         let venue = venue
         let account = account
-        let sent = world.flaws.change(placement, now: venueTime())
-        let answer = await exchange("place") { await venue.place(sent, of: account) }
-        if answer == nil, world.flaws.contains(.clientRepeats) {
-            _ = await exchange("place") { await venue.place(sent, of: account) }
-        }
+        let flaws = world.flaws
+        let send = { @Sendable in await venue.place(flaws.change(placement, now: venue.now), of: account) }
+        let answer = await exchange("place", send)
+        if answer == nil, flaws.contains(.clientRepeats) { _ = await exchange("place", send) }
         switch answer {
         case let answer?: return answer
         case nil:
