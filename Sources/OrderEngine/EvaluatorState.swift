@@ -28,7 +28,11 @@ struct EvaluatorState {
     private let context: EngineContext
     private let history: PriceHistory
     private let plan: ReadPlan
-    private var shards: [Int: ShardAssignment] = [:]
+    private var shards: [Int: ShardAssignment] = [:] { didSet { shardNumbers = nil } }
+    /// The shards in order, once they were asked for.
+    private var shardNumbers: [Int]?
+    /// The assignments as they were taken in whole.
+    private var held: [ShardAssignment]?
     private var entries: [OrderID: Entry] = [:]
     /// Order by slot number: what a tag of the index points at.
     private var slots: [OrderID?] = []
@@ -94,6 +98,7 @@ struct EvaluatorState {
     private mutating func forgetEverything() {
         for name in series.keys { close(name) }
         shards = [:]
+        held = nil
         entries = [:]
         slots = []
         freeSlots = []
@@ -106,14 +111,22 @@ struct EvaluatorState {
     }
 
     private mutating func hold(_ assignments: [ShardAssignment]) async throws {
+        // Nothing new, as with most heartbeats.
+        guard assignments != held else { return }
+        held = nil
+        if try await change(to: assignments) { held = assignments }
+    }
+
+    /// False: one of the new shards is somebody else's by now.
+    private mutating func change(to assignments: [ShardAssignment]) async throws -> Bool {
         let wanted = Dictionary(assignments.map { ($0.shard, $0) }, uniquingKeysWith: { first, _ in first })
         release(shards.keys.filter { wanted[$0] == nil })
         let new = assignments.filter { shards[$0.shard]?.epoch != $0.epoch }
-        guard !new.isEmpty else { return }
+        guard !new.isEmpty else { return true }
         // What an earlier assignment left of them is void.
         release(new.map(\.shard).filter { shards[$0] != nil })
         do {
-            if try await takeOver(new) { return }
+            if try await takeOver(new) { return true }
             // Given to somebody else meanwhile: the next heartbeat says so.
             context.observer.count("shards_lost_while_loading_total", new.count)
         } catch {
@@ -121,6 +134,7 @@ struct EvaluatorState {
             throw error
         }
         release(new.map(\.shard))
+        return false
     }
 
     private mutating func release(_ gone: [Int]) {
@@ -241,7 +255,9 @@ struct EvaluatorState {
 
     private mutating func poll() async throws {
         guard let cursor = changeCursor, !shards.isEmpty else { return }
-        let (orders, next) = try await context.orders.changes(shards: shards.keys.sorted(), since: cursor)
+        let numbers = shardNumbers ?? shards.keys.sorted()
+        shardNumbers = numbers
+        let (orders, next) = try await context.orders.changes(shards: numbers, since: cursor)
         changeCursor = next
         try await update(orders)
     }

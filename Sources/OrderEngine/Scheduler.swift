@@ -10,14 +10,21 @@ public struct Scheduler: Sendable {
         self.context = context
     }
 
+    /// Holders and workers for which nothing has to move.
+    private struct Balance {
+        var holders: [WorkerID?] = []
+        var able: [WorkerID] = []
+    }
+
     /// Runs until cancelled, then gives up leadership.
     public func run() async throws {
         var lastSweep: Int64 = 0
+        var balance = Balance()
         while !Task.isCancelled {
             do throws(StoreError) {
                 if let epoch = try await context.cluster.lead(as: context.worker) {
                     // Each duty by itself: while the queue is away the others go on.
-                    try await assignShards(epoch)
+                    try await assignShards(epoch, &balance)
                     try await relay()
                     let now = context.clock.monotonicNanoseconds()
                     if now - lastSweep >= 1_000_000_000 {
@@ -42,13 +49,16 @@ public struct Scheduler: Sendable {
         }
     }
 
-    private func assignShards(_ epoch: Int64) async throws(StoreError) {
+    private func assignShards(_ epoch: Int64, _ balance: inout Balance) async throws(StoreError) {
         let (live, lapsed) = try await context.cluster.workers()
         let able = live.filter { !$0.isQuiet }.map(\.id)
         guard !able.isEmpty else { return }
         let holders = try await context.cluster.holders()
-        let moves = Self.moves(holders: holders, able: able)
-        if !moves.isEmpty {
+        let isBalanced = balance.able == able && balance.holders == holders
+        let moves = isBalanced ? [] : Self.moves(holders: holders, able: able)
+        if moves.isEmpty {
+            balance = Balance(holders: holders, able: able)
+        } else {
             guard try await context.cluster.assign(moves, leaderEpoch: epoch) else { return }
             context.observer.note(
                 .info,

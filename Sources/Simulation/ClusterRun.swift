@@ -74,8 +74,27 @@ final class ClusterRun: Sendable {
             }
             await sleep(pause)
             if state.withLock({ $0.isCalm }) { continue }
+            if chance(20) == 0, let cents = aim(at: market) { market.move(world, to: cents) }
             for _ in 0..<count { market.move(world) }
         }
+    }
+
+    /// A price at, just before or just behind a threshold that somebody waits for.
+    private func aim(at market: SimulatedMarket) -> Int? {
+        let ids = living
+        guard !ids.isEmpty, let row = world.oracle.row(ids[Int(chance(Int64(ids.count)))]),
+            row.instrument.market == market.series.market, !row.watches.isEmpty
+        else { return nil }
+        let price: Price
+        switch row.watches[Int(chance(Int64(row.watches.count)))].condition {
+        case .atOrAbove(let threshold), .atOrBelow(let threshold): price = threshold
+        case .trailsHigh, .trailsLow:
+            guard let stop = row.effectiveStop?.price else { return nil }
+            price = stop
+        }
+        let cents = price.value.rounded(toMultipleOf: row.instrument.tickSize.value, .floor).units(decimals: 2)
+        guard let cents, (5_000...20_000).contains(cents) else { return nil }
+        return Int(cents) + Int(chance(3)) - 1
     }
 
     // MARK: Processes
@@ -98,7 +117,7 @@ final class ClusterRun: Sendable {
                 world.spawn {
                     await self.sleep(after)
                     guard self.world.faults.isOn else { return }
-                    self.world.faults.mark("stopped in order")
+                    self.world.faults.mark(.stoppedInOrder)
                     process.stop()
                 }
             }
@@ -158,6 +177,7 @@ final class ClusterRun: Sendable {
             world.queue.setAway(isAway)
             world.ticks.setAway(isAway)
         }
+        outage(.halt) { world.database.setHalted($0) }
         outage(.venueOutage) { world.venue.setAway($0) }
         outage(.redisLoss) { isLost in
             guard isLost else { return }
@@ -248,6 +268,7 @@ final class ClusterRun: Sendable {
         world.queue.setAway(false)
         world.ticks.setAway(false)
         world.venue.setAway(false)
+        world.database.setHalted(false)
         for process in state.withLock({ $0.living }).sorted(by: { $0.key < $1.key }).map(\.value) {
             process.goOn()
             world.queue.restore(process.id)
@@ -298,8 +319,8 @@ final class ClusterRun: Sendable {
     private func judgeStores() async {
         do {
             let holders = try await MemoryClusterStore(world.database).holders()
-            let free = holders.count { $0 == nil }
-            if free > 0 { world.oracle.report("PR14", "\(free) shards without an owner") }
+            let free = holders.count { holder in holder.map { !world.database.holdsLease($0) } ?? true }
+            if free > 0 { world.oracle.report("PR14", "\(free) shards without a living owner") }
             let store = MemoryOrderStore(world.database)
             for intent in try await store.intents(of: world.oracle.orderIDs, ended: false) {
                 world.oracle.report(

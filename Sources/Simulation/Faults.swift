@@ -17,6 +17,8 @@ package enum FaultClass: String, Hashable, Sendable, CaseIterable {
     case feed
     /// Clocks that are wrong and drift.
     case clock
+    /// An operator halts every send for a while.
+    case halt
 }
 
 /// How much of each class a run has: a factor of its base rate.

@@ -71,6 +71,26 @@ package struct MemoryClusterStore: ClusterStore {
         }
     }
 
+    private static func view(_ state: inout State) -> MemoryDatabase.ShardView {
+        if let view = state.shardView { return view }
+        var assignments: [WorkerID: [ShardAssignment]] = [:]
+        for (shard, row) in state.shards.enumerated() {
+            guard let worker = row.worker else { continue }
+            assignments[worker, default: []].append(
+                ShardAssignment(
+                    shard: shard,
+                    epoch: row.epoch,
+                    previous: row.previous,
+                    handover: row.handover,
+                    isAccepted: row.isAccepted,
+                )
+            )
+        }
+        let view = MemoryDatabase.ShardView(holders: state.shards.map(\.worker), assignments: assignments)
+        state.shardView = view
+        return view
+    }
+
     // MARK: Workers
 
     package func halts() async throws(StoreError) -> [HaltInForce] {
@@ -88,17 +108,9 @@ package struct MemoryClusterStore: ClusterStore {
     package func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply {
         try await locked("heartbeat") { state, now in
             let isHeld = (state.workers[worker] ?? .min) > now
+            if !isHeld { database.mark(.leaseLapsed) }
             if isHeld { state.workers[worker] = now + Self.leaseMs }
-            let assignments = state.shards.enumerated().compactMap { shard, row -> ShardAssignment? in
-                guard isHeld, row.worker == worker else { return nil }
-                return ShardAssignment(
-                    shard: shard,
-                    epoch: row.epoch,
-                    previous: row.previous,
-                    handover: row.handover,
-                    isAccepted: row.isAccepted,
-                )
-            }
+            let assignments = isHeld ? Self.view(&state).assignments[worker] ?? [] : []
             return HeartbeatReply(
                 leaseHeld: isHeld,
                 assignments: assignments,
@@ -139,7 +151,9 @@ package struct MemoryClusterStore: ClusterStore {
     package func lead(as candidate: WorkerID) async throws(StoreError) -> Int64? {
         try await locked("lead") { state, now in
             let isMine = state.leader.map { $0.worker == candidate && $0.until > now } ?? false
-            guard isMine || (state.leader?.until ?? .min) <= now else { return nil }
+            let isFree =
+                (state.leader?.until ?? .min) <= now && !(state.leader != nil && database.has(.leaderNeverLapses))
+            guard isMine || isFree else { return nil }
             if !isMine { state.leaderEpoch += 1 }
             state.leader = (candidate, now + Self.leaseMs)
             return state.leaderEpoch
@@ -153,17 +167,17 @@ package struct MemoryClusterStore: ClusterStore {
     package func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID]) {
         try await locked("workers") { state, now in
             let all = state.workers.keys.sorted()
-            let holders = Set(state.shards.compactMap(\.worker))
+            let holders = Self.view(&state).assignments
             return (
-                all.filter { (state.workers[$0] ?? .min) > now }
+                all.filter { (state.workers[$0] ?? .min) > now || database.has(.leaseNeverLapses) }
                     .map { LiveWorker(id: $0, isQuiet: state.quiet.contains($0)) },
-                all.filter { (state.workers[$0] ?? .min) <= now && holders.contains($0) },
+                all.filter { (state.workers[$0] ?? .min) <= now && holders[$0] != nil },
             )
         }
     }
 
     package func holders() async throws(StoreError) -> [WorkerID?] {
-        try await locked("holders") { state, _ in state.shards.map(\.worker) }
+        try await locked("holders") { state, _ in Self.view(&state).holders }
     }
 
     package func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool {
@@ -188,8 +202,12 @@ package struct MemoryClusterStore: ClusterStore {
 
     package func cursors(handover: Int64) async throws(StoreError) -> [EvaluationCursor] {
         try await locked("cursors") { state, _ in
-            (state.handovers[handover] ?? [:]).sorted { $0.key < $1.key }.map { series, position in
-                EvaluationCursor(market: series.market, source: series.source, position: position)
+            let cursors = (state.handovers[handover] ?? [:]).sorted { $0.key < $1.key }
+            if !cursors.isEmpty { database.mark(.takeoverWithOpenOrders) }
+            return cursors.map { series, position in
+                var position = position
+                if database.has(.handoverTooFar) { position = state.extremes[series]?.last?.position ?? position }
+                return EvaluationCursor(market: series.market, source: series.source, position: position)
             }
         }
     }
@@ -202,7 +220,10 @@ package struct MemoryClusterStore: ClusterStore {
         try await locked("accept") { state, _ in
             for one in assignments {
                 let row = state.shards[one.shard]
-                guard row.worker == worker, row.epoch == one.epoch else { return false }
+                guard row.worker == worker, row.epoch == one.epoch else {
+                    database.mark(.staleEpochRefused)
+                    return false
+                }
             }
             for cursor in cursors {
                 let name = PriceSeries(market: cursor.market, source: cursor.source)
@@ -223,7 +244,9 @@ package struct MemoryClusterStore: ClusterStore {
             for cursor in cursors {
                 let name = PriceSeries(market: cursor.market, source: cursor.source)
                 let known = state.cursors[worker]?[name] ?? cursor.position
-                state.cursors[worker, default: [:]][name] = max(known, cursor.position)
+                var position = cursor.position
+                if database.has(.cursorMovesAtOffer) { position = state.extremes[name]?.last?.position ?? position }
+                state.cursors[worker, default: [:]][name] = max(known, position)
             }
             return true
         }
@@ -233,6 +256,7 @@ package struct MemoryClusterStore: ClusterStore {
         try await locked("appendExtremes") { state, _ in
             for bucket in buckets {
                 database.watcher?.stored(bucket)
+                if database.has(.extremesNotStored) { continue }
                 let name = PriceSeries(market: bucket.market, source: bucket.source)
                 var points = state.extremes[name] ?? []
                 let isSorted = (points.last?.position ?? .start) < bucket.points[0].position
@@ -255,8 +279,16 @@ package struct MemoryClusterStore: ClusterStore {
     ) async throws(StoreError) -> [ExtremeBucket.Point] {
         try await locked("extremes") { state, _ in
             let points = state.extremes[PriceSeries(market: market, source: source)] ?? []
-            let start = points.firstIndex { $0.position > position } ?? points.count
-            return Array(points[start...].prefix(limit))
+            var low = 0
+            var high = points.count
+            while low < high {
+                let middle = (low + high) / 2
+                if points[middle].position <= position { low = middle + 1 } else { high = middle }
+            }
+            if database.has(.gapNotFilled) { return [] }
+            let found = Array(points[low...].prefix(limit))
+            if !found.isEmpty { database.mark(.gapReadFromExtremes) }
+            return database.has(.latestExtremeOnly) ? found.suffix(1) : found
         }
     }
 }

@@ -62,12 +62,19 @@ package final class MemoryDatabase: Sendable {
         var quiet: Set<WorkerID> = []
         var leader: (worker: WorkerID, until: Int64)?
         var leaderEpoch: Int64 = 0
-        var shards = [ShardRow](repeating: ShardRow(), count: OrderID.shardCount)
+        var shards = [ShardRow](repeating: ShardRow(), count: OrderID.shardCount) { didSet { shardView = nil } }
+        /// What every beat asks of the shards, made once per change of them.
+        var shardView: ShardView?
         var handovers: [Int64: [PriceSeries: TickPosition]] = [:]
         var cursors: [WorkerID: [PriceSeries: TickPosition]] = [:]
         var extremes: [PriceSeries: [ExtremeBucket.Point]] = [:]
         /// No send right is given.
         var isHalted = false
+    }
+
+    struct ShardView {
+        let holders: [WorkerID?]
+        let assignments: [WorkerID: [ShardAssignment]]
     }
 
     struct ShardRow {
@@ -84,23 +91,36 @@ package final class MemoryDatabase: Sendable {
     /// Told of every commit.
     let watcher: (any DatabaseWatcher)?
     private let mutant: Mutant?
+    private let faults: FaultSwitch?
 
     package convenience init(clock: any EngineClock) {
-        self.init(clock: clock, watcher: nil, mutant: nil)
+        self.init(clock: clock, watcher: nil, mutant: nil, faults: nil)
     }
 
-    init(clock: any EngineClock, watcher: (any DatabaseWatcher)?, mutant: Mutant?) {
+    init(clock: any EngineClock, watcher: (any DatabaseWatcher)?, mutant: Mutant?, faults: FaultSwitch?) {
         self.clock = clock
         self.watcher = watcher
         self.mutant = mutant
+        self.faults = faults
     }
+
+    func mark(_ mark: Mark) { faults?.mark(mark) }
 
     /// Whether an error was planted here.
     func has(_ one: Mutant) -> Bool { mutant == one }
 
     var now: Int64 { clock.monotonicNanoseconds() / 1_000_000 }
 
-    package func setHalted(_ isHalted: Bool) { state.withLock { $0.isHalted = isHalted } }
+    package func setHalted(_ isHalted: Bool) {
+        state.withLock { $0.isHalted = isHalted }
+        watcher?.halted(isHalted)
+    }
+
+    /// Whether the lease of a worker holds.
+    func holdsLease(_ worker: WorkerID) -> Bool {
+        let now = now
+        return state.withLock { ($0.workers[worker] ?? .min) > now }
+    }
 
     /// Every fill of every order, in the order in which it was stored.
     package var allFills: [(order: OrderID, key: VenueOrderKey, fill: Fill)] { state.withLock { $0.fills } }
@@ -135,18 +155,30 @@ package struct MemoryOrderStore: OrderStore {
 
     package func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
         precondition(commits.count <= 256 && Set(commits.map(\.next.id)).count == commits.count)
-        return try await locked("commit") { state, now in commits.map { commit($0, &state, now) } }
+        do throws(StoreError) {
+            return try await locked("commit") { state, now in commits.map { commit($0, &state, now) } }
+        } catch {
+            guard database.has(.unknownCommitTakenAsDone), error.code == .outcomeUnknown else { throw error }
+            return commits.map { _ in .committed(sequence: 0) }
+        }
     }
 
     private func commit(_ commit: Commit, _ state: inout State, _ now: Int64) -> CommitOutcome {
         let next = commit.next
-        if let known = state.commits[commit.id], known.order == next.id { return .committed(sequence: known.sequence) }
+        if let known = state.commits[commit.id], known.order == next.id {
+            database.mark(.commitUnknownResolvedAsCommitted)
+            return .committed(sequence: known.sequence)
+        }
         if let record = commit.idempotency, let known = state.idempotency["\(record.owner) \(record.key)"] {
+            database.mark(.commandReplayed)
             return .keyUsed(order: known.order, requestHash: known.hash)
         }
         guard state.accounts.contains(where: { $0.id == next.account }) else { return .refused(constraint: "account") }
         let row = state.rows[next.id]?.order
-        guard (row?.version ?? 0) == next.version - 1 || database.has(.noVersionCheck) else { return .lost }
+        guard (row?.version ?? 0) == next.version - 1 || database.has(.noVersionCheck) else {
+            database.mark(.orderVersionLost)
+            return .lost
+        }
         if state.isHalted, !database.has(.haltNotRead), !commit.sendRights.isEmpty { return .blocked }
         if let row {
             if row.isTerminal || row.isLatched && !next.isLatched || next.exited < row.exited {
@@ -196,7 +228,9 @@ package struct MemoryOrderStore: OrderStore {
         }
         for venueOrder in commit.venueOrders { store(venueOrder, of: commit, &state, now) }
         for (key, fill) in commit.fills
-        where state.fillIDs.insert("\(next.account) \(next.instrument.market) \(fill.venueFillID)").inserted {
+        where !database.has(.fillsDropped)
+            && state.fillIDs.insert("\(next.account) \(next.instrument.market) \(fill.venueFillID)").inserted
+        {
             state.fills.append((next.id, key, fill))
         }
         for job in commit.jobs where state.outbox[job.id] == nil {
@@ -206,9 +240,9 @@ package struct MemoryOrderStore: OrderStore {
         if let record = commit.idempotency, !database.has(.keyNotStored) {
             state.idempotency["\(record.owner) \(record.key)"] = (next.id, record.requestHash)
         }
-        if let watcher = database.watcher {
+        if let watcher = database.watcher, let order = next.smart {
             let intents = state.intents[next.id] ?? []
-            watcher.committed(row, commit, intents: intents.map(\.stored), at: now)
+            watcher.committed(row?.smart, order, commit, intents: intents.map(\.stored), at: now)
         }
         return .committed(sequence: sequence)
     }
@@ -243,7 +277,13 @@ package struct MemoryOrderStore: OrderStore {
         let wanted = Set(shards)
         let orders = try await locked("loadArmed") { state, _ in
             state.rows.values.map(\.order).filter { wanted.contains($0.id.shard) && !$0.isTerminal }
-                .sorted { $0.id < $1.id }.map { ArmedOrder($0) }
+                .sorted { $0.id < $1.id }.map { order in
+                    let armed = seen(order)
+                    guard database.has(.waterMarkRestarted) else { return armed }
+                    let series = PriceSeries(market: armed.market, source: armed.source)
+                    let newest = state.extremes[series]?.last?.position ?? armed.position
+                    return armed.with(position: max(armed.position, newest), watches: armed.watches)
+                }
         }
         await page(orders)
     }
@@ -252,17 +292,26 @@ package struct MemoryOrderStore: OrderStore {
         shards: [Int],
         since: ChangeCursor?,
     ) async throws(StoreError) -> (orders: [ArmedOrder], next: ChangeCursor) {
-        let wanted = Set(shards)
-        return try await locked("changes") { state, _ in
-            guard let since else { return ([], ChangeCursor(value: state.lastChange)) }
+        try await locked("changes") { state, _ in
+            guard let since, since.value < state.lastChange else { return ([], ChangeCursor(value: state.lastChange)) }
+            let wanted = Set(shards)
             let changed = state.rows.values.filter { $0.change > since.value && wanted.contains($0.order.id.shard) }
                 .sorted { $0.change < $1.change }
-            return (changed.map { ArmedOrder($0.order) }, ChangeCursor(value: state.lastChange))
+            let told = database.has(.changesMissed) ? [] : changed
+            return (told.map { seen($0.order) }, ChangeCursor(value: state.lastChange))
         }
     }
 
     package func armed(_ ids: [OrderID]) async throws(StoreError) -> [ArmedOrder] {
-        try await locked("armed") { state, _ in ids.compactMap { state.rows[$0].map { ArmedOrder($0.order) } } }
+        try await locked("armed") { state, _ in
+            database.has(.changesMissed) ? [] : ids.compactMap { state.rows[$0].map { seen($0.order) } }
+        }
+    }
+
+    /// The armed form, as the evaluator is told.
+    private func seen(_ order: StoredOrder) -> ArmedOrder {
+        let armed = ArmedOrder(order)
+        return database.has(.stopOneTickLooser) ? Flaws.loosen(armed, tick: order.instrument.tickSize) : armed
     }
 
     // MARK: Intents
@@ -270,7 +319,7 @@ package struct MemoryOrderStore: OrderStore {
     package func intents(of orders: [OrderID], ended: Bool) async throws(StoreError) -> [StoredIntent] {
         try await locked("intents") { state, now in
             orders.flatMap { state.intents[$0] ?? [] }.filter { ended || $0.stored.state.isLive }
-                .map { $0.seen(at: now) }
+                .map { $0.seen(at: now, fenceCounts: !database.has(.fenceNotAwaited)) }
         }
     }
 
@@ -310,12 +359,17 @@ package struct MemoryOrderStore: OrderStore {
     package func noteCheck(_ intent: StoredIntent, absent: Bool, delayMs: Int64) async throws(StoreError) -> Bool {
         try await locked("noteCheck") { state, now in
             change(intent, &state) { known in
-                guard known.checks == intent.checks else { return false }
+                guard known.checks == intent.checks else {
+                    database.mark(.intentTokenLost)
+                    return false
+                }
                 known.checks += 1
                 known.nextCheck = now + delayMs
-                if absent, (known.fenceUntil ?? .max) <= now, known.absentAt.map({ $0 <= now - 500 }) ?? true {
-                    known.absences += 1
+                let isFenced = (known.fenceUntil ?? .max) <= now || database.has(.fenceNotAwaited)
+                if absent, isFenced, known.absentAt.map({ $0 <= now - 500 }) ?? true {
+                    known.absences += database.has(.oneAbsenceSuffices) ? 2 : 1
                     known.absentAt = now
+                    database.mark(.reconcileAbsent)
                 }
                 return true
             }
@@ -339,6 +393,7 @@ package struct MemoryOrderStore: OrderStore {
     package func dueWork(limit: Int) async throws(StoreError) -> [Job] {
         let wall = database.clock.now()
         return try await locked("dueWork") { state, now in
+            if database.has(.noSweep) { return [] }
             var jobs: [Job] = []
             let second = Int(wall.milliseconds / 1_000)
             for (id, row) in state.rows.sorted(by: { $0.key < $1.key }) {
@@ -381,6 +436,7 @@ package struct MemoryOrderStore: OrderStore {
             let jobs = unoffered(state, now, .max).filter { (state.outbox[$0.id]?.leaseUntil ?? .min) <= now }
                 .prefix(limit)
             for job in jobs { state.outbox[job.id]?.leaseUntil = now + 5_000 }
+            if !jobs.isEmpty { database.mark(.redisOffEntered) }
             return Array(jobs)
         }
     }
@@ -438,7 +494,10 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)] {
-        try await locked("fills") { state, _ in state.fills.filter { $0.order == order }.map { ($0.key, $0.fill) } }
+        try await locked("fills") { state, _ in
+            guard !database.has(.fillCountsTwice) else { return [] }
+            return state.fills.filter { $0.order == order }.map { ($0.key, $0.fill) }
+        }
     }
 
     package func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder] {
@@ -490,7 +549,7 @@ package struct MemoryOrderStore: OrderStore {
 }
 
 extension MemoryDatabase.Intent {
-    fileprivate func seen(at now: Int64) -> StoredIntent {
+    fileprivate func seen(at now: Int64, fenceCounts: Bool = true) -> StoredIntent {
         StoredIntent(
             order: order,
             account: account,
@@ -499,7 +558,7 @@ extension MemoryDatabase.Intent {
             token: token,
             sends: sends,
             checks: checks,
-            fencePassed: (fenceUntil ?? .max) <= now,
+            fencePassed: !fenceCounts || (fenceUntil ?? .max) <= now,
             absences: absences,
         )
     }
@@ -508,7 +567,7 @@ extension MemoryDatabase.Intent {
 extension VenueOrder {
     /// An exit that rests at the venue for certain.
     fileprivate func restsAsExit(of order: StoredOrder) -> Bool {
-        guard side != order.draft.side, type == .goodTillCancelled else { return false }
+        guard order.isExit(self), type == .goodTillCancelled else { return false }
         return state == .open || state == .partial || state == .cancelRequested
     }
 

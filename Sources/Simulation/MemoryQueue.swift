@@ -17,6 +17,10 @@ package final class MemoryQueueServer: Sendable {
         var due: Int64 = 0
         var holder: WorkerID?
         var token = ""
+        /// Its holder knows that he has it, and renews.
+        var isInHand = false
+        /// When it lapses if it is not in hand.
+        var lapsesAt: Int64 = 0
         var attemptsMade = 0
         var deliveries = 0
         var crashes = 0
@@ -37,6 +41,8 @@ package final class MemoryQueueServer: Sendable {
         var cutOff: [WorkerID: Int64] = [:]
         var takes: [WorkerID: Int] = [:]
         var isAway = false
+        /// False after a loss, until somebody opens it again.
+        var isOpen = true
         var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
         var nextWaiter: UInt64 = 0
         var hasWork: Bool { waiting.values.contains { !$0.isEmpty } }
@@ -48,18 +54,42 @@ package final class MemoryQueueServer: Sendable {
     fileprivate let partitions: Int
     fileprivate let keepCompletedMs: Int64
 
-    package init(
+    fileprivate let flaws: Flaws
+    private let faults: FaultSwitch?
+
+    package convenience init(
         clock: any EngineClock,
         leaseMs: Int64 = 3_000,
         partitions: Int = 8,
         keepCompletedMs: Int64 = 900_000,
     ) {
+        self.init(
+            clock: clock,
+            leaseMs: leaseMs,
+            partitions: partitions,
+            keepCompletedMs: keepCompletedMs,
+            flaws: Flaws(mutant: nil),
+            faults: nil,
+        )
+    }
+
+    init(
+        clock: any EngineClock,
+        leaseMs: Int64 = 3_000,
+        partitions: Int = 8,
+        keepCompletedMs: Int64 = 900_000,
+        flaws: Flaws,
+        faults: FaultSwitch?,
+    ) {
+        self.flaws = flaws
+        self.faults = faults
         self.clock = clock
         self.leaseMs = leaseMs
         self.partitions = partitions
         self.keepCompletedMs = keepCompletedMs
     }
 
+    fileprivate func mark(_ mark: Mark) { faults?.mark(mark) }
     fileprivate var nowMs: Int64 { clock.monotonicNanoseconds() / 1_000_000 }
 
     /// The worker renews no leases from now on (killed, stopped, cut off); `restore` undoes it.
@@ -81,6 +111,7 @@ package final class MemoryQueueServer: Sendable {
             state.active = []
             state.delayed = []
             state.completed = []
+            state.isOpen = false
         }
     }
 
@@ -114,7 +145,15 @@ package final class MemoryQueue: JobQueue {
         self.link = link
     }
 
-    package func open() async throws(QueueError) {}
+    package func open() async throws(QueueError) {
+        try await link.carry("open") { () throws(QueueError) in
+            try server.state.withLock { state throws(QueueError) in
+                if state.isAway { throw QueueError(.unavailable, "the queue is away") }
+                if !state.isOpen { server.mark(.queueReopened) }
+                state.isOpen = true
+            }
+        }
+    }
 
     private func locked<Result>(
         _ call: StaticString,
@@ -124,6 +163,7 @@ package final class MemoryQueue: JobQueue {
             let now = server.nowMs
             let (result, waiters) = try server.state.withLock { state throws(QueueError) in
                 if state.isAway { throw QueueError(.unavailable, "the queue is away") }
+                if !state.isOpen { throw QueueError(.closed, "the queue lost its content") }
                 promote(&state, now)
                 let result = try body(&state, now)
                 return (result, state.hasWork ? takeWaiters(&state) : [])
@@ -137,8 +177,11 @@ package final class MemoryQueue: JobQueue {
         try await locked("offer") { state, now throws(QueueError) in
             var codes: [OfferCode] = []
             for job in jobs {
+                let job = server.flaws.contains(.followUpReusesID) ? job.withFirstID : job
                 switch state.entries[job.id]?.place {
-                case .waiting, .active, .delayed: codes.append(.live)
+                case .waiting, .active, .delayed:
+                    server.mark(.knownJobOffered)
+                    codes.append(.live)
                 case .completed: codes.append(.completed)
                 case .dead:
                     let reason = state.entries[job.id]?.reason ?? ""
@@ -161,6 +204,27 @@ package final class MemoryQueue: JobQueue {
     }
 
     package func take(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] {
+        let taken = try await takeUnheld(request)
+        // An answer that is lost leaves jobs in nobody's hands: they lapse.
+        note(taken, areInHand: true)
+        return taken
+    }
+
+    /// Says which jobs this worker renews from now on, or no more.
+    private func note(_ jobs: [TakenJob], areInHand: Bool) {
+        let lapse = server.nowMs + server.leaseMs
+        server.state.withLock { state in
+            for job in jobs {
+                guard let id = JobID(job.rawID), let entry = state.entries[id], entry.token == job.token,
+                    entry.place == .active
+                else { continue }
+                state.entries[id]?.isInHand = areInHand
+                state.entries[id]?.lapsesAt = lapse
+            }
+        }
+    }
+
+    private func takeUnheld(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] {
         try await locked("take") { state, now throws(QueueError) in
             var taken: [TakenJob] = []
             let token = "\(worker.text):\((state.takes[worker] ?? 0) + 1)"
@@ -183,6 +247,8 @@ package final class MemoryQueue: JobQueue {
                     entry.place = .active
                     entry.holder = worker
                     entry.token = token
+                    entry.isInHand = false
+                    entry.lapsesAt = now + server.leaseMs
                     entry.deliveries += 1
                     state.entries[id] = entry
                     state.active.append(id)
@@ -240,7 +306,8 @@ package final class MemoryQueue: JobQueue {
     }
 
     package func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] {
-        try await locked("finish") { state, now throws(QueueError) in
+        note(outcomes.map(\.job), areInHand: false)
+        return try await locked("finish") { state, now throws(QueueError) in
             var retriedNow: [Entry] = []
             let codes = outcomes.map { job, outcome in
                 if job.token.isEmpty { return FinishCode.repeated }
@@ -252,6 +319,7 @@ package final class MemoryQueue: JobQueue {
                 entry.holder = nil
                 switch outcome {
                 case .done, .obsolete:
+                    if case .obsolete = outcome { server.mark(.obsoleteJob) }
                     entry.place = .completed
                     entry.finishedAt = now
                     state.completed.append(id)
@@ -291,8 +359,9 @@ package final class MemoryQueue: JobQueue {
             var back: [JobID] = []
             for id in state.active {
                 guard let entry = state.entries[id], let holder = entry.holder else { continue }
-                if dead.contains(holder) || isLapsed(holder, now, state) { back.append(id) }
+                if dead.contains(holder) || isLapsed(entry, now, state) { back.append(id) }
             }
+            if !back.isEmpty { server.mark(.jobReclaimed) }
             for id in back.reversed() {
                 guard var entry = state.entries[id] else { continue }
                 entry.crashes += 1
@@ -326,13 +395,15 @@ package final class MemoryQueue: JobQueue {
         switch entry.place {
         case .active:
             if entry.token != job.token { return .foreignToken }
-            return entry.holder.map { isLapsed($0, now, state) } ?? true ? .late : .done
+            return isLapsed(entry, now, state) ? .late : .done
         case .waiting, .delayed, .completed, .dead: return entry.token == job.token ? .repeated : .takenOver
         }
     }
 
-    private func isLapsed(_ worker: WorkerID, _ now: Int64, _ state: State) -> Bool {
-        state.cutOff[worker].map { $0 <= now } ?? false
+    private func isLapsed(_ entry: Entry, _ now: Int64, _ state: State) -> Bool {
+        guard let worker = entry.holder else { return true }
+        if !entry.isInHand, entry.lapsesAt <= now { return true }
+        return state.cutOff[worker].map { $0 <= now } ?? false
     }
 
     private func toHead(_ id: JobID, _ state: inout State) {
@@ -364,5 +435,21 @@ package final class MemoryQueue: JobQueue {
     private func takeWaiters(_ state: inout State) -> [CheckedContinuation<Void, Never>] {
         defer { state.waiters = [:] }
         return state.waiters.keys.sorted().compactMap { state.waiters[$0] }
+    }
+}
+
+extension Job {
+    /// The same work under the id of its first job.
+    fileprivate var withFirstID: Job {
+        Job(
+            id: JobID(order: id.order, leg: id.leg, attempt: id.attempt),
+            name: name,
+            jobClass: jobClass,
+            version: version,
+            account: account,
+            market: market,
+            source: source,
+            position: position,
+        )
     }
 }

@@ -19,15 +19,17 @@ package final class MemoryTickServer: Sendable {
     let state = Locked(State())
     let clock: any EngineClock
     let length: Int
+    let flaws: Flaws
     /// Told of every tick.
     let watcher: (any StreamWatcher)?
 
     /// - Parameter length: ticks that a stream keeps.
     package convenience init(clock: any EngineClock, length: Int = 100_000) {
-        self.init(clock: clock, length: length, watcher: nil)
+        self.init(clock: clock, length: length, watcher: nil, flaws: Flaws(mutant: nil))
     }
 
-    init(clock: any EngineClock, length: Int, watcher: (any StreamWatcher)?) {
+    init(clock: any EngineClock, length: Int, watcher: (any StreamWatcher)?, flaws: Flaws) {
+        self.flaws = flaws
         self.clock = clock
         self.length = length
         self.watcher = watcher
@@ -95,7 +97,8 @@ package final class MemoryTickLog: TickLog {
                 for (series, position) in after {
                     let stream = state.streams[series] ?? []
                     let start = Self.firstIndex(in: stream, after: position)
-                    let ticks = Array(stream[start...].prefix(limit))
+                    var ticks = Array(stream[start...].prefix(limit))
+                    if server.flaws.contains(.latestPriceOnly) { ticks = ticks.suffix(1) }
                     if !ticks.isEmpty || waitMs == 0 {
                         batches[series] = TickBatch(ticks: ticks, oldest: stream.first?.position)
                     }
@@ -127,7 +130,7 @@ package final class MemoryTickLog: TickLog {
     package func notifyChanged(_ orders: [OrderID]) async throws(TickLogError) {
         try await link.carry("notifyChanged") { () throws(TickLogError) in
             let waiting = try here { state in
-                state.changed += orders
+                if !server.flaws.contains(.changesMissed) { state.changed += orders }
                 return Self.take(.changes, &state)
             }
             for one in waiting { one.resume() }

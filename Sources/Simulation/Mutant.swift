@@ -8,58 +8,56 @@ package enum Mutant: String, Hashable, Sendable, CaseIterable {
     // The store.
     /// MU1, canary: an order is written whatever its version.
     case noVersionCheck
-    /// MU26: a fill counts as often as it is told.
+    /// MU26: fills that are known are told again.
     case fillCountsTwice
+    /// MU26: fills are not stored.
+    case fillsDropped
     /// MU24: no sweep.
     case noSweep
     /// MU7: one absent answer suffices.
     case oneAbsenceSuffices
     /// MU7: absence from before the fence counts.
     case fenceNotAwaited
-    /// MU31: a commit of unknown outcome is taken as failed.
-    case unknownCommitTakenAsFailed
     /// MU32: a commit of unknown outcome is taken as done.
     case unknownCommitTakenAsDone
     /// MU37: the halt is not read in the commit.
     case haltNotRead
     /// MU40: the idempotency key is not stored.
     case keyNotStored
-    /// MU12: a look-up's news is stored without the fills it came with.
-    case fillsDropped
+    /// Evaluators never hear that an order changed.
+    case changesMissed
+    /// MU21: the evaluator's stop is a tick looser than the row's.
+    case stopOneTickLooser
+    /// MU20: a take-over goes on from the newest price.
+    case waterMarkRestarted
 
     // The cluster.
     /// MU15: the cursor moves when a crossing is offered.
     case cursorMovesAtOffer
-    /// MU16: shards of a lapsed worker are handed on without its cursors.
-    case handoverForgotten
-    /// Leases never lapse: shards of the dead stay with them.
+    /// MU16: a shard is handed on with cursors that are too far.
+    case handoverTooFar
+    /// MU41: leases of workers never lapse.
     case leaseNeverLapses
+    /// The leader's lease never lapses.
+    case leaderNeverLapses
     /// MU19: what the stream lost is not read from the extremes.
     case gapNotFilled
-    /// MU20: the water mark starts anew at a take-over.
-    case waterMarkRestarted
     /// Extremes are not stored.
     case extremesNotStored
-    /// The change log misses a change.
-    case changesMissed
-
-    // The queue.
-    /// MU23: a job is acknowledged when it is taken.
-    case acknowledgedEarly
-    /// Jobs of dead workers stay with them, and nothing offers them again.
-    case stalledJobsForgotten
-    /// MU46: follow-up work has the id of the first job.
-    case followUpReusesID
-
-    // The prices.
-    /// MU18: conflation keeps the last price only.
-    case latestPriceOnly
-    /// MU49: without Redis only the last price of a window is read.
+    /// MU49: of the extremes only the last price of a window is read.
     case latestExtremeOnly
 
+    // The queue and the prices.
+    /// MU46: follow-up work has the id of the first job.
+    case followUpReusesID
+    /// MU18: conflation keeps the last price only.
+    case latestPriceOnly
+
     // The venue's side.
-    /// MU3: T0 is read after the commit, at the moment of the send.
+    /// MU3: T0 is read at the moment of the send.
     case lateT0
+    /// The request has no deadline.
+    case noDeadline
     /// MU4: the fence has no margin.
     case fenceWithoutMargin
     /// MU8: a failed look-up counts as absence.
@@ -68,20 +66,45 @@ package enum Mutant: String, Hashable, Sendable, CaseIterable {
     case clientRepeats
     /// MU10, MU11: no answer is taken as a refusal.
     case timeoutTakenAsRefused
+    /// No answer is taken as an order that never left.
+    case timeoutTakenAsNotSent
     /// MU13: client order ids are random.
     case randomClientID
     /// MU13: the client order id forgets the attempt.
     case idWithoutAttempt
-    /// MU12: a duplicate-id answer is taken as accepted.
-    case duplicateTakenAsAccepted
-    /// MU25: a cancel request frees the claim.
+    /// MU25: a cancel without an answer frees the claim.
     case cancelTakenAsDone
+    /// Cancels are not sent.
+    case cancelNotSent
     /// MU27: fills after a cancel are dropped.
     case fillAfterCancelDropped
     /// Exits are larger by a step.
     case exitOneStepTooLarge
-    /// The stop is rounded one tick looser.
-    case stopOneTickLooser
+    /// MU43: exits are not reduce-only.
+    case notReduceOnly
+}
+
+extension Mutant {
+    /// Faults under which it shows.
+    package var faults: FaultPlan {
+        switch self {
+        case .oneAbsenceSuffices, .fenceNotAwaited, .fenceWithoutMargin, .failedLookUpIsAbsence:
+            FaultPlan(factors: [.kill: 4, .venueDelay: 12, .venueLag: 4, .venueAnswer: 12, .venueLoss: 4])
+        case .lateT0, .noDeadline, .clientRepeats, .timeoutTakenAsRefused, .timeoutTakenAsNotSent:
+            FaultPlan(factors: [.pause: 4, .venueDelay: 12, .venueAnswer: 12, .venueQueue: 12])
+        case .latestExtremeOnly, .extremesNotStored, .gapNotFilled:
+            FaultPlan(factors: [.redisOutage: 12, .redisLoss: 12, .kill: 1])
+        case .cancelTakenAsDone, .cancelNotSent, .fillAfterCancelDropped:
+            FaultPlan(factors: [.venueAnswer: 12, .venueLoss: 12, .venuePartial: 8])
+        case .unknownCommitTakenAsDone, .keyNotStored: FaultPlan(factors: [.pgReset: 12])
+        case .haltNotRead: FaultPlan(factors: [.halt: 12])
+        case .noVersionCheck, .fillCountsTwice, .fillsDropped, .noSweep, .changesMissed, .stopOneTickLooser,
+            .waterMarkRestarted, .cursorMovesAtOffer, .handoverTooFar, .leaseNeverLapses, .leaderNeverLapses,
+            .followUpReusesID, .latestPriceOnly, .randomClientID, .idWithoutAttempt, .exitOneStepTooLarge,
+            .notReduceOnly:
+            .uniform
+        }
+    }
 }
 
 /// The planted errors of a run: at most one.
@@ -109,5 +132,52 @@ extension Flaws {
     }
 
     /// What leaves in place of a placement.
-    func change(_ placement: Placement) -> Placement { placement }
+    func change(_ placement: Placement, now: Timestamp) -> Placement {
+        let step = Quantity(ExactDecimal(mantissa: 1, scale: 1))
+        return Placement(
+            market: placement.market,
+            clientOrderID: placement.clientOrderID,
+            side: placement.side,
+            type: placement.type,
+            quantity: contains(.exitOneStepTooLarge) && placement.isExit
+                ? placement.quantity + step : placement.quantity,
+            limit: placement.limit,
+            reduceOnly: placement.reduceOnly && !contains(.notReduceOnly),
+            isExit: placement.isExit,
+            t0: contains(.lateT0) ? now : placement.t0,
+            windowMs: contains(.noDeadline) ? 3_600_000 : placement.windowMs,
+        )
+    }
+
+    /// What the evaluator is told of an order.
+    static func loosen(_ armed: ArmedOrder, tick: Price) -> ArmedOrder {
+        let watches = armed.watches.map { watch in
+            guard watch.leg == .stop else { return watch }
+            return switch watch.condition {
+            case .atOrBelow(let price):
+                Watch(leg: watch.leg, attempt: watch.attempt, condition: .atOrBelow(price - tick))
+            case .atOrAbove(let price):
+                Watch(leg: watch.leg, attempt: watch.attempt, condition: .atOrAbove(price + tick))
+            case .trailsHigh, .trailsLow: watch
+            }
+        }
+        return armed.with(position: armed.position, watches: watches)
+    }
+}
+
+extension ArmedOrder {
+    func with(position: TickPosition, watches: [Watch]) -> ArmedOrder {
+        ArmedOrder(
+            id: id,
+            version: version,
+            market: market,
+            source: source,
+            position: position,
+            watches: watches,
+            wantsEveryTick: wantsEveryTick,
+            isBusy: isBusy,
+            dueAt: dueAt,
+            isLive: isLive,
+        )
+    }
 }

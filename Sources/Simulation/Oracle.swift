@@ -18,8 +18,9 @@ package struct Violation: Hashable, Sendable {
 
 /// Hears what a database does, before anybody else knows.
 protocol DatabaseWatcher: Sendable {
-    func committed(_ before: SmartOrder?, _ commit: Commit, intents: [VenueOrder], at milliseconds: Int64)
+    func committed(_ before: SmartOrder?, _ next: SmartOrder, _ commit: Commit, intents: [VenueOrder], at milliseconds: Int64)
     func stored(_ bucket: ExtremeBucket)
+    func halted(_ isHalted: Bool)
 }
 
 /// Hears what comes into the tick streams.
@@ -75,7 +76,10 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var names: [String: Name] = [:]
         var accepted: [String: Accepted] = [:]
         var series: [PriceSeries: Series] = [:]
-        var committedIDs: Set<String> = []
+        /// Send rights as committed: the time that the request has to carry, and how its venue order stands.
+        var rights: [String: (t0: Timestamp, isLive: Bool)] = [:]
+        var keys: [String: OrderID] = [:]
+        var isHalted = false
         var violations: [Violation] = []
         var commits = 0
         var fills: [String: ExactDecimal] = [:]
@@ -83,16 +87,16 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
 
     private let simulator: Simulator
     private let state: Locked<State>
-    private let decimals: [MarketID: Int]
+    private let faults: FaultSwitch
 
-    init(simulator: Simulator, markets: [Instrument]) {
+    init(simulator: Simulator, markets: [Instrument], faults: FaultSwitch) {
         self.simulator = simulator
+        self.faults = faults
         var first = State()
         for market in markets {
             first.series[PriceSeries(market: market.market, source: market.defaultTriggerSource)] = Series()
         }
         state = Locked(first)
-        decimals = Dictionary(markets.map { ($0.market, $0.priceDecimals) }, uniquingKeysWith: { first, _ in first })
     }
 
     var violations: [Violation] { state.withLock { $0.violations } }
@@ -190,9 +194,13 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             }
             let label = "\(name.order)-\(name.leg)-\(name.attempt)"
             if state.accepted[id] != nil { return fail("PR1", "\(label) was accepted twice") }
-            if !state.committedIDs.contains(id) { fail("PR8", "\(label) was accepted without a committed intent") }
-            let latest = placement.t0.advanced(milliseconds: placement.windowMs + habits.engineBoundMs)
-            if venueTime > latest { fail("PR8", "\(label) was accepted after its deadline") }
+            if let right = state.rights[id] {
+                let latest = right.t0.advanced(milliseconds: habits.windowMs + habits.engineBoundMs)
+                if venueTime > latest { fail("PR8", "\(label) was accepted after its deadline") }
+                if !right.isLive { fail("PR8", "\(label) was accepted after its attempt was over") }
+            } else {
+                fail("PR8", "\(label) was accepted without a committed intent")
+            }
             if let ended = order.terminalAt { fail("PR7", "\(label) was accepted at \(now), ended at \(ended)") }
             let isExit = placement.side != order.row.draft.side
             if isExit, order.row.instrument.kind.isDerivative, !placement.reduceOnly {
@@ -248,17 +256,34 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
 
     // MARK: The database
 
-    func committed(_ before: SmartOrder?, _ commit: Commit, intents: [VenueOrder], at now: Int64) {
-        let next = commit.next
+    func committed(_ before: SmartOrder?, _ next: SmartOrder, _ commit: Commit, intents: [VenueOrder], at now: Int64) {
         simulator.note("commit \(next.id) \(next.version) \(commit.cause.rawValue) \(next.status.rawValue)")
-        var findings = Self.judge(before, commit, intents: intents)
-        if let difference = ReplayCheck.difference(before, commit) { findings.append(("EX2", difference)) }
+        var findings = Self.judge(before, next, commit, intents: intents)
+        if let difference = ReplayCheck.difference(before, next, commit) { findings.append(("EX2", difference)) }
         state.withLock { state in
             state.commits += 1
             for (predicate, evidence) in findings {
                 Self.report(predicate, "\(next.id) version \(next.version): \(evidence)", at: now, &state)
             }
-            for right in commit.sendRights { state.committedIDs.insert(right.clientOrderID) }
+            for right in commit.sendRights { state.rights[right.clientOrderID] = (right.t0, true) }
+            if state.isHalted, let right = commit.sendRights.first {
+                Self.report("PR19", "\(next.id)-\(right.key.leg) is sent under a halt", at: now, &state)
+            }
+            for order in commit.venueOrders where !order.state.isLive {
+                let id = Self.clientID(Name(order: next.id, leg: order.leg, attempt: order.attempt))
+                state.rights[id]?.isLive = false
+                if order.state == .absent { faults.mark(.claimFreedByProof) }
+            }
+            if before?.latch != nil, commit.fills.contains(where: { $0.key.leg != .stop }) {
+                faults.mark(.raceFillWhileStopping)
+            }
+            if let record = commit.idempotency {
+                let key = "\(record.owner) \(record.key)"
+                if state.keys[key] != nil {
+                    Self.report("GA10", "\(record.key) took effect twice", at: now, &state)
+                }
+                state.keys[key] = next.id
+            }
             for (_, fill) in commit.fills {
                 let id = "\(next.account) \(next.instrument.market) \(fill.venueFillID)"
                 if state.fills[id] != nil {
@@ -289,10 +314,10 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     /// What is wrong with one commit by itself.
     private static func judge(
         _ before: SmartOrder?,
+        _ next: SmartOrder,
         _ commit: Commit,
         intents: [VenueOrder],
     ) -> [(String, String)] {
-        let next = commit.next
         var findings: [(String, String)] = []
         func fail(_ predicate: String, _ evidence: String) { findings.append((predicate, evidence)) }
 
@@ -349,6 +374,8 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         }
         return findings
     }
+
+    func halted(_ isHalted: Bool) { state.withLock { $0.isHalted = isHalted } }
 
     func stored(_ bucket: ExtremeBucket) {
         guard let first = bucket.points.first, let last = bucket.points.last else { return }

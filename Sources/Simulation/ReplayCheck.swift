@@ -5,11 +5,11 @@ internal import SmartOrders
 
 enum ReplayCheck {
     /// What comes out otherwise; nil: nothing does.
-    static func difference(_ before: SmartOrder?, _ commit: Commit) -> String? {
+    static func difference(_ before: SmartOrder?, _ next: SmartOrder, _ commit: Commit) -> String? {
         let version = StoredVersion(
-            order: commit.next,
+            order: next,
             sequence: 0,
-            at: commit.next.updatedAt,
+            at: next.updatedAt,
             committedAt: nil,
             cause: commit.cause,
             actor: commit.actor,
@@ -21,7 +21,7 @@ enum ReplayCheck {
             guard let steps = try DecisionReplay.steps(of: version, before: before) else {
                 return "no steps are stored"
             }
-            if steps.last?.after != commit.next { return "its steps give another row" }
+            if steps.last?.after != next { return "its steps give another row" }
             if steps.flatMap(\.facts) != commit.facts { return "its steps give other facts" }
             return nil
         } catch {

@@ -49,6 +49,6 @@ struct Setup {
         workers = 2 + Int(random.next() % 4)
         tickMs = [200, 600, 1_500][Int(random.next() % 3)]
         if random.next() % 10 == 0 { streamLength = 50 }
-        orders = max(4, Int(safetyMs * (20 + Int64(random.next() % 40)) / 900_000))
+        orders = 8 + Int(safetyMs * (20 + Int64(random.next() % 40)) / 900_000)
     }
 }

@@ -177,7 +177,7 @@ struct SimulatedSource: TickSource {
             next += ticks.count
             if world.simulator.draw({ $0.happens(0.002 * world.faults[.feed]) }) {
                 // The connection is gone for a while: what the venue says meanwhile is not heard.
-                world.faults.mark("feed gap")
+                world.faults.mark(.feedGap)
                 let clock = world.simulator
                 _ = await clock.sleep(nanoseconds: Int64(clock.random() % 5_000) * 1_000_000)
                 next = max(next, market.count - 1)

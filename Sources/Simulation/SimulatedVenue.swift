@@ -212,7 +212,7 @@ final class SimulatedVenue: Sendable {
             return state.entries[index].snapshot
         }
         guard let snapshot else {
-            faults.mark("duplicate-id answer")
+            faults.mark(.duplicateIDAnswer)
             return .duplicate
         }
         tell(account, placement.market, snapshot)
@@ -231,7 +231,7 @@ final class SimulatedVenue: Sendable {
     private func checkTime(_ placement: Placement) -> PlacementAnswer? {
         let now = now
         if now > placement.t0.advanced(milliseconds: placement.windowMs) {
-            faults.mark("venue refused late request")
+            faults.mark(.venueRefusedLateRequest)
             return .refused(.rejected, code: "-1021", detail: "outside the window")
         }
         if placement.t0 > now.advanced(milliseconds: habits.futureToleranceMs) {
@@ -330,7 +330,7 @@ struct SimulatedConnection: Venue {
         }
         if answer == nil || simulator.milliseconds - begun >= Self.timeoutMs {
             await simulator.pass(nanoseconds: (Self.timeoutMs - (simulator.milliseconds - begun)) * 1_000_000)
-            world.faults.mark("venue gave no answer")
+            world.faults.mark(.venueGaveNoAnswer)
             answer = nil
         }
         do {
@@ -345,28 +345,40 @@ struct SimulatedConnection: Venue {
         guard !process.isDead else { return .notSent("the process is dead") }
         let venue = venue
         let account = account
-        let sent = world.flaws.change(placement)
-        let answer = await exchange("place") { await venue.place(sent, of: account) }
-        if answer == nil, world.flaws.contains(.clientRepeats) {
-            _ = await exchange("place") { await venue.place(sent, of: account) }
-        }
+        let flaws = world.flaws
+        let send = { @Sendable in await venue.place(flaws.change(placement, now: venue.now), of: account) }
+        let answer = await exchange("place", send)
+        if answer == nil, flaws.contains(.clientRepeats) { _ = await exchange("place", send) }
         switch answer {
         case let answer?: return answer
         case nil:
             if world.flaws.contains(.timeoutTakenAsRefused) { return .refused(.rejected, code: "timeout", detail: "") }
+            if world.flaws.contains(.timeoutTakenAsNotSent) { return .notSent("timeout") }
             return .unknown("no answer")
         }
     }
 
     func cancel(market: MarketID, clientOrderID: String) async -> CancelAnswer {
+        if world.flaws.contains(.cancelNotSent) { return .failed("not sent") }
         let venue = venue
-        return await exchange("cancel") { venue.cancel(clientOrderID, of: market) } ?? .failed("no answer")
+        let answer = await exchange("cancel") { venue.cancel(clientOrderID, of: market) }
+        let nothing = VenueSnapshot(
+            venueOrderID: "v",
+            clientOrderID: clientOrderID,
+            state: .cancelled,
+            filled: .zero,
+            fills: [],
+        )
+        if answer == nil, world.flaws.contains(.cancelTakenAsDone) { return .cancelled(nothing) }
+        if case .cancelled = answer, world.flaws.contains(.fillAfterCancelDropped) { return .cancelled(nothing) }
+        return answer ?? .failed("no answer")
     }
 
     func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
         let venue = venue
         let answer = await exchange("lookUp") { venue.lookUp(clientOrderID) }
         if answer == nil, world.flaws.contains(.failedLookUpIsAbsence) { return .notFound }
+        if case .found = answer { world.faults.mark(.reconcileFound) }
         return answer ?? .failed("no answer")
     }
 

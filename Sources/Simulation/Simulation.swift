@@ -18,6 +18,7 @@ package struct SimulationOptions: Hashable, Sendable {
 package struct SimulationOutcome: Sendable {
     package let seed: UInt64
     package let plan: FaultPlan
+    package let safetyMinutes: Double
     package let violations: [Violation]
     /// A fingerprint of everything that happened, in its order.
     package let hash: UInt64
@@ -40,11 +41,13 @@ package enum Simulation {
 
     /// The same on the calling thread, which must not belong to Swift's pool.
     package static func runHere(seed: UInt64, options: SimulationOptions) -> SimulationOutcome {
+        // Apart, so that a run with fewer faults is otherwise the same.
         var random = SeededRandom(seed: seed ^ 0x5eed_0000)
+        var planRandom = SeededRandom(seed: seed ^ 0xfa17_0000)
         let safetyMs = Int64(options.safetyMinutes * 60_000)
         let plan =
             switch options.faults {
-            case .swarm: FaultPlan.swarm(&random)
+            case .swarm: FaultPlan.swarm(&planRandom)
             case .fixed(let plan): plan
             }
         let setup = Setup(&random, safetyMs: safetyMs)
@@ -59,6 +62,7 @@ package enum Simulation {
         return SimulationOutcome(
             seed: seed,
             plan: plan,
+            safetyMinutes: options.safetyMinutes,
             violations: world.oracle.violations,
             hash: simulator.traceHash,
             milliseconds: simulator.milliseconds,
@@ -69,5 +73,29 @@ package enum Simulation {
             marks: world.faults.marks,
             trace: simulator.trace,
         )
+    }
+
+    /// The smallest run found that breaks the same predicate: fault classes are left out one by one, then time.
+    package static func shrink(_ failed: SimulationOutcome, options: SimulationOptions) async -> SimulationOutcome {
+        guard let predicate = failed.violations.first?.predicate else { return failed }
+        var best = failed
+        var options = options
+        func stillFails() async -> SimulationOutcome? {
+            let outcome = await run(seed: failed.seed, options: options)
+            return outcome.violations.contains { $0.predicate == predicate } ? outcome : nil
+        }
+        for fault in FaultClass.allCases where best.plan[fault] > 0 {
+            var plan = best.plan
+            plan.factors[fault] = nil
+            options.faults = .fixed(plan)
+            if let smaller = await stillFails() { best = smaller }
+        }
+        options.faults = .fixed(best.plan)
+        while best.safetyMinutes > 0.2 {
+            options.safetyMinutes = best.safetyMinutes / 2
+            guard let smaller = await stillFails() else { break }
+            best = smaller
+        }
+        return best
     }
 }

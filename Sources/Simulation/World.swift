@@ -19,6 +19,7 @@ package final class FaultSwitch: Sendable {
     subscript(_ fault: FaultClass) -> Double { isOn ? plan[fault] : 0 }
 
     /// Counts a rare branch (RELIABILITY.md 8.5).
+    func mark(_ mark: Mark) { self.mark(mark.rawValue) }
     func mark(_ name: String) { state.withLock { $0.marks[name, default: 0] += 1 } }
     var marks: [String: Int] { state.withLock { $0.marks } }
 }
@@ -28,8 +29,6 @@ final class World: Sendable {
         var pgAway = false
         var tasks: [Task<Void, Never>] = []
         var isEnding = false
-        /// Commit ids whose answer was lost, for mutants.
-        var unknownCommits: Set<Int64> = []
     }
 
     let simulator: Simulator
@@ -51,12 +50,12 @@ final class World: Sendable {
         markets = setup.markets.map { SimulatedMarket($0) }
         accounts = setup.accounts
         let clock = ProcessClock(simulator: simulator, process: nil, skewMicroseconds: 0, driftPerMillion: 0)
-        let oracle = Oracle(simulator: simulator, markets: setup.markets)
+        let oracle = Oracle(simulator: simulator, markets: setup.markets, faults: faults)
         self.oracle = oracle
         venue = SimulatedVenue(simulator: simulator, habits: setup.habits, faults: faults, oracle: oracle)
-        database = MemoryDatabase(clock: clock, watcher: oracle, mutant: mutant)
-        queue = MemoryQueueServer(clock: clock)
-        ticks = MemoryTickServer(clock: clock, length: setup.streamLength, watcher: oracle)
+        database = MemoryDatabase(clock: clock, watcher: oracle, mutant: mutant, faults: faults)
+        queue = MemoryQueueServer(clock: clock, flaws: flaws, faults: faults)
+        ticks = MemoryTickServer(clock: clock, length: setup.streamLength, watcher: oracle, flaws: flaws)
     }
 
     // MARK: Ends
@@ -101,7 +100,7 @@ final class World: Sendable {
         case .goesOn: return
         case .dies:
             simulator.note("\(process.id) is killed")
-            faults.mark("killed")
+            faults.mark(.killed)
             process.kill()
             throw ProcessDied()
         case .rests(let milliseconds):
@@ -113,7 +112,7 @@ final class World: Sendable {
     func hold(_ process: SimulatedProcess, milliseconds: Int64) {
         guard !process.isPaused else { return }
         simulator.note("\(process.id) rests for \(milliseconds) ms")
-        faults.mark("paused")
+        faults.mark(.paused)
         process.hold()
         queue.cutOff(process.id)
         spawn {
@@ -157,7 +156,11 @@ final class World: Sendable {
                     throw StoreError(.unavailable, "the database is away")
                 }
                 if self.simulator.draw({ $0.happens(0.01 * self.faults[.pgReset]) }) {
-                    throw StoreError(.unavailable, "reset before the statement")
+                    if self.simulator.random() % 2 == 0 {
+                        throw StoreError(.unavailable, "reset before the statement")
+                    }
+                    self.faults.mark(.commitUnknownResolvedAsNot)
+                    throw StoreError(.outcomeUnknown, "reset before the statement was read")
                 }
                 if isTrading {
                     self.simulator.note("\(process.id) \(call)")
@@ -167,7 +170,7 @@ final class World: Sendable {
             answer: { call async throws(StoreError) in
                 let isTrading = Self.isTrading(call)
                 if self.simulator.draw({ $0.happens(0.01 * self.faults[.pgReset]) }) {
-                    self.faults.mark("answer of the database lost")
+                    self.faults.mark(.answerOfDatabaseLost)
                     throw StoreError(.outcomeUnknown, "reset after the statement")
                 }
                 do { try await self.step(process, isTrading: isTrading) } catch {
@@ -273,6 +276,10 @@ struct SimulatedObserver: EngineObserver {
         world.simulator.note("\(process.id): \(message) \(metadata)")
     }
 
-    func count(_ name: StaticString, _ amount: Int) { world.faults.mark("\(name)") }
+    func count(_ name: StaticString, _ amount: Int) {
+        let name = "\(name)"
+        world.faults.mark(name)
+        if name == "sweep_jobs_total" { world.faults.mark(.sweepReoffered) }
+    }
     func measure(_ name: StaticString, milliseconds: Double) {}
 }

@@ -21,6 +21,7 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             BenchCommand.self,
             BacktestCommand.self,
             ScenarioCommand.self,
+            SimulateCommand.self,
         ],
     )
 }

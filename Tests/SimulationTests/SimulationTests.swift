@@ -27,6 +27,17 @@ extension SimulationOutcome {
         }
     }
 
+    /// The canary: a suite that stays green with it cannot report anything.
+    @Test func `a store without compare-and-set is found out`() async {
+        var broken = options(.fixed(.uniform), minutes: 0.5)
+        broken.mutant = .noVersionCheck
+        for seed in 1..<50 as Range<UInt64> where await !Simulation.run(seed: seed, options: broken).violations.isEmpty
+        {
+            return
+        }
+        Issue.record("nothing was found in 50 seeds")
+    }
+
     @Test func `replays a seed exactly`() async {
         let first = await Simulation.run(seed: 7, options: options(.swarm, minutes: 0.2))
         let second = await Simulation.run(seed: 7, options: options(.swarm, minutes: 0.2))
