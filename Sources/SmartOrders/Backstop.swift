@@ -49,17 +49,27 @@ extension SmartOrder {
             && remaining.isPositive
     }
 
-    /// F11.4: 1% or more from where it rests.
+    /// F11.4: 1% or more from where it rests. A trailing stop counts from the price of `backstopThreshold` on, so that
+    /// no quiet tick changes anything (Watch.swift).
     func isOff(_ wanted: Price, _ resting: Price) -> Bool {
-        (wanted.value - resting.value).magnitude * ExactDecimal(100) >= resting.value
+        guard (wanted.value - resting.value).magnitude * ExactDecimal(100) >= resting.value else { return false }
+        guard effectiveStop?.kind == .trailing, side.favours(wanted, over: resting),
+            let threshold = backstopThreshold(resting), let extreme = trailingExtreme ?? extreme
+        else { return true }
+        return side.reaches(extreme, target: threshold)
     }
 
-    /// The price at which a trailing stop has surely moved far enough from its backstop; nil when nothing waits for that.
+    /// The price at which the backstop has to be looked at because a trailing stop moved; nil when nothing waits.
     var backstopMove: Price? {
-        guard wantsBackstop, let plan = draft.backstop, let trailing = draft.trailing, trailingActive,
-            let extreme = trailingExtreme ?? extreme, let wanted = backstopPrice,
-            let resting = backstops.last?.trigger, !isOff(wanted, resting)
+        guard wantsBackstop, let resting = backstops.last?.trigger, let threshold = backstopThreshold(resting),
+            let extreme = trailingExtreme ?? extreme, side.favours(threshold, over: extreme)
         else { return nil }
+        return threshold
+    }
+
+    /// The extreme at which a trailing stop has surely moved far enough from its backstop.
+    private func backstopThreshold(_ resting: Price) -> Price? {
+        guard let plan = draft.backstop, let trailing = draft.trailing, trailingActive else { return nil }
         let tick = instrument.tickSize.value
         let isLong = side == .buy
         // One tick more covers the rounding of the backstop, one that of the stop.
@@ -76,8 +86,7 @@ extension SmartOrder {
             stop = .quotient(stop, over: left, step: tick, rounding)
         case .amount(let amount): stop = stop + sign * amount.value
         }
-        let threshold = Price(stop)
-        return stop.isPositive && side.favours(threshold, over: extreme) ? threshold : nil
+        return stop.isPositive ? Price(stop) : nil
     }
 }
 

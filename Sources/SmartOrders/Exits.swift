@@ -104,7 +104,8 @@ extension Deciding {
     /// One step of a full exit at a tick or a timer: the fallback of a limit stop, then the retry.
     mutating func continueExit(isTick: Bool) {
         fallBackToMarket()
-        guard isDue(order.exitRetry, isTick: isTick) else { return }
+        // With nothing free the pause is kept: whatever frees something asks again.
+        guard order.free.isPositive, isDue(order.exitRetry, isTick: isTick) else { return }
         order.exitRetry.at = nil
         pushExit()
     }

@@ -5,8 +5,8 @@
 // `settle` here); a lost leg is not placed again before an edit says so.
 
 extension SmartOrder {
-    /// Sum of live exit claims (R17). Native legs cancel each other, so together they claim the larger; a stop that sleeps
-    /// at the venue cannot take more than what remains. A derivative's backstop claims nothing (F11.2).
+    /// Sum of live exit claims (R17). Native legs cancel each other, so together they claim the larger, and never more
+    /// than what remains: until they are cut to it the venue reduces only. A derivative's backstop claims nothing (F11.2).
     public var claimed: Quantity {
         var sum = Quantity.zero
         var target = Quantity.zero
@@ -20,7 +20,7 @@ extension SmartOrder {
                 target += venueOrder.claim
             }
         }
-        return sum + max(target, min(stop, max(.zero, remaining - sum)))
+        return sum + min(max(target, stop), max(.zero, remaining - sum))
     }
 
     /// The venue confirmed that this leg rests there.
@@ -181,7 +181,7 @@ extension Deciding {
         case .absent, .notSent, .refused: break
         }
         if order.isExiting {
-            if ended.leg == .stop { exitEnded(ended, outcome) }
+            if ended.leg == .stop, !ended.cancelWanted { exitEnded(ended, outcome) }
             return
         }
         guard order.isUndisturbed, !ended.cancelWanted else { return }

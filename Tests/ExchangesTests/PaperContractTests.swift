@@ -247,7 +247,8 @@ import Testing
                             makerFee: market.makerFee,
                             takerFee: market.takerFee,
                             status: market.isTrading ? .trading : .halted,
-                            native: kind == .spot ? [] : [.takeProfit, .stop, .pair, .backstop],
+                            native: kind == .spot
+                                ? [.takeProfit, .stop, .list] : [.takeProfit, .stop, .pair, .backstop],
                         )
                     }
             )

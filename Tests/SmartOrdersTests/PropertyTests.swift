@@ -43,6 +43,7 @@ struct World {
         let order: VenueOrder
         var filled: Quantity = .zero
         var isLive = true
+        var isAwake = false
     }
     private var real: [VenueOrderKey: Real] = [:]
     /// Answers under way, in order per venue order.
@@ -65,14 +66,17 @@ struct World {
         price = Price(ExactDecimal(Int.random(in: 90...110, using: &random)))
         knowsPosition = random.once(in: 3)
         let kind: InstrumentKind = random.once(in: 4) ? .spot : .perpetual
+        let rests = random.once(in: 2)
         let instrument = Instrument.test(
             kind: kind,
             minQuantity: random.once(in: 3) ? "0.3" : "0",
             minNotional: random.once(in: 3) ? "5" : "0",
             takerFee: random.once(in: 2) ? "0.001" : "0",
+            native: kind == .perpetual && rests ? [.takeProfit, .stop, .trailing, .pair, .backstop] : [],
         )
         while true {
-            let draft = Self.draft(around: price, now: now, &random)
+            var draft = Self.draft(around: price, now: now, &random)
+            if !instrument.native.isEmpty { Self.rest(&draft, &random) }
             let held: ExactDecimal? =
                 knowsPosition && draft.entry.mode == .attach
                 ? (draft.side == .buy ? draft.quantity.value : -draft.quantity.value) : nil
@@ -201,6 +205,27 @@ struct World {
         return draft
     }
 
+    /// Something of the plan rests at the venue.
+    private static func rest(_ draft: inout Draft, _ random: inout SeededRandom) {
+        if random.once(in: 2) { draft.backstop = BackstopPlan(enabled: true, distancePercent: "1") }
+        guard random.once(in: 2) else { return }
+        draft.placement = .native
+        draft.takeProfits = draft.takeProfits.prefix(1).map { level in
+            TakeProfitPlan(target: level.target, sizePercent: "100", execution: level.execution)
+        }
+        draft.stopLoss?.timeoutMs = nil
+        draft.stopLoss?.emergencyPrice = nil
+        if draft.stopLoss == nil, draft.trailing != nil {
+            draft.trailing = TrailingPlan(callback: .rate(rate("0.03")))
+        } else {
+            draft.trailing = nil
+        }
+        draft.breakEven = nil
+        draft.stopFollow = .none
+        draft.stepLocks = []
+        draft.partialStops = []
+    }
+
     // MARK: Steps
 
     mutating func run() {
@@ -221,9 +246,24 @@ struct World {
         case 16: matchResting()
         case 17: resolveDoubt()
         case 18: command()
-        case 19: if knowsPosition, random.once(in: 3) { changePosition() }
+        case 19:
+            if rests { return loseLeg() }
+            if knowsPosition, random.once(in: 3) { changePosition() }
         default: redeliver()
         }
+    }
+
+    private var rests: Bool { !order.instrument.native.isEmpty }
+
+    /// The venue ends what rests there, for reasons of its own.
+    private mutating func loseLeg() {
+        let resting = order.venueOrders.filter { $0.isNative || $0.leg == .backstop }
+        guard random.once(in: 3), let lost = resting.first, var state = real[lost.key], state.isLive,
+            !inDoubt.contains(lost.key)
+        else { return }
+        state.isLive = false
+        real[lost.key] = state
+        answers.append((lost.key, .ended(random.once(in: 2) ? .expired : .cancelled)))
     }
 
     /// Faults stop: everything that is asked for is answered, and every promise has to come true.
@@ -308,7 +348,13 @@ struct World {
         func near(_ cents: ClosedRange<Int>, _ random: inout SeededRandom) -> Price {
             Price(price.value + ExactDecimal(mantissa: Int128(Int.random(in: cents, using: &random)), scale: 2))
         }
-        switch Int.random(in: 0..<16, using: &random) {
+        switch Int.random(in: 0..<(rests ? 19 : 16), using: &random) {
+        case 16, 17:
+            edit.placement = random.once(in: 2) ? .native : .managed
+            send(.edit(edit))
+        case 18:
+            edit.backstop = random.once(in: 3) ? .some(nil) : BackstopPlan(enabled: true, distancePercent: "2")
+            send(.edit(edit))
         case 0: send(random.once(in: 4) ? .cancel : .cancelEntry)
         case 1: if random.once(in: 4) { send(.closeMarket) }
         case 2, 3: send(.closeLevel(Int.random(in: 1...3, using: &random)))
@@ -368,7 +414,15 @@ struct World {
             price: price,
             position: TickPosition(venueTime: sequence, sequence: 0),
             held: held,
+            standing: standing,
         )
+    }
+
+    /// What somebody who looked at the position saw; nil: nobody looked.
+    private var standing: PositionStanding? {
+        guard rests, calm || sequence % 3 != 0 else { return nil }
+        let net = order.side == .buy ? position.value : -position.value
+        return PositionStanding(net: net, otherOrders: !calm && sequence % 11 == 0 ? 1 : 0)
     }
 
     @discardableResult
@@ -446,6 +500,10 @@ struct World {
 
     private mutating func match(_ key: VenueOrderKey, told: Bool) {
         guard var state = real[key] else { return }
+        guard isAwake(&state, told) else {
+            real[key] = state
+            return
+        }
         let crosses =
             switch (state.order.limit, state.order.side) {
             case (nil, _): true
@@ -456,17 +514,42 @@ struct World {
         if crosses {
             var amount = state.order.quantity - state.filled
             if !calm, random.once(in: 3) { amount = part(of: amount) }
+            // A derivative's venue reduces only.
+            if rests, state.order.side != order.side { amount = min(amount, position) }
             if amount.isPositive { fills.append(.fill(execute(&state, amount, at: price))) }
         }
         if state.filled == state.order.quantity {
             state.isLive = false
             fills.append(.ended(.filled))
-        } else if state.order.type != .goodTillCancelled {
+        } else if state.order.limit == nil || state.order.type == .immediateOrCancel || isSpent(state) {
             state.isLive = false
             fills.append(.ended(.expired))
         }
         real[key] = state
         if told { answers += fills.map { (key, $0) } } else { hidden[key, default: []] += fills }
+    }
+
+    /// Nothing is left that a resting exit could reduce.
+    private func isSpent(_ state: Real) -> Bool { rests && state.order.side != order.side && position.isZero }
+
+    /// Whether an order trades by its price: what sleeps has to be woken first.
+    private mutating func isAwake(_ state: inout Real, _ told: Bool) -> Bool {
+        let placed = state.order
+        guard placed.type.isConditional, !state.isAwake else { return true }
+        // A trailing stop of the venue's own may wake at any price.
+        if let trigger = placed.trigger {
+            let isTarget = placed.type == .takeProfitMarket
+            guard (placed.side == .sell) == isTarget ? price >= trigger : price <= trigger else { return false }
+        } else if !random.once(in: 5) {
+            return false
+        }
+        state.isAwake = true
+        if told {
+            answers.append((placed.key, .triggered))
+        } else {
+            hidden[placed.key, default: []].append(.triggered)
+        }
+        return true
     }
 
     /// What the venue did to an order in doubt, told when it is looked up.
@@ -492,8 +575,9 @@ struct World {
         }
         guard !inDoubt.contains(key) else { return doubtCancels.append(key) }
         guard var state = real[key], state.isLive else { return }
-        if !calm, random.once(in: 4) {
-            let amount = part(of: state.order.quantity - state.filled)
+        if !calm, random.once(in: 4), !state.order.type.isConditional || state.isAwake {
+            var amount = part(of: state.order.quantity - state.filled)
+            if rests, state.order.side != order.side { amount = min(amount, position) }
             if amount.isPositive {
                 answers.append((key, .fill(execute(&state, amount, at: state.order.limit ?? price))))
             }
@@ -587,7 +671,10 @@ struct World {
         checkExtreme()
         checkStatus(decision, before: before, cause: cause)
         if next.exited > next.entered || next.remaining < .zero { fail("I1: exited \(next.exited) of \(next.entered)") }
-        if next.claimed > next.remaining { fail("I2: claims \(next.claimed) of \(next.remaining)") }
+        // A backstop that took what an exit under way had claimed: the venue reduces only, the exit finds nothing.
+        if next.claimed > next.remaining, next.backstopNote != .fired {
+            fail("I2: claims \(next.claimed) of \(next.remaining)")
+        }
         checkTerminal(decision, wasTerminal: before?.status.isTerminal ?? false)
         if let before, !isEdit, before.status.isOpen, next.status.isOpen, let from = before.effectiveStop {
             if let to = next.effectiveStop {
@@ -659,7 +746,8 @@ struct World {
                     fail("places \(key) without an intent")
                     continue
                 }
-                if knowsPosition, placed.side != order.side, placed.quantity > position,
+                if knowsPosition, placed.side != order.side, placed.quantity > position, !placed.isNative,
+                    placed.leg != .backstop,
                     order.instrument.kind.isDerivative || order.side == .buy
                 {
                     fail("I14: exits \(placed.quantity) of \(position)")

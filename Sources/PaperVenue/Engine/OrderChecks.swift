@@ -73,7 +73,7 @@ extension VenueEngine {
         guard state.market.minNotional.isPositive, !onlyReduces else { return }
         let price: Price
         switch ticket.type {
-        case .limit, .limitMaker: price = ticket.price
+        case .limit, .limitMaker, .stopLossLimit: price = ticket.price
         case .market:
             guard let current = state.referencePrice else { return }
             price = current
@@ -143,7 +143,8 @@ extension VenueEngine {
             let wanted: ExactDecimal
             switch (ticket.side, ticket.type) {
             case (.sell, _): wanted = ticket.quantity.value
-            case (.buy, .limit), (.buy, .limitMaker): wanted = (ticket.price * ticket.quantity).value
+            case (.buy, .limit), (.buy, .limitMaker), (.buy, .stopLossLimit):
+                wanted = (ticket.price * ticket.quantity).value
             case (.buy, .market): wanted = state.book.fillPrice.map { ($0 * ticket.quantity).value } ?? .zero
             }
             let asset = ticket.side == .buy ? state.quote : state.base

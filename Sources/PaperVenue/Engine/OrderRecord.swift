@@ -8,6 +8,8 @@ enum OrderType: String, Sendable {
     case market = "MARKET"
     /// Spot's post-only order. On linear markets post-only is a time in force (GTX).
     case limitMaker = "LIMIT_MAKER"
+    /// Spot: sleeps, its coins reserved, until the last price reaches its stop price; then a limit order.
+    case stopLossLimit = "STOP_LOSS_LIMIT"
 }
 
 enum TimeInForce: String, Sendable {
@@ -65,6 +67,16 @@ struct OrderTicket {
     var reduceOnly: Bool
     var positionSide: PositionSide
     var selfTrade: SelfTradePrevention
+    /// Of a stop: the price that wakes it.
+    var stop: Price? = nil
+    /// The order list that it is a leg of.
+    var list: Int? = nil
+
+    /// Stops wake on the far side of the market.
+    func isReached(_ price: Price) -> Bool {
+        guard let stop else { return true }
+        return side == .sell ? price <= stop : price >= stop
+    }
 }
 
 /// An order that was accepted. `id` is the venue's order id and never used twice.
@@ -81,6 +93,10 @@ struct OrderRecord {
     let reduceOnly: Bool
     let positionSide: PositionSide
     let selfTrade: SelfTradePrevention
+    let stop: Price?
+    let list: Int?
+    /// A stop that waits for its price.
+    var isAsleep: Bool
     /// Venue time, microseconds.
     let createdAt: Int64
     var updatedAt: Int64
@@ -98,7 +114,8 @@ struct OrderRecord {
     var bookKind: BookOrder.Kind {
         switch (type, timeInForce) {
         case (.market, _): .market
-        case (.limitMaker, _), (.limit, .goodTillCancelled), (.limit, .postOnly): .goodTillCancelled(limit: price)
+        case (.limitMaker, _), (.stopLossLimit, _), (.limit, .goodTillCancelled), (.limit, .postOnly):
+            .goodTillCancelled(limit: price)
         case (.limit, .immediateOrCancel): .immediateOrCancel(limit: price)
         case (.limit, .fillOrKill): .fillOrKill(limit: price)
         }

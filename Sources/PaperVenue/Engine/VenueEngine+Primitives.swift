@@ -59,6 +59,9 @@ extension VenueEngine {
                 reduceOnly: ticket.reduceOnly,
                 positionSide: ticket.positionSide,
                 selfTrade: ticket.selfTrade,
+                stop: ticket.stop,
+                list: ticket.list,
+                isAsleep: ticket.stop != nil,
                 createdAt: now,
                 updatedAt: now,
                 status: .new,
@@ -69,6 +72,7 @@ extension VenueEngine {
             )
         )
         account.open.insert(id)
+        if ticket.stop != nil { market.sleepingStops.append(id) }
         account.orders[market.index, default: []].append(id)
         account.latest[ClientOrderKey(market: market.index, clientID: ticket.clientID)] = id
         if market.isSpot {
@@ -140,7 +144,7 @@ extension VenueEngine {
         if market.isSpot {
             switch (order.side, order.type) {
             case (.sell, _): return quantity.value
-            case (.buy, .limit), (.buy, .limitMaker): return (order.price * quantity).value
+            case (.buy, .limit), (.buy, .limitMaker), (.buy, .stopLossLimit): return (order.price * quantity).value
             case (.buy, .market): break
             }
         }

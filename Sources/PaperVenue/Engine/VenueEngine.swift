@@ -27,6 +27,8 @@ final class MarketState {
     var volume = Quantity.zero
     /// Conditional orders that wait for a price, in order of acceptance.
     var sleepingAlgos: [Int] = []
+    /// Spot stops that wait for a price, in order of acceptance.
+    var sleepingStops: [Int] = []
     /// `paper:<product>:<symbol>`.
     let id: String
 
@@ -71,6 +73,7 @@ final class VenueEngine {
     var orders: [OrderRecord] = []
     var trades: [TradeRecord] = []
     var algos: [AlgoRecord] = []
+    var lists: [OrderListRecord] = []
     /// Where order and trade ids start: `id = base + index`.
     let idBase = 1
     /// Venue time of the work at hand, microseconds.
@@ -151,6 +154,7 @@ final class VenueEngine {
         try checkFilters(ticket, market)
         try checkClientID(ticket, account)
         let bookQuantity = try checkReducing(ticket, market, account)
+        if let stop = ticket.stop { try checkStop(ticket, stop, market) }
         let isPostOnly = ticket.type == .limitMaker || ticket.timeInForce == .postOnly
         if isPostOnly, let fill = market.book.fillPrice {
             let wouldTake = ticket.side == .buy ? fill <= ticket.price : fill >= ticket.price
@@ -166,14 +170,20 @@ final class VenueEngine {
         let id = admit(ticket, reserved: reserved)
         writeAccept(orders[id - idBase])
         announce(id, .new)
+        if ticket.stop == nil { submit(id, bookQuantity, market) }
+        return id
+    }
 
+    /// Puts an accepted order on the book, with what follows.
+    func submit(_ id: Int, _ bookQuantity: Quantity, _ market: MarketState) {
+        let ticket = orders[id - idBase]
         let submission = market.book.submit(
             BookOrder(key: id, side: ticket.side, kind: orders[id - idBase].bookKind, quantity: bookQuantity)
         )
         if let match = submission.match { fill(match, market) }
         preventSelfTrade(id, market)
         settleSubmission(id, submission.outcome)
-        return id
+        endSiblings(of: id)
     }
 
     private func settleSubmission(_ id: Int, _ outcome: Submission.Outcome) {
@@ -195,7 +205,7 @@ final class VenueEngine {
             guard maker.market == taker.market, maker.side != taker.side, maker.id != id else { return false }
             switch taker.type {
             case .market: return true
-            case .limit, .limitMaker:
+            case .limit, .limitMaker, .stopLossLimit:
                 return taker.side == .buy ? maker.price <= taker.price : maker.price >= taker.price
             }
         }
@@ -214,6 +224,8 @@ final class VenueEngine {
     func cancel(_ id: Int, by cancelID: String? = nil) throws(VenueRefusal) {
         guard let order = order(id), order.status.isOpen else { throw .unknownOrderCancel }
         end(id, .cancelled, by: cancelID)
+        // A list ends whole.
+        for sibling in siblings(of: id) where orders[sibling - idBase].status.isOpen { end(sibling, .cancelled) }
     }
 
     /// The venue ends an open order by itself.
@@ -271,6 +283,7 @@ final class VenueEngine {
             state.last = tick.price
             if let quantity = tick.quantity { state.volume += quantity }
             match(state, tick)
+            wakeStops(state)
             wakeAlgos(state)
         case .mark:
             state.mark = tick.price
@@ -294,6 +307,7 @@ final class VenueEngine {
         state.isTickLogged = false
         var shrunk: Set<PositionOwner> = []
         var spent: [Int] = []
+        var ofLists: [Int] = []
         state.book.price(fill: tick.price, liquidity: liquidity) { resting, available in
             let id = resting.order.key
             let order = orders[id - idBase]
@@ -312,10 +326,12 @@ final class VenueEngine {
             )
             if !state.isSpot { shrunk.insert(PositionOwner(order)) }
             if quantity == resting.unfilled { spent.append(id) }
+            if order.list != nil { ofLists.append(id) }
             return quantity
         }
         // The book held a reduce-only order cut to its position: what it was cut by cannot fill any more.
         for id in spent where orders[id - idBase].status.isOpen { end(id, .expired) }
+        for id in ofLists { endSiblings(of: id) }
         for owner in shrunk.sorted() { endReducing(owner) }
         // So that a restart knows a price even if nothing trades.
         if !state.isTickLogged, now - state.tickLoggedAt >= 1_000_000 { logTick(state) }

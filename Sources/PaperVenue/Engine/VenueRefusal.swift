@@ -57,6 +57,12 @@ struct VenueRefusal: Error, Hashable {
     static let duplicateLinear = VenueRefusal(-4116, "clientOrderId is duplicated.")
     static let duplicateAlgo = VenueRefusal(-20132, "clientAlgoId is duplicated.")
     static let wouldTriggerLinear = VenueRefusal(-2021, "Order would immediately trigger.")
+    static let wouldTriggerSpot = VenueRefusal(-2010, "Order would trigger immediately.")
+    static let badListPrices = VenueRefusal(
+        -2010,
+        "The relationship of the prices for the orders is not correct.",
+    )
+    static let unknownList = VenueRefusal(-2011, "Unknown order list sent.")
     static let wouldTakeSpot = VenueRefusal(-2010, "Order would immediately match and take.")
     static let wouldTakeLinear = VenueRefusal(
         -5022,

@@ -26,6 +26,19 @@ extension VenueEngine {
             writer.member("positionSide", record.positionSide.rawValue)
             writer.member("selfTrade", record.selfTrade.rawValue)
             writer.member("reserved", record.reserved)
+            if let stop = record.stop { writer.member("stopPrice", stop) }
+            if let list = list(of: record) {
+                writer.member("listId", list.id)
+                writer.member("listClientOrderId", list.clientID)
+            }
+        }
+    }
+
+    func writeWake(_ record: OrderRecord, reserving missing: ExactDecimal) {
+        log.line("wake", at: now) { writer in
+            order(&writer, record)
+            writer.member("result", record.status.rawValue)
+            writer.member("reserved", missing)
         }
     }
 

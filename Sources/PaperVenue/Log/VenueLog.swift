@@ -15,11 +15,13 @@
 //   deposit   -                    account, product, asset, amount (negative: withdrawn)
 //   request   RECEIVED             request (number), op (place, cancel, lookup, openOrders, ...), method, T0 (the
 //                                  client's timestamp, ms), recvWindow (ms); written on arrival, before any check
-//   accept    NEW                  request, orderId, T0, reduceOnly, positionSide, selfTrade, reserved
+//   accept    NEW                  request, orderId, T0, reduceOnly, positionSide, selfTrade, reserved; of a
+//                                  stop stopPrice (it sleeps), of a leg listId, listClientOrderId
 //   refuse    the code, as text    request, op, status, message: nothing was executed
 //   fill      status afterwards    orderId, tradeId, fillQty, fillPrice, maker, fee, feeAsset, realized, filled
 //   end       FILLED, CANCELED,    orderId, filled; request when a request ended it. Exactly one per accepted order
 //             EXPIRED, EXPIRED_IN_MATCH
+//   wake      NEW                  orderId, reserved (in addition): a sleeping stop is on the book
 //   algo      NEW                  algoId, triggerPrice, mark, closePosition, reduceOnly, positionSide, selfTrade: a
 //                                  conditional order sleeps; the order that it becomes has its clientOrderId
 //   algoEnd   TRIGGERED, FINISHED, algoId; orderId of the order that it became

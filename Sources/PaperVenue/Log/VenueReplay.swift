@@ -73,6 +73,7 @@ struct VenueReplay {
             )
         case "request": requests = max(requests, try field.int("request"))
         case "accept": try accept(field)
+        case "wake": engine.wake(try field.int("orderId"), reserving: try amount(field, "reserved"))
         case "algo": try algo(field)
         case "algoEnd":
             guard let status = AlgoStatus(rawValue: try field.string("result")) else {
@@ -124,7 +125,7 @@ struct VenueReplay {
             }
             state.book = MatchingBook(fillPrice: state.last ?? state.mark, liquidity: liquidity)
         }
-        for order in engine.orders where order.status.isOpen && order.canRest {
+        for order in engine.orders where order.status.isOpen && order.canRest && !order.isAsleep {
             engine.markets[order.market].book.restore(
                 BookOrder(key: order.id, side: order.side, kind: order.bookKind, quantity: order.quantity),
                 filled: order.filled,
@@ -140,7 +141,16 @@ struct VenueReplay {
             let selfTrade = SelfTradePrevention(rawValue: try field.string("selfTrade")),
             id == engine.orders.count + engine.idBase
         else { throw VenueLogError(description: "line \(lines): not an acceptance that follows the one before") }
-        _ = engine.admit(
+        let list = try field.optional("listId")?.int()
+        if let list, list == engine.lists.count + engine.idBase {
+            engine.openList(
+                list,
+                clientID: try field.string("listClientOrderId"),
+                account: try account(field).index,
+                market: try market(field).index,
+            )
+        }
+        let order = engine.admit(
             OrderTicket(
                 account: try account(field).index,
                 market: try market(field).index,
@@ -154,9 +164,12 @@ struct VenueReplay {
                 reduceOnly: try field.bool("reduceOnly"),
                 positionSide: positionSide,
                 selfTrade: selfTrade,
+                stop: try field.has("stopPrice") ? Price(amount(field, "stopPrice")) : nil,
+                list: list,
             ),
             reserved: try amount(field, "reserved"),
         )
+        if let list { engine.lists[list - engine.idBase].orders.append(order) }
     }
 
     private func algo(_ field: JSONField) throws {

@@ -43,7 +43,8 @@ extension VenueEngine {
         writer.member("quotePrecision", 8)
         var types = ["LIMIT", "MARKET"]
         if state.isSpot {
-            types.append("LIMIT_MAKER")
+            types += ["LIMIT_MAKER", "STOP_LOSS_LIMIT"]
+            writer.member("ocoAllowed", true)
             writer.member("quoteAssetPrecision", 8)
             writer.member("isSpotTradingAllowed", true)
             writer.member("isMarginTradingAllowed", false)

@@ -31,7 +31,7 @@ extension VenueEngine {
         writer.beginObject()
         writer.member("symbol", markets[order.market].market.symbol)
         writer.member("orderId", order.id)
-        writer.member("orderListId", -1)
+        writer.member("orderListId", order.list ?? -1)
         var isFull = false
         switch view {
         case .placed(let response):
@@ -59,11 +59,11 @@ extension VenueEngine {
         writer.member("side", order.side.rawValue)
         switch view {
         case .queried:
-            writer.member("stopPrice", "0.00000000")
+            writer.member("stopPrice", order.stop ?? .zero)
             writer.member("icebergQty", "0.00000000")
             writer.member("time", order.createdAt / 1000)
             writer.member("updateTime", order.updatedAt / 1000)
-            writer.member("isWorking", true)
+            writer.member("isWorking", !order.isAsleep)
         case .placed, .cancelled: break
         }
         writer.member("workingTime", order.createdAt / 1000)

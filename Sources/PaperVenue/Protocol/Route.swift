@@ -3,6 +3,7 @@
 /// What a request wants. The raw value is the `op` of the log and of fault rules.
 enum Operation: String, Hashable {
     case place, placeTest, cancel, cancelAll, lookup, openOrders, allOrders, trades
+    case placeList, cancelList, lookupList
     case placeAlgo, cancelAlgo, lookupAlgo, openAlgos, cancelAllAlgos
     case account, balance, positions, sides, setSides, leverage
     case exchangeInfo, time, ping, tickerPrice, ticker24h, bookTicker, markPrice, averagePrice, publicTrades
@@ -11,10 +12,11 @@ enum Operation: String, Hashable {
     /// Whether it can change an order.
     var isWrite: Bool {
         switch self {
-        case .place, .cancel, .cancelAll, .placeAlgo, .cancelAlgo, .cancelAllAlgos: true
+        case .place, .cancel, .cancelAll, .placeList, .cancelList, .placeAlgo, .cancelAlgo, .cancelAllAlgos: true
         case .placeTest, .lookup, .openOrders, .allOrders, .trades, .account, .balance, .positions, .sides, .setSides,
             .leverage, .exchangeInfo, .time, .ping, .tickerPrice, .ticker24h, .bookTicker, .markPrice, .averagePrice,
-            .publicTrades, .openStream, .renewStream, .closeStream, .lookupAlgo, .openAlgos:
+            .publicTrades, .openStream, .renewStream, .closeStream, .lookupAlgo, .openAlgos,
+            .lookupList:
             false
         }
     }
@@ -25,7 +27,7 @@ enum Operation: String, Hashable {
         switch self {
         case .place, .placeTest, .cancel, .cancelAll, .lookup, .openOrders, .allOrders, .trades, .account, .balance,
             .positions, .sides, .setSides, .leverage, .placeAlgo, .cancelAlgo, .lookupAlgo, .openAlgos,
-            .cancelAllAlgos:
+            .cancelAllAlgos, .placeList, .cancelList, .lookupList:
             .signed
         case .openStream, .renewStream, .closeStream: .key
         case .exchangeInfo, .time, .ping, .tickerPrice, .ticker24h, .bookTicker, .markPrice, .averagePrice,
@@ -46,6 +48,9 @@ struct Route {
         }
         add(.spot, .place, "POST", "/api/v3/order")
         add(.spot, .placeTest, "POST", "/api/v3/order/test")
+        add(.spot, .placeList, "POST", "/api/v3/orderList/oco")
+        add(.spot, .cancelList, "DELETE", "/api/v3/orderList")
+        add(.spot, .lookupList, "GET", "/api/v3/orderList")
         add(.spot, .cancel, "DELETE", "/api/v3/order")
         add(.spot, .lookup, "GET", "/api/v3/order")
         add(.spot, .openOrders, "GET", "/api/v3/openOrders")

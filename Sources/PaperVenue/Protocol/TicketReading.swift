@@ -7,6 +7,7 @@ extension Parameters {
         .spot: [
             "symbol", "side", "type", "timeInForce", "quantity", "quoteOrderQty", "price", "newClientOrderId",
             "newOrderRespType", "selfTradePreventionMode", "recvWindow", "timestamp", "strategyId", "strategyType",
+            "stopPrice",
         ],
         .linear: [
             "symbol", "side", "type", "timeInForce", "quantity", "price", "newClientOrderId", "newOrderRespType",
@@ -62,6 +63,9 @@ extension Parameters {
         case .market, .limitMaker:
             if self["timeInForce"] != nil { throw .notRequired("timeInForce") }
             timeInForce = .goodTillCancelled
+        case .stopLossLimit:
+            guard try required("timeInForce") == "GTC" else { throw .badTimeInForce }
+            timeInForce = .goodTillCancelled
         case .limit:
             guard let named = TimeInForce(rawValue: try required("timeInForce")) else { throw .badTimeInForce }
             if product == .spot, named == .postOnly { throw .badTimeInForce }
@@ -70,9 +74,16 @@ extension Parameters {
         var price = ExactDecimal.zero
         switch type {
         case .market: if self["price"] != nil { throw .notRequired("price") }
-        case .limit, .limitMaker:
+        case .limit, .limitMaker, .stopLossLimit:
             guard let value = try decimal("price") else { throw .missing("price") }
             price = value
+        }
+        var stop: Price?
+        if type == .stopLossLimit {
+            guard let value = try decimal("stopPrice") else { throw .missing("stopPrice") }
+            stop = Price(value)
+        } else if self["stopPrice"] != nil {
+            throw .notRequired("stopPrice")
         }
         let quantity = try decimal("quantity")
         var quoteQuantity: Money?
@@ -106,7 +117,53 @@ extension Parameters {
             reduceOnly: try flag("reduceOnly"),
             positionSide: positionSide,
             selfTrade: selfTrade,
+            stop: stop,
         )
+    }
+
+    /// The two legs of a list: the maker, then the stop.
+    func listTickets(
+        market: MarketState,
+        account: Account,
+        freshID: () -> String,
+    ) throws(VenueRefusal) -> (target: OrderTicket, stop: OrderTicket) {
+        guard let side = Side(rawValue: try required("side")) else { throw .badSide }
+        guard let quantity = try decimal("quantity") else { throw .missing("quantity") }
+        var selfTrade = SelfTradePrevention.none
+        if let text = self["selfTradePreventionMode"] {
+            guard let named = SelfTradePrevention(rawValue: text) else { throw .badParameter }
+            selfTrade = named
+        }
+        func leg(_ place: String, _ type: OrderType) throws(VenueRefusal) -> OrderTicket {
+            guard let price = try decimal(place + "Price") else { throw .missing(place + "Price") }
+            var stop: Price?
+            if type == .stopLossLimit {
+                guard let value = try decimal(place + "StopPrice") else { throw .missing(place + "StopPrice") }
+                guard try required(place + "TimeInForce") == "GTC" else { throw .badTimeInForce }
+                stop = Price(value)
+            }
+            return OrderTicket(
+                account: account.index,
+                market: market.index,
+                clientID: try clientID(place + "ClientOrderId") ?? freshID(),
+                side: side,
+                type: type,
+                timeInForce: .goodTillCancelled,
+                quantity: Quantity(quantity),
+                quoteQuantity: nil,
+                price: Price(price),
+                reduceOnly: false,
+                positionSide: .both,
+                selfTrade: selfTrade,
+                stop: stop,
+            )
+        }
+        let isSell = side == .sell
+        let (maker, sleeper) = isSell ? ("above", "below") : ("below", "above")
+        guard try required(maker + "Type") == "LIMIT_MAKER", try required(sleeper + "Type") == "STOP_LOSS_LIMIT" else {
+            throw .badType
+        }
+        return (try leg(maker, .limitMaker), try leg(sleeper, .stopLossLimit))
     }
 
     private func orderType(_ product: PaperProduct) throws(VenueRefusal) -> OrderType {
@@ -115,7 +172,8 @@ extension Parameters {
         case (_, "LIMIT"): return .limit
         case (_, "MARKET"): return .market
         case (.spot, "LIMIT_MAKER"): return .limitMaker
-        case (.spot, "STOP_LOSS"), (.spot, "STOP_LOSS_LIMIT"):
+        case (.spot, "STOP_LOSS_LIMIT"): return .stopLossLimit
+        case (.spot, "STOP_LOSS"):
             throw VenueRefusal(-1013, "Stop loss orders are not supported for this symbol.")
         case (.spot, "TAKE_PROFIT"), (.spot, "TAKE_PROFIT_LIMIT"):
             throw VenueRefusal(-1013, "Take profit orders are not supported for this symbol.")

@@ -13,6 +13,8 @@ extension Gateway {
         case .cancelAll: try cancelAll(route, parameters, request, to: &writer)
         case .lookup: try lookUp(route, parameters, request, to: &writer)
         case .openOrders, .allOrders, .trades: try list(route, parameters, request, to: &writer)
+        case .placeList: try placeList(route, parameters, account(request), to: &writer)
+        case .cancelList, .lookupList: try orderList(route, parameters, account(request), to: &writer)
         case .placeAlgo: try placeAlgo(route, parameters, account(request), to: &writer)
         case .cancelAlgo: try cancelAlgo(parameters, account(request), to: &writer)
         case .lookupAlgo: try lookUpAlgo(parameters, account(request), to: &writer)
@@ -99,7 +101,7 @@ extension Gateway {
         var response: ResponseType
         switch (route.product, ticket.type) {
         case (.spot, .market), (.spot, .limit): response = .full
-        case (.spot, .limitMaker), (.linear, _): response = .acknowledge
+        case (.spot, .limitMaker), (.spot, .stopLossLimit), (.linear, _): response = .acknowledge
         }
         if let text = parameters["newOrderRespType"] {
             guard let named = ResponseType(rawValue: text), route.product == .spot || named != .full else {

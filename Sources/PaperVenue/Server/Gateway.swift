@@ -352,6 +352,6 @@ final class Gateway {
 extension Parameters {
     /// Our client's name for the order that a request is about.
     var orderName: String? {
-        self["newClientOrderId"] ?? self["origClientOrderId"] ?? self["clientAlgoId"]
+        self["newClientOrderId"] ?? self["origClientOrderId"] ?? self["clientAlgoId"] ?? self["listClientOrderId"]
     }
 }
