@@ -83,7 +83,8 @@ public final class APIServer: Sendable {
         let routes =
             SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
             + OrderRoutes(backend: backend, hub: hub).routes
-            + ExplainRoute(backend: backend).routes
+            + ConditionalRoutes(backend: backend, hub: hub).routes
+                + ExplainRoute(backend: backend).routes
             + CatalogueRoutes(backend: backend).routes
             + AccountRoutes(backend: backend, batches: batches).routes
             + TraderRoutes(backend: backend).routes

@@ -148,7 +148,7 @@ extension CommandService {
         moment = view.placed(moment)
         let failures =
             SmartOrder.check(draft, instrument: instrument, bounds: bounds, at: moment)
-            + standing.refusals(opening: draft, on: owner, isLiveEnabled: isLiveEnabled)
+            + standing.refusals(opening: draft.clientOrderID, on: owner, isLiveEnabled: isLiveEnabled)
         return CreationPlan(
             instrument: instrument,
             bounds: bounds,

@@ -97,7 +97,7 @@ public struct CommandService: Sendable {
     }
 
     /// Open orders of an account have different client order ids; the store keeps it so.
-    private static let clientOrderIDConstraint = "orders_client_order_id"
+    static let clientOrderIDConstraint = "orders_client_order_id"
 
     /// Carries out a command on an order; answers with the order as it stands afterwards.
     /// - Parameters:
@@ -145,7 +145,7 @@ public struct CommandService: Sendable {
     }
 
     /// Stores the decision with a job for each venue order that waits, offers the jobs, and tells.
-    private func commit(
+    func commit(
         _ transition: inout Transition,
         actor: Actor,
         tick: Tick? = nil,
@@ -197,12 +197,12 @@ public struct CommandService: Sendable {
         return outcome
     }
 
-    private func replay(_ record: IdempotencyRecord) async throws -> CommandAnswer? {
+    func replay(_ record: IdempotencyRecord) async throws -> CommandAnswer? {
         guard let known = try await context.orders.outcome(owner: record.owner, key: record.key) else { return nil }
         return try await replayed(known.order, known.requestHash, record)
     }
 
-    private func replayed(
+    func replayed(
         _ order: OrderID,
         _ requestHash: String,
         _ record: IdempotencyRecord?,

@@ -64,6 +64,24 @@ public struct Transition: Sendable {
         return true
     }
 
+    /// Changes a conditional order. False: nothing is different.
+    /// - Throws: the refusal; also for a smart order, whose plan is edited by a command.
+    public mutating func apply(_ change: ConditionalChange, at moment: Moment) throws(Refusal) -> Bool {
+        guard case .conditional(let order) = order else {
+            throw Refusal(.notFound, "There is no such conditional order.")
+        }
+        guard
+            let decision = try order.edit(
+                trigger: change.trigger,
+                limit: change.limit,
+                quantity: change.quantity,
+                at: moment,
+            )
+        else { return false }
+        accept(StoredDecision(decision))
+        return true
+    }
+
     /// Does a recorded step again.
     /// - Throws: a command that is refused now, though it was not when the step was recorded.
     public mutating func `repeat`(_ step: DecisionStep) throws(Refusal) {

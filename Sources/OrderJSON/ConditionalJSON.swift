@@ -88,7 +88,11 @@ extension StoredOrder {
 
     /// Reads a state document of either kind.
     public init(encodedState bytes: [UInt8]) throws(JSONError) {
-        let json = JSONField(try JSONValue(parsing: bytes))
+        try self.init(state: JSONField(try JSONValue(parsing: bytes)))
+    }
+
+    /// The same, parsed.
+    public init(state json: JSONField) throws(JSONError) {
         if try json.has("conditional") {
             self = .conditional(try ConditionalOrder(state: json))
         } else {

@@ -43,7 +43,7 @@ import Testing
             #expect(await states(rig) == [.expired, .filled])
             let stop = await rig.lookUp("s1", .stopLimit).snapshot
             #expect(stop?.filled == Quantity("2") && stop?.fills.map(\.price) == [Price(dec("95"))])
-            #expect(await rig.venue.held(market: rig.kind.market) == dec("8"))
+            #expect(await rig.venue.holding(market: rig.kind.market, side: .buy, fresh: true)?.quantity == dec("8"))
         }
     }
 

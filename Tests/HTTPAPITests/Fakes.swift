@@ -11,7 +11,7 @@ import TestKit
 /// gap, an idempotency key counts once.
 final class MemoryOrders: OrderStore, TimelineStore {
     private struct State {
-        var orders: [OrderID: SmartOrder] = [:]
+        var orders: [OrderID: StoredOrder] = [:]
         var events: [AccountID: [StoredEvent]] = [:]
         var versions: [StoredVersion] = []
         var notes: [OrderNote] = []
@@ -37,7 +37,7 @@ final class MemoryOrders: OrderStore, TimelineStore {
         if isAway { throw StoreError(.unavailable, "away") }
     }
 
-    func load(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder] {
+    func load(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder] {
         try check()
         let delay = loadDelayMs
         if delay > 0 {
@@ -122,13 +122,14 @@ final class MemoryOrders: OrderStore, TimelineStore {
     func gaps(_ series: PriceSeries, from: Int64, to: Int64) async throws(StoreError) -> [FeedGap] { [] }
     func add(_ gap: FeedGap) async throws(StoreError) {}
 
-    func list(_ filter: OrderFilter) async throws(StoreError) -> [SmartOrder] {
+    func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder] {
         try check()
         return state.withLock { state in
             Array(
                 state.orders.values.filter { order in
                     order.account == filter.account && (filter.before.map { order.id < $0 } ?? true)
-                        && (filter.statuses.isEmpty || filter.statuses.contains(order.status))
+                        && (filter.statuses.isEmpty || filter.statuses.contains(order.smart?.status.rawValue ?? order.conditional?.status.rawValue ?? ""))
+                        && (filter.kind.map { $0 == order.kind } ?? true)
                         && (filter.market.map { order.instrument.market == $0 } ?? true)
                 }.sorted { $0.id > $1.id }.prefix(filter.limit)
             )
@@ -192,8 +193,8 @@ final class MemoryOrders: OrderStore, TimelineStore {
     func closeJobs(_ ids: [JobID]) async throws(StoreError) {}
     func storeJobs(_ jobs: [Job]) async throws(StoreError) {}
     func hasEnded(_ id: JobID) async throws(StoreError) -> Bool { true }
-    func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [SmartOrder] { [] }
-    func standing(of order: SmartOrder) async throws(StoreError) -> OrderStanding {
+    func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder] { [] }
+    func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding {
         OrderStanding(claimedElsewhere: .zero, newestFill: nil)
     }
     func openWork(account: AccountID) async throws(StoreError) -> OpenWork { OpenWork(atVenue: [], markets: []) }

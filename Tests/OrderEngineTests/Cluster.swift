@@ -204,8 +204,38 @@ final class Cluster: Sendable {
     }
 
     func order(_ id: OrderID) async throws -> SmartOrder {
-        guard let order = try await orders.load([id]).first else { throw StoreError(.corruptRow, "gone") }
+        guard let order = try await orders.smart([id]).first else { throw StoreError(.corruptRow, "gone") }
         return order
+    }
+
+    func create(conditional draft: ConditionalDraft) async throws -> ConditionalOrder {
+        try await service().create(
+            draft,
+            market: instrument.market,
+            account: account,
+            actor: Actor(kind: .user, id: "u"),
+            idempotency: nil,
+        ).conditional
+    }
+
+    func conditional(_ id: OrderID) async throws -> ConditionalOrder {
+        guard let order = try await orders.load([id]).first?.conditional else {
+            throw StoreError(.corruptRow, "gone")
+        }
+        return order
+    }
+
+    /// Waits until a conditional order has ended.
+    func end(ofConditional id: OrderID) async throws -> ConditionalOrder {
+        let start = RealClock().monotonicNanoseconds()
+        while true {
+            let order = try await conditional(id)
+            if order.status.isTerminal { return order }
+            guard RealClock().monotonicNanoseconds() - start < 60_000_000_000 else {
+                throw StoreError(.unavailable, "still \(order.status) \(order.venueOrders) \(observer.errors)")
+            }
+            try await Task.sleep(for: .milliseconds(2))
+        }
     }
 
     /// Waits until the order fulfils the condition; gives up after `seconds` of real time.

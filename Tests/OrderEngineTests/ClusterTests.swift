@@ -166,7 +166,7 @@ import Testing
         let version = ended.version
         _ = await worker.handle([
             taken(job), taken(.timer(armed)),
-            taken(.check(row, VenueOrderKey(leg: .takeProfit(1), attempt: 1), number: 1)),
+            taken(.check(.smart(row), VenueOrderKey(leg: .takeProfit(1), attempt: 1), number: 1)),
         ])
         #expect(try await cluster.order(id).version == version)
     }
@@ -254,14 +254,14 @@ import Testing
             for number in 1...5 {
                 let row = try await cluster.order(id)
                 _ = try await MemoryQueue(cluster.queue, worker: WorkerID("t"))
-                    .offer([.check(row, key, number: 70 + number)], verify: false)
+                    .offer([.check(.smart(row), key, number: 70 + number)], verify: false)
                 try await cluster.clock.sleep(milliseconds: 300)
             }
             #expect(try await cluster.order(id).exited == Quantity(ExactDecimal(2)))
             try await cluster.tick(106)
             let row = try await cluster.order(id)
             _ = try await MemoryQueue(cluster.queue, worker: WorkerID("t"))
-                .offer([.check(row, key, number: 99)], verify: false)
+                .offer([.check(.smart(row), key, number: 99)], verify: false)
             let filled = try await cluster.wait(for: id) { $0.levels[0].state == .filled }
             #expect(filled.exited == Quantity(ExactDecimal(5)))
         }
@@ -287,7 +287,7 @@ import Testing
             let row = try await cluster.order(id)
             let intent = try #require(try await cluster.orders.intents(of: [id], ended: false).first)
             _ = try await MemoryQueue(cluster.queue, worker: WorkerID("t"))
-                .offer([.check(row, intent.venueOrder.key, number: 77)], verify: false)
+                .offer([.check(.smart(row), intent.venueOrder.key, number: 77)], verify: false)
             let filled = try await cluster.wait(for: id) { $0.levels[0].state == .filled }
             #expect(filled.breakEvenPrice == Price(ExactDecimal(100)))
             try await cluster.settle()

@@ -39,6 +39,9 @@ private func check(_ fact: (StoresUnderTest) async throws -> Void) async throws 
     }
     @Test func `a fill counts once`() async throws { try await check(OrderStoreContract.storesFillsOnce) }
     @Test func `the change log misses nothing`() async throws { try await check(OrderStoreContract.changesMissNothing) }
+    @Test func `both kinds of order share the way`() async throws {
+        try await check(OrderStoreContract.bothKindsShareTheWay)
+    }
     @Test func `the armed form is exact`() async throws { try await check(OrderStoreContract.armedFormIsExact) }
     @Test func `an idempotency key counts once`() async throws {
         try await check(OrderStoreContract.idempotencyKeysCountOnce)

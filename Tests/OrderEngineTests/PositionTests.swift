@@ -341,17 +341,17 @@ import Testing
             reduceOnly: true,
             createdAt: order.createdAt,
         )
-        #expect(await watch.allows(exit, of: order))
+        #expect(await watch.allows(exit, of: .smart(order)))
         cluster.database.setHalted(true)
         try await cluster.clock.sleep(milliseconds: 300)
-        #expect(await !watch.allows(exit, of: order))
+        #expect(await !watch.allows(exit, of: .smart(order)))
         cluster.database.setHalted(false)
         try await cluster.clock.sleep(milliseconds: 300)
-        #expect(await watch.allows(exit, of: order))
+        #expect(await watch.allows(exit, of: .smart(order)))
         // Who cannot read the halts sends nothing once the last word is a second old.
         cluster.kill("w1")
         try await cluster.clock.sleep(milliseconds: 1_100)
-        #expect(await !watch.allows(exit, of: order))
+        #expect(await !watch.allows(exit, of: .smart(order)))
     }
 
     @Test(arguments: [

@@ -17,11 +17,11 @@ package enum OrderStoreContract {
         let order = SmartOrder.sample(1, account)
         let outcome = try await stores.orders.commit([.sample(order, facts: [.created, .activated])])
         #expect(outcome == [.committed(sequence: 1)])
-        #expect(try await stores.orders.load([order.id, .sample(99)]) == [order])
+        #expect(try await stores.orders.smart([order.id, .sample(99)]) == [order])
 
         let next = order.next { $0.health = .retrying }
         #expect(try await stores.orders.commit([.sample(next)]) == [.committed(sequence: 2)])
-        #expect(try await stores.orders.load([order.id]) == [next])
+        #expect(try await stores.orders.smart([order.id]) == [next])
     }
 
     package static func refusesStaleWriter(_ stores: StoresUnderTest) async throws {
@@ -31,7 +31,7 @@ package enum OrderStoreContract {
         #expect(try await stores.orders.commit([.sample(mine)]) == [.committed(sequence: 2)])
         #expect(try await stores.orders.commit([.sample(theirs)]) == [.lost])
         #expect(try await stores.orders.commit([.sample(order)]) == [.lost])
-        #expect(try await stores.orders.load([order.id]) == [mine])
+        #expect(try await stores.orders.smart([order.id]) == [mine])
         #expect(try await stores.orders.lastSequence(account: order.account) == 2)
     }
 
@@ -63,7 +63,7 @@ package enum OrderStoreContract {
         #expect(try await stores.orders.commit([commit]) == [.committed(sequence: 2)])
         // The answer was lost: the same commit again says what became of it, also when others went on meanwhile.
         #expect(try await stores.orders.commit([commit]) == [.committed(sequence: 2)])
-        #expect(try await stores.orders.commit([.sample(commit.next.next())]) == [.committed(sequence: 3)])
+        #expect(try await stores.orders.commit([.sample(order.exiting(10).next())]) == [.committed(sequence: 3)])
         #expect(try await stores.orders.commit([commit]) == [.committed(sequence: 2)])
         #expect(try await stores.orders.lastSequence(account: order.account) == 3)
     }
@@ -132,7 +132,7 @@ package enum OrderStoreContract {
             return
         }
         #expect(outcomes[1].isCommitted)
-        #expect(try await stores.orders.load([first.id]) == [first])
+        #expect(try await stores.orders.smart([first.id]) == [first])
         #expect(try await stores.orders.intents(of: [first.id], ended: true).isEmpty)
     }
 
@@ -183,7 +183,7 @@ package enum OrderStoreContract {
                 continue
             }
         }
-        #expect(try await stores.orders.load([latched.id]) == [latched])
+        #expect(try await stores.orders.smart([latched.id]) == [latched])
     }
 
     package static func refusesUnknownAccount(_ stores: StoresUnderTest) async throws {
@@ -260,6 +260,43 @@ package enum OrderStoreContract {
         }
     }
 
+    /// A conditional order takes the same way: rows, armed forms, legs, lists, guards.
+    package static func bothKindsShareTheWay(_ stores: StoresUnderTest) async throws {
+        let account = try await stores.account()
+        let smart = try await stores.order(1, account)
+        var waiting = ConditionalOrder.sample(2, account)
+        #expect(try await stores.orders.commit([.sample(.conditional(waiting))])[0].isCommitted)
+        #expect(try await stores.orders.load([waiting.id]) == [.conditional(waiting)])
+        #expect(try await stores.orders.armed([waiting.id]) == [ArmedOrder(.conditional(waiting))])
+        // Two levels and a stop, and one.
+        #expect(try await stores.orders.activeLegs(account: account, market: Instrument.sample().market) == 4)
+        for (kind, expected) in [(OrderKind.smart, smart.id), (.conditional, waiting.id)] {
+            #expect(try await stores.orders.list(OrderFilter(account: account, kind: kind)).map(\.id) == [expected])
+        }
+        #expect(try await stores.orders.list(OrderFilter(account: account)).count == 2)
+
+        var fired = waiting
+        fired.version += 1
+        fired.status = .triggered
+        fired.triggeredAt = waiting.updatedAt
+        fired.attempts = 1
+        fired.venueOrders = [.sampleExit(.conditional, 1, 10, at: waiting.updatedAt)]
+        let commit = Commit.sample(.conditional(fired), venueOrders: fired.venueOrders)
+        #expect(try await stores.orders.commit([commit])[0].isCommitted)
+        #expect(try await stores.orders.intents(of: [fired.id], ended: false).map(\.venueOrder) == fired.venueOrders)
+        // Fired is one-way.
+        waiting.version = 3
+        let refused = try await stores.orders.commit([.sample(.conditional(waiting))])[0]
+        #expect(refused == .refused(constraint: "orders_guard"))
+
+        fired.version = 3
+        fired.status = .filled
+        fired.venueOrders = []
+        #expect(try await stores.orders.commit([.sample(.conditional(fired))])[0].isCommitted)
+        #expect(try await stores.orders.activeLegs(account: account, market: Instrument.sample().market) == 3)
+        #expect(try await stores.orders.events(order: fired.id, after: 0, limit: 10).map(\.version) == [1, 2, 3])
+    }
+
     package static func armedFormIsExact(_ stores: StoresUnderTest) async throws {
         let account = try await stores.account()
         var orders: [SmartOrder] = []
@@ -334,7 +371,7 @@ package enum OrderStoreContract {
             orders.append(order)
         }
         _ = try await stores.orders.commit(orders.map { .sample($0) })
-        var filter = OrderFilter(account: account, statuses: [.active], limit: 5)
+        var filter = OrderFilter(account: account, statuses: [OrderStatus.active.rawValue], limit: 5)
         var listed: [OrderID] = []
         while true {
             let page = try await stores.orders.list(filter)

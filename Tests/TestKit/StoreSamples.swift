@@ -38,6 +38,17 @@ package struct StoresUnderTest: Sendable {
     }
 }
 
+extension OrderStore {
+    /// The smart orders among these.
+    package func smart(_ ids: [OrderID]) async throws(StoreError) -> [SmartOrder] {
+        try await load(ids).compactMap(\.smart)
+    }
+}
+
+extension ArmedOrder {
+    package init(_ order: SmartOrder) { self.init(.smart(order)) }
+}
+
 /// A commit that should have succeeded and did not.
 package struct UnexpectedOutcome: Error {
     package let outcome: CommitOutcome
@@ -167,7 +178,42 @@ extension SendRight {
     }
 }
 
+extension ConditionalOrder {
+    /// A stop-loss that sells 10 at 95, at version 1.
+    package static func sample(_ number: Int, _ account: AccountID, reduceOnly: Bool = false) -> ConditionalOrder {
+        let now = Timestamp(milliseconds: 1_790_000_000_000 + Int64(number))
+        var order = ConditionalOrder(
+            id: .sample(number),
+            account: account,
+            instrument: .sample(),
+            createdAt: now,
+            updatedAt: now,
+            draft: ConditionalDraft(
+                kind: .stopLoss,
+                side: .sell,
+                quantity: Quantity(ExactDecimal(10)),
+                trigger: Price(ExactDecimal(95)),
+                reduceOnly: reduceOnly,
+            ),
+            triggerSource: .mark,
+        )
+        order.position = TickPosition(venueTime: now.microseconds, sequence: Int64(number))
+        return order
+    }
+}
+
 extension Commit {
+    /// The same for an order of either kind.
+    package static func sample(_ next: StoredOrder, venueOrders: [VenueOrder] = []) -> Commit {
+        Commit(
+            id: .random(in: .min ... .max),
+            next: next,
+            cause: .tick,
+            actor: Actor(kind: .worker, id: "w1"),
+            venueOrders: venueOrders,
+        )
+    }
+
     /// Every commit has an id of its own unless it is given.
     package static func sample(
         _ next: SmartOrder,

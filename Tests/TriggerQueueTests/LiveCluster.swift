@@ -294,7 +294,7 @@ final class LiveCluster: Sendable {
     /// Waits until all of these have ended.
     func ended(_ ids: [OrderID]) async throws {
         _ = try await eventually("\(ids.count) orders end") {
-            try await orders.load(ids).allSatisfy(\.status.isTerminal) ? true : nil
+            try await orders.smart(ids).allSatisfy(\.status.isTerminal) ? true : nil
         }
     }
 
@@ -303,7 +303,7 @@ final class LiveCluster: Sendable {
         let accepted = venue.exchange.accepted
         #expect(accepted.count == ids.count, sourceLocation: sourceLocation)
         #expect(Set(accepted).count == ids.count, sourceLocation: sourceLocation)
-        for order in try await orders.load(ids) {
+        for order in try await orders.smart(ids) {
             #expect(order.status == .stopped, sourceLocation: sourceLocation)
             #expect(order.exited == Quantity(ExactDecimal(10)), sourceLocation: sourceLocation)
         }

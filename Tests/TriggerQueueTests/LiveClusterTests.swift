@@ -200,11 +200,11 @@ extension BullQueueTests {
                 )
                 let order = try await stores.order(7, cluster.account)
                 let next = order.next()
-                let job = Job.check(next, VenueOrderKey(leg: .stop, attempt: 1), number: 1)
+                let job = Job.check(.smart(next), VenueOrderKey(leg: .stop, attempt: 1), number: 1)
                 #expect(try await cluster.orders.commit([.sample(order, jobs: [job])]) == [.lost])
                 let scheduler = try cluster.startScheduler()
                 // A job that is committed after it passes; what was rolled back would have been before it.
-                let later = Job.check(next, VenueOrderKey(leg: .stop, attempt: 2), number: 1)
+                let later = Job.check(.smart(next), VenueOrderKey(leg: .stop, attempt: 2), number: 1)
                 guard case .committed = try await cluster.orders.commit([.sample(next, jobs: [later])])[0] else {
                     Issue.record("the commit did not pass")
                     return
@@ -229,7 +229,7 @@ extension BullQueueTests {
                 let scheduler = try cluster.startScheduler()
                 let order = try await stores.order(7, cluster.account)
                 let next = order.next()
-                let job = Job.check(next, VenueOrderKey(leg: .stop, attempt: 1), number: 1)
+                let job = Job.check(.smart(next), VenueOrderKey(leg: .stop, attempt: 1), number: 1)
                 guard case .committed = try await cluster.orders.commit([.sample(next, jobs: [job])])[0] else {
                     Issue.record("the commit did not pass")
                     return
@@ -279,7 +279,7 @@ extension BullQueueTests {
                     try await quiet(true, cluster)
                     try await cluster.tick(9_400)
                     let tick = try #require(try await MemoryTickLog(cluster.ticks).latest(cluster.series))
-                    let row = try #require(try await cluster.orders.load(ids).first)
+                    let row = try #require(try await cluster.orders.smart(ids).first)
                     let jobs = [Leg.takeProfit(1), .stop].map { leg in
                         Job(
                             id: JobID(order: row.id, leg: leg, attempt: 1),

@@ -114,9 +114,10 @@ struct AccountRoutes: Sendable {
         for start in stride(from: 0, to: ids.count, by: 200) {
             let orders = try await backend.orders.load(Array(ids[start..<min(start + 200, ids.count)]))
             chosen += orders.filter { order in
-                switch order.draft.sizeMode {
+                switch order.smart?.draft.sizeMode {
                 case .fixed: selection.kinds.contains(.smart)
                 case .position: selection.kinds.contains(.position)
+                case nil: selection.kinds.contains(.conditional)
                 }
             }.map(\.id)
         }
@@ -206,7 +207,8 @@ struct AccountRoutes: Sendable {
         let ids = try await orders(try selection(json), of: account)
         var consequences = ConsequenceList()
         for start in stride(from: 0, to: ids.count, by: 200) {
-            for order in try await backend.orders.load(Array(ids[start..<min(start + 200, ids.count)])) {
+            let stored = try await backend.orders.load(Array(ids[start..<min(start + 200, ids.count)]))
+            for order in stored.compactMap(\.smart) {
                 let price = await backend.prices.price(of: order)
                 switch action {
                 case .cancelAll: consequences.add(.cancel, on: order, price: price)

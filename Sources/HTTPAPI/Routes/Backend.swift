@@ -26,9 +26,26 @@ struct Backend: Sendable {
 
     /// An order of the caller. Somebody else's is as unknown as none.
     func order(_ text: String, of caller: Caller) async throws -> SmartOrder {
+        guard let order = try await stored(text, of: caller).smart else { throw Problem.notFound }
+        return order
+    }
+
+    /// The same for an order of either kind.
+    func stored(_ text: String, of caller: Caller) async throws -> StoredOrder {
         guard let id = OrderID(text), let order = try await orders.load([id]).first else { throw Problem.notFound }
         _ = try caller.account(order.account)
         return order
+    }
+
+    /// What an answer shows of an order of either kind.
+    func object(_ order: StoredOrder, of caller: Caller) async throws -> [UInt8] {
+        switch order {
+        case .smart(let order): return try await object(order, of: caller)
+        case .conditional(let order):
+            var writer = JSONWriter(reserving: 1_024)
+            writer.conditionalOrder(order, mode: try caller.account(order.account).orderMode)
+            return writer.take()
+        }
     }
 
     /// What an order's object shows beside its row.

@@ -140,13 +140,18 @@ final class BatchDuty: Sendable {
         case .reconcile: return nil
         case .halt, .flatten: break
         }
-        let order: SmartOrder?
+        let stored: StoredOrder?
         do throws(StoreError) {
-            order = try await backend.orders.load([id]).first
+            stored = try await backend.orders.load([id]).first
         } catch {
             throw CommandError.unavailable(error.detail)
         }
-        guard let order, !order.status.isTerminal else { return nil }
+        guard let stored, !stored.isTerminal else { return nil }
+        guard case .smart(let order) = stored else {
+            // A halt cancels what would enter, and leaves what protects.
+            let isEntry = stored.conditional.map { !$0.draft.reduceOnly } ?? false
+            return isEntry || batch.kind == .flatten ? .cancel : nil
+        }
         if batch.kind == .flatten, order.status.isOpen { return .closeMarket }
         let hasRest =
             order.status == .pending || order.venueOrders.contains { $0.side == order.side && $0.state.isLive }

@@ -42,15 +42,15 @@ extension OrderRoutes {
             throw Problem(.badQuery, "Lists of orders are sorted by -createdAt.")
         }
         guard let first = accounts.first else { throw Problem.notFound }
-        var filter = OrderFilter(account: first.id)
-        filter.statuses = try statuses(query)
+        var filter = OrderFilter(account: first.id, kind: .smart)
+        filter.statuses = try statuses(query).map(\.rawValue)
         if let text = query["market"] {
             guard let market = MarketID(text) else { throw Problem(.badQuery, "market is no market id.") }
             filter.market = market
         }
         let limit = try query.number("limit", in: 1...200, default: 50)
         let filters =
-            "orders \(accounts.map(\.id)) \(filter.statuses.map(\.rawValue)) \(filter.market?.description ?? "")"
+            "orders \(accounts.map(\.id)) \(filter.statuses) \(filter.market?.description ?? "")"
         let now = backend.clock.now()
         if let cursor = query["cursor"] {
             filter.before = OrderID(try backend.cursors.decode(cursor, filters: filters, now: now))
@@ -82,7 +82,7 @@ extension OrderRoutes {
         for account in accounts {
             var filter = filter
             filter.account = account.id
-            orders += try await backend.orders.list(filter)
+            orders += try await backend.orders.list(filter).compactMap(\.smart)
         }
         guard accounts.count > 1 else { return orders }
         return Array(orders.sorted { $0.id > $1.id }.prefix(filter.limit))
@@ -104,7 +104,7 @@ extension OrderRoutes {
     }
 
     /// The address of the next page.
-    private static func link(_ call: Call, _ cursor: String) -> String {
+    static func link(_ call: Call, _ cursor: String) -> String {
         var parts = call.query.items.filter { $0.name != "cursor" }.map { "\($0.name)=\(escaped($0.value))" }
         parts.append("cursor=\(cursor)")
         return "<\(call.path)?\(parts.joined(separator: "&"))>; rel=\"next\""
@@ -127,16 +127,26 @@ extension OrderRoutes {
 
     private func events(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
-        try call.query.check(known: ["limit", "cursor"])
         let order = try await backend.order(call.captures[0], of: caller)
+        return try await Self.events(of: order.id, in: caller.account(order.account), call, backend)
+    }
+
+    /// The history of an order of either kind.
+    static func events(
+        of order: OrderID,
+        in account: Account,
+        _ call: Call,
+        _ backend: Backend,
+    ) async throws -> Reply {
+        try call.query.check(known: ["limit", "cursor"])
         let limit = try call.query.number("limit", in: 1...200, default: 50)
-        let filters = "events \(order.id)"
+        let filters = "events \(order)"
         let now = backend.clock.now()
         var after: Int64 = 0
         if let cursor = call.query["cursor"] {
             after = Int64(bitPattern: try backend.cursors.decode(cursor, filters: filters, now: now).low)
         }
-        let events = try await backend.orders.events(order: order.id, after: after, limit: limit)
+        let events = try await backend.orders.events(order: order, after: after, limit: limit)
         let next =
             events.count == limit
             ? events.last.map { event in
@@ -149,8 +159,7 @@ extension OrderRoutes {
         writer.beginArray()
         for event in events {
             let text = try EventText(event)
-            let mode = try caller.account(order.account).orderMode
-            writer.raw(text.encoded(mode: mode, epoch: backend.configuration.epoch))
+            writer.raw(text.encoded(mode: account.orderMode, epoch: backend.configuration.epoch))
         }
         writer.endArray()
         writer.member("nextCursor", orNull: next)

@@ -95,7 +95,7 @@ struct OrderRoutes: Sendable {
             market: request.market,
             account: request.account,
             actor: caller.actor,
-            idempotency: record(call, body, caller),
+            idempotency: Self.record(call, body, caller),
             requestID: call.requestID,
         )
         hub.poke()
@@ -126,10 +126,10 @@ struct OrderRoutes: Sendable {
     private func firstVersion(of order: SmartOrder) async throws -> SmartOrder {
         guard order.version > 1, let event = try await backend.orders.events(order: order.id, after: 0, limit: 1).first
         else { return order }
-        return try EventText(event).order
+        return try EventText(event).stored.smart ?? order
     }
 
-    private func record(_ call: Call, _ body: JSONValue, _ caller: Caller) -> IdempotencyRecord? {
+    static func record(_ call: Call, _ body: JSONValue, _ caller: Caller) -> IdempotencyRecord? {
         call.idempotencyKey.map { key in
             IdempotencyRecord(
                 owner: caller.owner,
@@ -220,7 +220,7 @@ struct OrderRoutes: Sendable {
                 on: order.id,
                 version: call.ifMatch?.version,
                 actor: caller.actor,
-                idempotency: record(call, body, caller),
+                idempotency: Self.record(call, body, caller),
                 requestID: call.requestID,
             )
             hub.poke()
@@ -228,7 +228,7 @@ struct OrderRoutes: Sendable {
         } catch {
             if case .refused(let refusals) = error { await backend.note(refusals, of: order.id, call, caller) }
             guard case .versionMismatch(let present) = error else { throw error }
-            throw try await mismatch(present, call, caller)
+            throw try await Self.mismatch(present, call, caller, backend)
         }
     }
 
@@ -245,7 +245,12 @@ struct OrderRoutes: Sendable {
     }
 
     /// 412 with everything that a three-way dialog needs: the order as it is, and who changed it since.
-    private func mismatch(_ present: SmartOrder, _ call: Call, _ caller: Caller) async throws -> Problem {
+    static func mismatch(
+        _ present: StoredOrder,
+        _ call: Call,
+        _ caller: Caller,
+        _ backend: Backend,
+    ) async throws -> Problem {
         var problem = Problem(.versionMismatch, "The order is at version \(present.version).")
         var members: JSONObject = ["currentVersion": .number(String(present.version))]
         members["current"] = try JSONValue(parsing: await backend.object(present, of: caller))

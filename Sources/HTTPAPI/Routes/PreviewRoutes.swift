@@ -151,7 +151,7 @@ struct DraftRequest {
 }
 
 extension JSONWriter {
-    fileprivate mutating func refusal(_ refusal: Refusal) {
+    mutating func refusal(_ refusal: Refusal) {
         beginObject()
         member("pointer", refusal.field.map { ProblemDocument.pointer($0) } ?? "")
         member("code", refusal.code)

@@ -10,7 +10,7 @@ struct EventText: Sendable {
     let event: StoredEvent
     let facts: JSONValue
     /// The row after the event.
-    let order: SmartOrder
+    let stored: StoredOrder
 
     /// - Throws: `StoreError.corruptRow`; an event is never skipped.
     init(_ event: StoredEvent) throws(StoreError) {
@@ -18,7 +18,7 @@ struct EventText: Sendable {
         do throws(JSONError) {
             let json = JSONField(try JSONValue(parsing: event.json))
             facts = try json.required("facts", expected: "facts").value
-            order = try SmartOrder(state: json.required("state", expected: "an order's state"))
+            stored = try StoredOrder(state: json.required("state", expected: "an order's state"))
         } catch {
             throw StoreError(.corruptRow, "event \(event.sequence) of \(event.account): \(error)")
         }
@@ -30,8 +30,14 @@ struct EventText: Sendable {
         writer.beginObject()
         writer.eventMembers(header(epoch: epoch))
         writer.member("facts", value: facts)
-        writer.key("order")
-        writer.order(order, context: OrderContext(mode: mode))
+        switch stored {
+        case .smart(let order):
+            writer.key("order")
+            writer.order(order, context: OrderContext(mode: mode))
+        case .conditional(let order):
+            writer.key("conditionalOrder")
+            writer.conditionalOrder(order, mode: mode)
+        }
         writer.endObject()
         return writer.take()
     }

@@ -222,7 +222,7 @@ extension StreamSession {
         let since = backend.clock.now().microseconds - Self.dayMicroseconds
         var part = 0
         var filter = OrderFilter(account: account.id, limit: Self.snapshotPage)
-        filter.statuses = [.pending, .active, .partiallyClosed]
+        filter.statuses = ["PENDING", "ACTIVE", "PARTIALLY_CLOSED", "TRIGGERED"]
         while true {
             let orders = try await backend.orders.list(filter)
             if !orders.isEmpty {
@@ -233,7 +233,7 @@ extension StreamSession {
             filter.before = last.id
         }
         filter = OrderFilter(account: account.id, limit: Self.snapshotPage)
-        filter.statuses = [.closed, .stopped, .cancelled, .failed]
+        filter.statuses = ["CLOSED", "STOPPED", "CANCELLED", "FAILED", "FILLED"]
         var seen = 0
         while seen < Self.endedOrders {
             let orders = try await backend.orders.list(filter)
@@ -253,7 +253,7 @@ extension StreamSession {
     private func snapshot(
         _ account: Account,
         _ sequence: Int64,
-        _ orders: [SmartOrder],
+        _ orders: [StoredOrder],
         part: Int,
         isLast: Bool,
     ) async
@@ -267,10 +267,13 @@ extension StreamSession {
         writer.member("seq", sequence)
         writer.key("orders")
         writer.beginArray()
-        for order in orders { writer.order(order, context: await backend.context(of: order, in: account)) }
+        for order in orders.compactMap(\.smart) {
+            writer.order(order, context: await backend.context(of: order, in: account))
+        }
         writer.endArray()
         writer.key("conditionalOrders")
         writer.beginArray()
+        for order in orders.compactMap(\.conditional) { writer.conditionalOrder(order, mode: account.orderMode) }
         writer.endArray()
         writer.member("part", part)
         writer.member("last", isLast)

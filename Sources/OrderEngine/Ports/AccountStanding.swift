@@ -75,13 +75,19 @@ extension AccountStanding {
     }
 
     /// Why one more order may not be opened.
-    func refusals(opening draft: Draft, on account: Account, isLiveEnabled: Bool) -> [Refusal] {
-        var refusals = refusals(of: account, isLiveEnabled: isLiveEnabled)
+    /// - Parameter tierIsNeeded: conditional orders need none (INTERFACES.md 1.3).
+    func refusals(
+        opening name: String?,
+        on account: Account,
+        isLiveEnabled: Bool,
+        tierIsNeeded: Bool = true,
+    ) -> [Refusal] {
+        var refusals = refusals(of: account, isLiveEnabled: isLiveEnabled, tierIsNeeded: tierIsNeeded)
         if openOrders >= maximumOpenOrders {
             refusals.append(Refusal(.orderLimit, "The account has \(openOrders) open orders, which is its limit."))
         }
         if let sameClientOrderID {
-            refusals.append(.sameClientOrderID(draft.clientOrderID, sameClientOrderID))
+            refusals.append(.sameClientOrderID(name, sameClientOrderID))
         }
         return refusals
     }

@@ -399,7 +399,7 @@ final class DevSession: Sendable {
         let ids = created.withLock { $0.map(\.id) }
         guard !ids.isEmpty else { return [] }
         let rows = try await backend.orders.load(ids)
-        return ids.compactMap { id in rows.first { $0.id == id } }
+        return ids.compactMap { id in rows.first { $0.id == id }?.smart }
     }
 
     private func isAsExpected() async throws -> Bool {

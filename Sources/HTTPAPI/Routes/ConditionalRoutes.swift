@@ -1,0 +1,295 @@
+// Conditional orders: create, preview, read, change, cancel (INTERFACES.md 1.9; ORDERS.md R19).
+
+internal import HTTPTypes
+internal import JSONText
+internal import OrderEngine
+internal import OrderJSON
+internal import SmartOrders
+
+struct ConditionalRoutes: Sendable {
+    let backend: Backend
+    let hub: EventHub
+
+    private static let path = "/v1/conditional-orders"
+
+    var routes: [Route] {
+        [
+            Route(
+                method: .post,
+                pattern: Self.path,
+                policy: .trade,
+                needsIdempotencyKey: true,
+                bodyTypes: OrderRoutes.json,
+                handler: create,
+            ),
+            Route(method: .post, pattern: Self.path + "/preview", bodyTypes: OrderRoutes.json, handler: preview),
+            Route(
+                method: .post,
+                pattern: Self.path + "/{id}/preview",
+                bodyTypes: OrderRoutes.json,
+                handler: previewCommand,
+            ),
+            Route(method: .get, pattern: Self.path, handler: list),
+            Route(method: .get, pattern: Self.path + "/{id}", handler: get),
+            Route(method: .get, pattern: Self.path + "/{id}/events", handler: events),
+            Route(
+                method: .patch,
+                pattern: Self.path + "/{id}",
+                policy: .trade,
+                ifMatch: .required,
+                bodyTypes: OrderRoutes.json + ["application/merge-patch+json"],
+                handler: change,
+            ),
+            Route(
+                method: .delete,
+                pattern: Self.path + "/{id}",
+                policy: .protect,
+                ifMatch: .requiredOrAny,
+                bodyTypes: OrderRoutes.json,
+                handler: cancel,
+            ),
+        ]
+    }
+
+    // MARK: Create
+
+    /// A request to create: the draft, and where.
+    private struct Request {
+        let account: AccountID
+        let market: MarketID
+        let draft: ConditionalDraft
+
+        init(_ json: JSONField) throws(JSONError) {
+            account = try json.required("accountId").parsed(.badID, expected: "an account id") { AccountID($0) }
+            market = try json.required("market").parsed(.badID, expected: "a market id") { MarketID($0) }
+            draft = try ConditionalDraft(json: json, allowing: ["accountId", "market"])
+            try OrderRoutes.checkClientOrderID(json, draft.clientOrderID)
+        }
+    }
+
+    private func create(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let body = try call.json(backend.configuration.limits)
+        let request = try Request(JSONField(body))
+        _ = try caller.account(request.account)
+        let answer = try await backend.commands.create(
+            request.draft,
+            market: request.market,
+            account: request.account,
+            actor: caller.actor,
+            idempotency: OrderRoutes.record(call, body, caller),
+            requestID: call.requestID,
+        )
+        hub.poke()
+        // What a replay answers is what was answered first, whatever became of the order since.
+        let order = answer.isReplay ? try await firstVersion(of: answer.stored) : answer.stored
+        var reply = try await show(order, caller, status: .created)
+        reply.headers[.location] = "\(Self.path)/\(order.id)"
+        if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
+        return reply
+    }
+
+    private func firstVersion(of order: StoredOrder) async throws -> StoredOrder {
+        guard order.version > 1, let event = try await backend.orders.events(order: order.id, after: 0, limit: 1).first
+        else { return order }
+        return try EventText(event).stored
+    }
+
+    private func preview(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let request = try Request(JSONField(try call.json(backend.configuration.limits)))
+        let account = try caller.account(request.account)
+        let (order, refusals) = try await backend.commands.preview(
+            creating: request.draft,
+            market: request.market,
+            account: request.account,
+        )
+        return Self.show(order, refusals, account)
+    }
+
+    private static func show(_ order: ConditionalOrder?, _ refusals: [Refusal], _ account: Account) -> Reply {
+        .json { writer in
+            writer.member("accepted", refusals.isEmpty)
+            writer.key("errors")
+            writer.beginArray()
+            for refusal in refusals { writer.refusal(refusal) }
+            writer.endArray()
+            writer.key("warnings")
+            writer.beginArray()
+            writer.endArray()
+            writer.key("order")
+            if let order { writer.conditionalOrder(order, mode: account.orderMode) } else { writer.null() }
+            writer.key("consequences")
+            writer.beginArray()
+            writer.endArray()
+        }
+    }
+
+    private enum Action: String { case cancel, edit }
+
+    /// `{action, ...body of that action}`.
+    private func previewCommand(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let order = try await conditional(call, caller)
+        let json = JSONField(try call.json(backend.configuration.limits))
+        let action: Action = try json.required("action", expected: "cancel or edit").choice()
+        let moment = Moment(
+            now: backend.clock.now(),
+            price: await backend.prices.latest(
+                PriceSeries(market: order.instrument.market, source: order.triggerSource)
+            ).map { Price(units: $0.price, decimals: order.instrument.priceDecimals) },
+            position: order.position,
+        )
+        let account = try caller.account(order.account)
+        let change = action == .edit ? try Self.change(json, allowing: ["action"]) : ConditionalChange()
+        do throws(Refusal) {
+            switch action {
+            case .cancel:
+                let next = try order.decide(.command(.cancel), at: moment)?.next
+                return Self.show(next ?? order, [], account)
+            case .edit:
+                let next = try order.edit(
+                    trigger: change.trigger,
+                    limit: change.limit,
+                    quantity: change.quantity,
+                    at: moment,
+                )?.next
+                return Self.show(next ?? order, [], account)
+            }
+        } catch {
+            return Self.show(nil, [error], account)
+        }
+    }
+
+    // MARK: Read
+
+    private func conditional(_ call: Call, _ caller: Caller) async throws -> ConditionalOrder {
+        guard let order = try await backend.stored(call.captures[0], of: caller).conditional else {
+            throw Problem.notFound
+        }
+        return order
+    }
+
+    private func show(_ order: StoredOrder, _ caller: Caller, status: HTTPResponse.Status) async throws -> Reply {
+        var reply = Reply.json(status, try await backend.object(order, of: caller))
+        reply.headers[.eTag] = "\"v\(order.version)\""
+        return reply
+    }
+
+    private func get(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        try call.query.check(known: [])
+        return try await show(.conditional(try await conditional(call, caller)), caller, status: .ok)
+    }
+
+    private func list(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let query = call.query
+        try query.check(known: ["account", "market", "limit", "cursor"], repeatable: ["status"])
+        let accounts = try query["account"].map { [try caller.account($0)] } ?? caller.accounts
+        guard let first = accounts.first else { throw Problem.notFound }
+        var filter = OrderFilter(account: first.id, kind: .conditional)
+        for text in query.all("status") {
+            guard let status = ConditionalStatus(rawValue: text) else {
+                throw Problem(.badQuery, "status is one of \(ConditionalStatus.allCases.map(\.rawValue)).")
+            }
+            filter.statuses.append(status.rawValue)
+        }
+        if let text = query["market"] {
+            guard let market = MarketID(text) else { throw Problem(.badQuery, "market is no market id.") }
+            filter.market = market
+        }
+        filter.limit = try query.number("limit", in: 1...200, default: 50)
+        let filters =
+            "conditional \(accounts.map(\.id)) \(filter.statuses) \(filter.market?.description ?? "")"
+        let now = backend.clock.now()
+        if let cursor = query["cursor"] {
+            filter.before = OrderID(try backend.cursors.decode(cursor, filters: filters, now: now))
+        }
+        var orders: [ConditionalOrder] = []
+        for account in accounts {
+            filter.account = account.id
+            orders += try await backend.orders.list(filter).compactMap(\.conditional)
+        }
+        orders = Array(orders.sorted { $0.id > $1.id }.prefix(filter.limit))
+        let next =
+            orders.count == filter.limit
+            ? orders.last.map { backend.cursors.encode($0.id.value, filters: filters, now: now) } : nil
+        var writer = JSONWriter(reserving: 1_024 * max(1, orders.count))
+        writer.beginObject()
+        writer.key("items")
+        writer.beginArray()
+        for order in orders { writer.conditionalOrder(order, mode: try caller.account(order.account).orderMode) }
+        writer.endArray()
+        writer.member("nextCursor", orNull: next)
+        writer.endObject()
+        var reply = Reply.json(.ok, writer.take())
+        if let next { reply.headers[.link] = OrderRoutes.link(call, next) }
+        return reply
+    }
+
+    private func events(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let order = try await conditional(call, caller)
+        return try await OrderRoutes.events(of: order.id, in: caller.account(order.account), call, backend)
+    }
+
+    // MARK: Change
+
+    private static func change(_ json: JSONField, allowing others: Set<String> = []) throws(JSONError) -> ConditionalChange {
+        try json.refuseUnknownKeys(except: Set(["trigger", "limit", "qty"]).union(others))
+        var change = ConditionalChange()
+        change.trigger = try json.optionalMeasure("trigger")
+        change.quantity = try json.optionalMeasure("qty")
+        if case .null? = json.value["limit"] {
+            change.limit = .some(nil)
+        } else if let limit: Price = try json.optionalMeasure("limit") {
+            change.limit = limit
+        }
+        return change
+    }
+
+    private func change(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let order = try await conditional(call, caller)
+        let change = try Self.change(JSONField(try call.json(backend.configuration.limits)))
+        let answer: CommandAnswer
+        do throws(CommandError) {
+            answer = try await backend.commands.change(
+                change,
+                on: order.id,
+                version: call.ifMatch?.version,
+                actor: caller.actor,
+                requestID: call.requestID,
+            )
+        } catch {
+            guard case .versionMismatch(let present) = error else { throw error }
+            throw try await OrderRoutes.mismatch(present, call, caller, backend)
+        }
+        hub.poke()
+        return try await show(answer.stored, caller, status: .ok)
+    }
+
+    private func cancel(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let order = try await conditional(call, caller)
+        let body = try call.json(backend.configuration.limits)
+        try JSONField(body).refuseUnknownKeys(except: [])
+        let answer: CommandAnswer
+        do throws(CommandError) {
+            answer = try await backend.commands.execute(
+                .cancel,
+                on: order.id,
+                version: call.ifMatch?.version,
+                actor: caller.actor,
+                idempotency: OrderRoutes.record(call, body, caller),
+                requestID: call.requestID,
+            )
+        } catch {
+            guard case .versionMismatch(let present) = error else { throw error }
+            throw try await OrderRoutes.mismatch(present, call, caller, backend)
+        }
+        hub.poke()
+        return try await show(answer.stored, caller, status: answer.isCommitted ? .accepted : .ok)
+    }
+}
