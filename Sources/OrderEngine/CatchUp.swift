@@ -30,7 +30,10 @@ enum CatchUp {
             // A process that has just begun knows no price, and none may come: a retry is anchored at the one that stands.
             let standing = try await history.standing(series, at: row.position)
             let price = standing.map { Price(units: $0.price, decimals: decimals) }
-            return Present(moment: Moment(now: now, price: price, position: row.position).with(holdings), tick: nil)
+            return Present(
+                moment: Moment(now: now, price: price, position: row.position).with(holdings),
+                tick: nil,
+            )
         }
         if newest.position > row.position,
             let crossed = try await firstCrossing(of: row, in: series, through: newest.position, history: history)

@@ -53,7 +53,7 @@ struct Life {
             at: moment,
         )
         order = decision.next
-        var transition = Transition(created: decision, bounds: CreationBounds(), at: moment)
+        var transition = Transition(created: StoredDecision(decision), bounds: CreationBounds(), at: moment)
         transition.reach(position)
         store(&transition, .command, nil)
     }
@@ -90,7 +90,7 @@ struct Life {
                 exchanges: exchanges,
             ),
         )
-        order = commit.next
+        order = commit.next.smart ?? order
         quiet = []
         versions.append(
             StoredVersion(
@@ -115,7 +115,7 @@ struct Life {
         sequence += 1
         let position = TickPosition(venueTime: clock, sequence: sequence)
         points.append(PricePoint(position, price))
-        var transition = Transition(order)
+        var transition = Transition(.smart(order))
         absorb(&transition)
         let moment = Moment(now: Timestamp(microseconds: clock), price: price, position: position)
         guard apply(&transition, .tick, moment) else {
@@ -159,7 +159,7 @@ struct Life {
     /// A command; nothing when it is refused.
     mutating func command(_ command: Command) {
         clock += 1_000
-        var transition = Transition(order)
+        var transition = Transition(.smart(order))
         absorb(&transition)
         guard apply(&transition, .command(command), present) else { return }
         store(&transition, .command, nil)
@@ -167,14 +167,14 @@ struct Life {
 
     mutating func timer() {
         clock += 1_000_000
-        var transition = Transition(order)
+        var transition = Transition(.smart(order))
         absorb(&transition)
         guard apply(&transition, .timer, present) else { return }
         store(&transition, .timer, nil)
     }
 
     mutating func position(_ net: String) {
-        var transition = Transition(order)
+        var transition = Transition(.smart(order))
         guard apply(&transition, .position(net: ExactDecimal(net), average: nil), present) else { return }
         store(&transition, .position, nil)
     }
@@ -183,7 +183,7 @@ struct Life {
     mutating func answer(_ key: VenueOrderKey, _ news: [VenueNews], code: String? = nil) {
         let sent = clock + 14_000
         clock += 41_000
-        var transition = Transition(order)
+        var transition = Transition(.smart(order))
         absorb(&transition)
         transition.learn(key, news, at: present)
         let exchange = VenueExchange(

@@ -84,9 +84,10 @@ final class MemoryOrders: OrderStore, TimelineStore {
                 json: writer.take(),
             )
         )
+        guard let order = next.smart else { return .committed(sequence: sequence) }
         state.versions.append(
             StoredVersion(
-                order: next,
+                order: order,
                 sequence: sequence,
                 at: next.updatedAt,
                 committedAt: next.updatedAt,

@@ -109,7 +109,7 @@ struct `What traders ask beside orders` {
             let stored = try await api.orders.load([try #require(OrderID(id))])
             let order = try #require(stored.first)
             let latest = try await api.ticks.latest(PriceSeries(market: order.instrument.market, source: .last))
-            #expect(order.extremePosition == latest?.position)
+            #expect(order.position == latest?.position)
         }
     }
 

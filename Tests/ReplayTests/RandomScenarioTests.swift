@@ -2,6 +2,12 @@ import JSONText
 import Replay
 import Testing
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// A generator that gives the same values for the same seed (splitmix64).
 struct SeededRandom: RandomNumberGenerator {
     private var state: UInt64
@@ -22,8 +28,19 @@ struct SeededRandom: RandomNumberGenerator {
 /// Random plans on random markets with faults: no expectation but the invariants, and that restarts, duplicate jobs
 /// and evaluation through watches change nothing.
 @Suite struct RandomScenarioTests {
-    @Test(arguments: 0..<600 as Range<UInt64>)
-    func `restarts, duplicates and watches change nothing, and the invariants hold`(seed: UInt64) throws {
+    private static let chunks: UInt64 = 12
+    /// `SMARTORDERS_PROPERTY_RUNS`, at least 600.
+    private static let runs: UInt64 = {
+        guard let text = getenv("SMARTORDERS_PROPERTY_RUNS") else { return 600 }
+        return max(600, UInt64(String(cString: text)) ?? 600)
+    }()
+
+    @Test(arguments: 0..<chunks)
+    func `restarts, duplicates and watches change nothing, and the invariants hold`(chunk: UInt64) throws {
+        for seed in stride(from: chunk, to: Self.runs, by: Int(Self.chunks)) { try play(seed) }
+    }
+
+    private func play(_ seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         let text = Array(scenario(&random).description.utf8)
         let plain = try ScenarioRunner.outcome(of: text, modes: ScenarioModes())

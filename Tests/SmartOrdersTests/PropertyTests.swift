@@ -52,6 +52,8 @@ struct World {
     private var inDoubt: [VenueOrderKey] = []
     private var keysSeen: Set<VenueOrderKey> = []
     private var fillCount = 0
+    /// What the order was told of each venue order.
+    private var told: [VenueOrderKey: Quantity] = [:]
     private var proceeds = Money.zero
     private var cost = Money.zero
     private var best: Price?
@@ -594,6 +596,7 @@ struct World {
         let next = answers.removeFirst()
         trace.append("news \(next.key.leg)-\(next.key.attempt) \(Self.brief(next.news))")
         if case .fill(let fill) = next.news {
+            told[next.key, default: .zero] += fill.quantity
             if next.key.leg.description.hasPrefix("entry") || next.key.leg == .add {
                 cost += fill.price * fill.quantity
             } else {
@@ -694,7 +697,18 @@ struct World {
         }
         seenLatch = next.latch
         checkEffects(decision)
+        checkJobs(next)
+        for one in next.venueOrders where one.filled != told[one.key, default: .zero] {
+            fail("I12: \(one.key) filled \(one.filled), told \(told[one.key, default: .zero])")
+        }
         checkLedger(next)
+    }
+
+    /// I8: a job of an attempt that was made decides nothing any more, however often it is delivered.
+    private mutating func checkJobs(_ next: SmartOrder) {
+        for key in keysSeen where next.awaits(key.leg, attempt: key.attempt) {
+            fail("I8: the job of \(key) would be decided on again")
+        }
     }
 
     private mutating func checkStatus(_ decision: Decision, before: SmartOrder?, cause: Lifecycle.Cause) {

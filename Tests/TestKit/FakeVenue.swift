@@ -112,9 +112,9 @@ package final class FakeVenue: Venue {
         }
     }
 
-    /// Client order ids of everything that was ever accepted, in order.
     /// What was asked for and accepted, in order.
     package var placements: [Placement] { state.withLock { $0.placed.map(\.placement) } }
+    /// Client order ids of everything that was ever accepted, in order.
     package var accepted: [String] { state.withLock { $0.placed.map(\.placement.clientOrderID) } }
     /// What left through accepted orders of one side.
     package func executed(_ side: Side, ids: Set<String>) -> Quantity {

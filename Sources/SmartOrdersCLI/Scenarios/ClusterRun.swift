@@ -351,7 +351,7 @@ struct ClusterRun: Sendable {
             if sinceOffer % 10 == 0 {
                 try await cluster.passFences(of: id)
                 number += 1
-                try await cluster.offer(left.map { .check(row, $0.key, number: number) })
+                try await cluster.offer(left.map { .check(.smart(row), $0.key, number: number) })
             }
             sinceOffer += 1
             return false
@@ -361,7 +361,7 @@ struct ClusterRun: Sendable {
     // MARK: Settled
 
     private func row() async throws -> SmartOrder {
-        guard let row = try await cluster.backend.orders.load([id]).first else {
+        guard let row = try await cluster.backend.orders.load([id]).first?.smart else {
             throw Failure(.failed, "NO_ROW", "the order is not stored")
         }
         return row
