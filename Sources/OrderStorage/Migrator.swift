@@ -64,6 +64,12 @@ struct Migration: Sendable {
             up: PackageResources._008_positions_up_sql,
             down: PackageResources._008_positions_down_sql,
         ),
+        Migration(
+            version: 9,
+            name: "operations",
+            up: PackageResources._009_operations_up_sql,
+            down: PackageResources._009_operations_down_sql,
+        ),
     ]
 }
 
