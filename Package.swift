@@ -234,8 +234,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "SmartOrders", "JSONText", "TestKit", "PostgresClient", "RedisClient", "LocalServers", "TickFiles",
-                "OwnerThread", asyncHTTPClient, nioCore, nioHTTP1,
+                "SmartOrders", "OrderEngine", "OrderStorage", "TriggerQueue", "JSONText", "TestKit", "PostgresClient",
+                "RedisClient", "LocalServers", "TickFiles", "OwnerThread", asyncHTTPClient, nioCore, nioHTTP1,
             ],
             swiftSettings: common,
         ),

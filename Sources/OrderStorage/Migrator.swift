@@ -70,6 +70,12 @@ struct Migration: Sendable {
             up: PackageResources._009_conditional_up_sql,
             down: PackageResources._009_conditional_down_sql,
         ),
+        Migration(
+            version: 10,
+            name: "operations",
+            up: PackageResources._010_operations_up_sql,
+            down: PackageResources._010_operations_down_sql,
+        ),
     ]
 }
 

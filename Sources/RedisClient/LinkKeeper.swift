@@ -1,7 +1,9 @@
 // Keeps one link to a server alive: resolve, connect, greet, and after a failure again, for ever.
 //
-//   pausing --due--> resolving --> connecting --> greeting --> ready --fail()--> pausing
-//                        \______________\____________\___ deadline or failure ___/
+//   pausing --due--> (asking) --> resolving --> connecting --> greeting --> ready --fail()--> pausing
+//                        \___________\______________\____________\___ deadline or failure ___/
+//
+// Asking is for the address of a master, of sentinels, and happens before every connect.
 //
 // Greeting is one pipeline: AUTH, SELECT, CLIENT SETNAME, ROLE (must say master), SCRIPT LOAD of each script. Until it
 // is answered in full nobody else's command goes out. The first attempt after a link that lived is made at once, then
@@ -19,7 +21,8 @@ internal import Darwin
 final class LinkKeeper {
     private enum Phase {
         case pausing(until: UInt64)
-        case resolving(NameLookup, deadline: UInt64)
+        case asking(MasterLookup, deadline: UInt64)
+        case resolving(NameLookup, port: UInt16, deadline: UInt64)
         case connecting(RedisLink, deadline: UInt64)
         case greeting(RedisLink, deadline: UInt64, replies: [RedisValue])
         case ready(RedisLink, since: UInt64)
@@ -55,7 +58,7 @@ final class LinkKeeper {
             pollfd(fd: link.descriptor, events: Int16(POLLOUT), revents: 0)
         case .greeting(let link, _, _):
             pollfd(fd: link.descriptor, events: Int16(link.unsent > 0 ? POLLIN | POLLOUT : POLLIN), revents: 0)
-        case .pausing, .resolving, .ready: nil
+        case .pausing, .asking, .resolving, .ready: nil
         }
     }
 
@@ -63,7 +66,9 @@ final class LinkKeeper {
     var nextTime: UInt64 {
         switch phase {
         case .pausing(let until): until
-        case .resolving(_, let deadline), .connecting(_, let deadline), .greeting(_, let deadline, _): deadline
+        case .asking(_, let deadline), .resolving(_, _, let deadline), .connecting(_, let deadline),
+            .greeting(_, let deadline, _):
+            deadline
         case .ready: .max
         }
     }
@@ -96,13 +101,23 @@ final class LinkKeeper {
         if case .pausing(let until) = phase, now >= until {
             let deadline = now + options.connectTimeout.nanoseconds
             switch options.address.host {
-            case .tcp(let name, _): phase = .resolving(NameLookup(name, wake: wake), deadline: deadline)
+            case .tcp(let name, let port):
+                phase = .resolving(NameLookup(name, wake: wake), port: port, deadline: deadline)
             case .unix: phase = .connecting(try RedisLink(options.address.host), deadline: deadline)
+            case .sentinel(let sentinels, let master):
+                // Each has a patience of its own.
+                let all = now + UInt64(sentinels.count + 1) * 1_000_000_000
+                phase = .asking(MasterLookup(sentinels, master: master, wake: wake), deadline: all)
+            case .cluster: throw LinkFailure(text: "connect: a cluster has no one address")
             }
         }
-        if case .resolving(let lookup, let deadline) = phase, let result = lookup.result,
-            case .tcp(_, let port) = options.address.host
+        if case .asking(let lookup, _) = phase, let result = lookup.result,
+            case .tcp(let name, let port) = try result.get()
         {
+            let deadline = now + options.connectTimeout.nanoseconds
+            phase = .resolving(NameLookup(name, wake: wake), port: port, deadline: deadline)
+        }
+        if case .resolving(let lookup, let port, let deadline) = phase, let result = lookup.result {
             let addresses = try result.get()
             // A name with several addresses: the next attempt takes the next one.
             let name = addresses[attempts % addresses.count]
@@ -133,7 +148,9 @@ final class LinkKeeper {
         }
         switch phase {
         case .pausing, .ready: break
-        case .resolving(_, let deadline):
+        case .asking(_, let deadline):
+            if now >= deadline { throw LinkFailure(text: "sentinel: no answer by the deadline") }
+        case .resolving(_, _, let deadline):
             if now >= deadline { throw LinkFailure(text: "resolve: no answer by the deadline") }
         case .connecting(_, let deadline):
             if now >= deadline { throw LinkFailure(text: "connect: no answer by the deadline") }

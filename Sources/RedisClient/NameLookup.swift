@@ -30,6 +30,13 @@ final class NameLookup: Sendable {
     var result: Result<[String], LinkFailure>? { answer.withLock { $0 } }
 }
 
+/// A numeric address of `name`; blocks while it is resolved.
+func resolvedAddress(_ name: String) throws(LinkFailure) -> String {
+    if isNumeric(name) { return name }
+    let found = try resolve(name).get()
+    return found[0]
+}
+
 private func isNumeric(_ name: String) -> Bool {
     var address = in6_addr()
     return inet_pton(AF_INET, name, &address) == 1 || inet_pton(AF_INET6, name, &address) == 1

@@ -32,6 +32,7 @@ final class RedisLink {
             switch host {
             case .tcp(let name, let port): redisConnectNonBlock(name, Int32(port))
             case .unix(let path): redisConnectUnixNonBlock(path)
+            case .sentinel, .cluster: throw LinkFailure(text: "connect: not the address of one server")
             }
         guard let made else { throw LinkFailure(text: "out of memory") }
         guard made.pointee.err == 0 else {

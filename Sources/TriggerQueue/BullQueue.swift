@@ -18,7 +18,8 @@ public final class BullQueue: JobQueue {
     let keys: [PartitionKeys]
     let scripts: QueueScripts
     /// Everything but heartbeats and waiting.
-    let commands: RedisConnection
+    let commands: RedisRouter
+    private let map: RedisClusterMap?
     let wakeUps: WakeUps
     let leases: LeaseKeeper
     let state: Locked<State>
@@ -46,27 +47,30 @@ public final class BullQueue: JobQueue {
         let scripts = QueueScripts(events: options.events)
         self.keys = keys
         self.scripts = scripts
-        func connect(_ scripts: [RedisScript], _ adapt: (inout RedisOptions) -> Void = { _ in }) -> RedisConnection {
-            var connection = RedisOptions(
-                address: options.address,
-                name: "so:\(options.role):\(options.worker.text)",
-            )
+        var connection = RedisOptions(address: options.address, name: "so:\(options.role):\(options.worker.text)")
+        let map = RedisClusterMap(connection)
+        self.map = map
+        func router(_ scripts: [RedisScript], _ connection: RedisOptions) -> RedisRouter {
+            var connection = connection
             connection.scripts = scripts
-            adapt(&connection)
-            return RedisConnection(connection)
+            return RedisRouter(connection, map: map)
         }
+        var answering = connection
         // From then on jobs take the way of the outbox (RELIABILITY.md 3.3).
-        commands = connect(scripts.all) { $0.refusesAfter = .milliseconds(500) }
+        answering.refusesAfter = .milliseconds(500)
+        commands = router(scripts.all, answering)
         let partitions = Array(repeating: TakeState(), count: options.partitions)
         state = Locked(State(generation: options.generation, partitions: partitions))
-        wakeUps = WakeUps(connect([]) { $0.depth = 1 }, keys: keys)
         leases = LeaseKeeper(
             options,
             keys: keys,
             script: scripts.heartbeat,
             clock: clock,
-            connect([scripts.heartbeat]),
+            router([scripts.heartbeat], connection),
         )
+        connection.depth = 1
+        // The markers of several partitions lie on several nodes of a cluster.
+        wakeUps = WakeUps(keys: keys, lanes: map == nil ? 1 : keys.count) { router([], connection) }
     }
 
     deinit { close() }
@@ -76,13 +80,14 @@ public final class BullQueue: JobQueue {
         leases.close()
         wakeUps.close()
         commands.close()
+        map?.close()
     }
 
     /// What was counted since the queue was made.
     public var counters: QueueCounters { state.withLock { $0.counters } }
 
     /// Whether the connections stand, for `/readyz`.
-    public var isConnected: Bool { commands.status.isReady && wakeUps.isConnected }
+    public var isConnected: Bool { commands.isReady && wakeUps.isConnected }
 
     public var refusesOffers: Bool { state.withLock { !$0.full.isEmpty } }
 
@@ -240,12 +245,13 @@ public final class BullQueue: JobQueue {
             let first = ends[start]
             var end = start + 1
             while end < ends.count, ends[end].job.token == first.job.token,
-                ends[end].job.attemptsMade == first.job.attemptsMade,
+                ends[end].job.attemptsMade == first.job.attemptsMade, ends[end].job.deliveries == first.job.deliveries,
                 ends[end].outcome.letter == first.outcome.letter, ends[end].outcome.delay == first.outcome.delay
             { end += 1 }
             batch.append(first.job.token)
             batch.append(first.outcome.letter)
             batch.append(first.job.attemptsMade)
+            batch.append(first.job.deliveries)
             batch.append(first.outcome.delay)
             batch.append(end - start)
             for (job, outcome) in ends[start..<end] {
@@ -286,7 +292,7 @@ public final class BullQueue: JobQueue {
             for _ in 0..<reclaimRounds where !open.isEmpty {
                 var batch = RedisBatch()
                 for partition in open { appendReclaim(partition, dead: named.map(\.text), &batch) }
-                let replies = try await run(batch, repairs: false) { open[$0] }
+                let replies = try await run(batch, repairs: false, isPartial: true) { open[$0] }
                 for (partition, reply) in zip(open, replies) { note(reclaimed: reply, partition: partition, now: now) }
                 open = zip(open, replies).filter { $1.stalledCount >= 250 }.map(\.0)
             }
@@ -336,37 +342,49 @@ public final class BullQueue: JobQueue {
 
     /// Sends `batch` and returns one reply per call, none of them an error. Repeats once what got no answer (every verb
     /// may be repeated), and after a repair what met a key of the wrong type.
+    /// - Parameter isPartial: partitions out of reach keep their error replies, as long as others answered.
     func run(
         _ batch: RedisBatch,
         repairs: Bool = true,
+        isPartial: Bool = false,
         partitionOf: (Int) -> Int,
     ) async throws(QueueError) -> [RedisValue] {
-        var replies = try await sendRepeating(batch)
+        var replies = try await sendRepeating(batch, partitionOf)
         if repairs, replies.contains(where: { $0.error?.hasCode("WRONGTYPE") ?? false }) {
             var repair = RedisBatch()
             let damaged = Set(replies.indices.filter { replies[$0].error != nil }.map(partitionOf)).sorted()
             // A name makes it run at once, also when another reclaim just did; no worker is called so.
             for partition in damaged { appendReclaim(partition, dead: ["-"], &repair) }
             let now = clock.monotonicNanoseconds()
-            for (partition, reply) in zip(damaged, try await sendRepeating(repair)) {
+            for (partition, reply) in zip(damaged, try await sendRepeating(repair) { damaged[$0] }) {
                 note(reclaimed: reply, partition: partition, now: now)
             }
-            replies = try await sendRepeating(batch)
+            replies = try await sendRepeating(batch, partitionOf)
         }
+        let mayMiss = isPartial && map != nil && replies.contains { $0.error == nil }
         for reply in replies {
-            if let error = reply.error { throw QueueError(error.asRedisError) }
+            guard let error = reply.error else { continue }
+            if mayMiss, error.isOutOfReach { continue }
+            // The next call passes.
+            if error.hasCode("GENERATION") { try await adoptGeneration() }
+            throw QueueError(error.asRedisError)
         }
         return replies
     }
 
-    private func sendRepeating(_ batch: RedisBatch) async throws(QueueError) -> [RedisValue] {
+    private func sendRepeating(
+        _ batch: RedisBatch,
+        _ partitionOf: (Int) -> Int,
+    ) async throws(QueueError) -> [RedisValue] {
         do throws(RedisError) {
-            return try await commands.send(batch)
+            let replies = try await commands.send(batch) { keys[partitionOf($0)].slot }
+            // On a cluster a part may be unanswered. Every verb may be repeated.
+            guard replies.contains(where: { $0.error?.hasCode("UNKNOWN") ?? false }) else { return replies }
         } catch {
             guard error.kind == .outcomeUnknown else { throw QueueError(error) }
         }
         do throws(RedisError) {
-            return try await commands.send(batch)
+            return try await commands.send(batch) { keys[partitionOf($0)].slot }
         } catch {
             throw QueueError(error)
         }
@@ -407,6 +425,14 @@ private func grouped(_ count: Int, by queueOf: (Int) -> QueueAddress) -> [QueueG
 }
 
 private let reclaimRounds = 100
+
+extension RedisServerError {
+    /// Of a node of a cluster, not of the call.
+    fileprivate var isOutOfReach: Bool {
+        ["NOTSENT", "UNKNOWN", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "LOADING", "MASTERDOWN", "READONLY"]
+            .contains(code)
+    }
+}
 
 extension RedisValue {
     /// How many jobs a `reclaim` put back.
@@ -459,6 +485,7 @@ extension QueueError {
             case "OOM": self.init(.full, error.description)
             case "CLOSED", "FOREIGN", "GENERATION": self.init(.closed, error.description)
             case "BADARG": self.init(.badArgument, error.description)
+            case "UNKNOWN": self.init(.outcomeUnknown, error.description)
             default: self.init(.unavailable, error.description)
             }
         }

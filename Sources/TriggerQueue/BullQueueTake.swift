@@ -160,13 +160,13 @@ extension BullQueue {
         let sentAt = clock.monotonicNanoseconds()
         let replies: [RedisValue]
         do throws(QueueError) {
-            replies = try await run(batch) { plan[$0].partition }
+            replies = try await run(batch, isPartial: true) { plan[$0].partition }
         } catch {
             if error.code == .outcomeUnknown { state.withLock { $0.counters.takesReplayed += 1 } }
             throw error
         }
         var taken: [TakenJob] = []
-        for (ask, reply) in zip(plan, replies) {
+        for (ask, reply) in zip(plan, replies) where reply.error == nil {
             taken += try read(reply, to: ask, sentAt: sentAt)
         }
         return await settle(taken)

@@ -13,6 +13,7 @@
 // | `so:{tag}:retry:<class>` | set | promotion |
 // | `so:{tag}:starts:<class>` | zset | `take`, `reclaim` |
 public import OrderEngine
+internal import RedisClient
 public import SmartOrders
 
 /// The partitions of the queue: each has its own hash tag, so it lies on one node of a Redis Cluster.
@@ -37,6 +38,8 @@ struct PartitionKeys: Sendable {
     /// In the order of `JobClass.allCases`.
     let bases: [String]
     let markers: [String]
+    /// All keys of the partition lie in this slot of a cluster.
+    let slot: Int
 
     /// - Parameter partition: 0 to 15.
     init(partition: Int) {
@@ -45,11 +48,13 @@ struct PartitionKeys: Sendable {
         open = "so:{\(tag)}:open"
         bases = JobClass.allCases.map { "bull:{\(tag)}-\($0.rawValue):" }
         markers = bases.map { "\($0)marker" }
+        slot = RedisClusterMap.slot(of: open)
     }
 
     func base(_ jobClass: JobClass) -> String { bases[jobClass.position] }
     func job(_ id: String, _ jobClass: JobClass) -> String { "\(base(jobClass))\(id)" }
     func failed(_ jobClass: JobClass) -> String { "\(base(jobClass))failed" }
+    func retry(_ jobClass: JobClass) -> String { "\(`private`)retry:\(jobClass.rawValue)" }
     func meta(_ jobClass: JobClass) -> String { "\(base(jobClass))meta" }
     func legacyPaused(_ jobClass: JobClass) -> String { "\(base(jobClass))paused" }
 

@@ -36,7 +36,7 @@ final class LeaseKeeper: Sendable {
     private let keys: [PartitionKeys]
     private let script: RedisScript
     private let clock: any EngineClock
-    private let connection: RedisConnection
+    private let connection: RedisRouter
     private let state: Locked<State>
     /// Wakes the thread to end it.
     private let ending = Mailbox<Void>(capacity: 1)
@@ -46,7 +46,7 @@ final class LeaseKeeper: Sendable {
         keys: [PartitionKeys],
         script: RedisScript,
         clock: any EngineClock,
-        _ connection: RedisConnection,
+        _ connection: RedisRouter,
     ) {
         self.options = options
         self.keys = keys
@@ -98,7 +98,7 @@ final class LeaseKeeper: Sendable {
         var batch = RedisBatch()
         append(partition, seen: n, gate: gate, [], &batch)
         // Nobody waits for it: without it a crash in the next second would merely charge nobody.
-        connection.submit(batch, timeout: nil, shape: .values) { _ in }
+        connection.submit(batch, slot: keys[partition].slot, timeout: nil) { _ in }
     }
 
     /// Stops renewing; for jobs that ended or go back.
@@ -153,7 +153,7 @@ final class LeaseKeeper: Sendable {
         let sentAt = clock.monotonicNanoseconds()
         let replies: [RedisValue]
         do {
-            replies = try connection.sendBlocking(batch)
+            replies = try connection.sendBlocking(batch) { keys[calls[$0][0].partition].slot }
         } catch {
             // The next beat comes in time: a lease outlasts two failed ones.
             return

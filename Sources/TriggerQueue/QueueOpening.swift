@@ -39,21 +39,11 @@ public enum QueueFinding: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension BullQueue {
-    /// Lets scripts run in all partitions for this deployment and generation. Idempotent; throws `closed` when another
-    /// deployment owns one of them.
+    /// Lets scripts run in all partitions for this deployment and generation; a newer generation that somebody opened is
+    /// taken over. Idempotent; throws `closed` when another deployment owns one of them.
     public func open() async throws(QueueError) {
-        var batch = RedisBatch()
-        for keys in keys {
-            batch.begin("GET")
-            batch.append(keys.open)
-        }
+        try await adoptGeneration()
         let gate = gate
-        for (partition, reply) in try await run(batch, repairs: false, partitionOf: { $0 }).enumerated() {
-            guard let found = reply.text, let colon = found.lastIndex(of: ":") else { continue }
-            guard found[..<colon] == options.deployment else {
-                throw QueueError(.closed, QueueFinding.foreignDeployment(partition: partition).description)
-            }
-        }
         var opening = RedisBatch()
         for keys in keys {
             opening.begin("SET")
@@ -65,6 +55,24 @@ extension BullQueue {
         state.withLock { state in
             for partition in state.partitions.indices { state.partitions[partition].isHot = true }
         }
+    }
+
+    /// Takes over a newer generation than ours: a rebuild raised it (QUEUE.md 14.3).
+    func adoptGeneration() async throws(QueueError) {
+        var batch = RedisBatch()
+        for keys in keys {
+            batch.begin("GET")
+            batch.append(keys.open)
+        }
+        var newest = state.withLock { $0.generation }
+        for (partition, reply) in try await run(batch, repairs: false, partitionOf: { $0 }).enumerated() {
+            guard let found = reply.text, let colon = found.lastIndex(of: ":") else { continue }
+            guard found[..<colon] == options.deployment else {
+                throw QueueError(.closed, QueueFinding.foreignDeployment(partition: partition).description)
+            }
+            newest = max(newest, Int64(found[found.index(after: colon)...]) ?? 0)
+        }
+        setGeneration(newest)
     }
 
     /// Looks at the server and at the queues before they are used.

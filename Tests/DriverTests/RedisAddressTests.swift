@@ -25,6 +25,21 @@ import Testing
             url: "unix://u:p@/run/r.sock?db=4",
             address: RedisAddress(.unix(path: "/run/r.sock"), user: "u", password: "p", database: 4),
         ),
+        Right(
+            url: "redis+sentinel://u:p@a,b:7/orders/3",
+            address: RedisAddress(
+                .sentinel([.init(name: "a", port: 26_379), .init(name: "b", port: 7)], master: "orders"),
+                user: "u",
+                password: "p",
+                database: 3,
+            ),
+        ),
+        Right(
+            url: "redis+cluster://a:1,[::1]:2,c",
+            address: RedisAddress(
+                .cluster([.init(name: "a", port: 1), .init(name: "::1", port: 2), .init(name: "c", port: 6_379)])
+            ),
+        ),
     ])
     func `a right URL is read`(_ row: Right) throws {
         #expect(try RedisAddress(url: row.url) == row.address)
@@ -38,6 +53,8 @@ import Testing
     @Test(arguments: [
         Wrong(url: "http://h", error: .unknownScheme),
         Wrong(url: "", error: .unknownScheme),
+        Wrong(url: "redis+sentinel://a", error: .badHost),
+        Wrong(url: "redis+cluster://a/2", error: .badDatabase),
         Wrong(url: "rediss://h", error: .tlsUnsupported),
         Wrong(url: "redis://", error: .badHost),
         Wrong(url: "redis://h:0", error: .badPort),

@@ -315,6 +315,8 @@ extension SeededRandom {
         order.health = pick(OrderHealth.self)
         order.triggeredAt = maybe { $0.time() }
         order.triggeredPosition = maybe { $0.position() }
+        order.position = flip() ? .start : position()
+        order.exitingSince = maybe { $0.time() }
         order.filled = flip() ? .zero : wide()
         order.proceeds = flip() ? .zero : wide()
         order.fees = flip() ? .zero : wide()

@@ -1,31 +1,31 @@
 -- Ends jobs of one queue.
 -- KEYS     open, base
 -- ARGV     generation, keepMs, keepMax, then groups of jobs that share a token and an outcome: token, outcome (`c`
---          completed, `r` retry, `d` dead), atm as taken, delay (ms), how many, then of each: id, value (JSON or reason)
+--          completed, `r` retry, `d` dead), atm and ats as taken, delay (ms), how many, then of each: id, value (JSON or reason)
 -- Returns  now, then per job: 0 done, 1 repeated, 2 late, -1 unknown, -2 taken over, -3 not active, -6 other token
 -- Cost     O(1) per job that is among the oldest of `active`, else O(a), a = jobs in `active` that are older; O(log n)
 --          for the sets
 local base, keepMs, keepMax = KEYS[2], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not base or not keepMs or not keepMax then return badArgument('finish: what to keep') end
-local ids, tokens, outcomes, attempts, delays, values = {}, {}, {}, {}, {}, {}
+local ids, tokens, outcomes, attempts, deliveries, delays, values = {}, {}, {}, {}, {}, {}, {}
 local keys, bodies, wanted, count, at = {}, {}, {}, 0, 4
 while at <= #ARGV do
-    local token, outcome, delay, size = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+    local token, outcome, delay, size = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
     if (outcome ~= 'c' and outcome ~= 'r' and outcome ~= 'd') or not tonumber(ARGV[at + 2]) or not delay or not size
-        or size < 1 or count + size > 256 or at + 4 + 2 * size > #ARGV
+        or size < 1 or count + size > 256 or at + 5 + 2 * size > #ARGV
     then
         return badArgument('finish: groups of jobs, at most 256 in all')
     end
     wanted[outcome] = true
-    for i = at + 5, at + 3 + 2 * size, 2 do
+    for i = at + 6, at + 4 + 2 * size, 2 do
         count = count + 1
         local id = ARGV[i]
         local key = base .. id
         ids[count], tokens[count], outcomes[count] = id, token, outcome
-        attempts[count], delays[count], values[count] = ARGV[at + 2], delay, ARGV[i + 1]
+        attempts[count], deliveries[count], delays[count], values[count] = ARGV[at + 2], ARGV[at + 3], delay, ARGV[i + 1]
         bodies[count], keys[count] = key, key .. ':lock'
     end
-    at = at + 5 + 2 * size
+    at = at + 6 + 2 * size
 end
 if count == 0 then return badArgument('finish: no job') end
 
@@ -68,7 +68,7 @@ local delayed = false
 for job = 1, count do
     local id, token, outcome = ids[job], tokens[job], outcomes[job]
     local key = bodies[job]
-    local code = standing(base, id, token, locks[job])
+    local code = standing(base, id, token, locks[job], deliveries[job])
     if anyMissing and call('EXISTS', key) == 0 then code = -1 end
     if code == 0 or code == 2 then
         if gone[id] then

@@ -1,0 +1,1 @@
+DROP TABLE queue_settings, bulk_items, bulk_operations;

@@ -1,0 +1,174 @@
+// Redis servers that know each other, on loopback ports: a cluster of three masters, a master with its replica.
+import LocalServers
+import OwnerThread
+import RedisClient
+import TestKit
+import Testing
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// One server of a test's topology.
+struct TopologyNode: Sendable {
+    let server: LocalRedis
+    let port: UInt16
+    let redis: RedisConnection
+
+    @discardableResult
+    func send(_ words: String...) async throws -> RedisValue {
+        var batch = RedisBatch()
+        for (index, word) in words.enumerated() { if index == 0 { batch.begin(word) } else { batch.append(word) } }
+        return try await redis.send(batch)[0].orThrow()
+    }
+
+    var node: RedisAddress.Node { RedisAddress.Node(name: "127.0.0.1", port: port) }
+}
+
+enum RedisTopology {
+    /// A port whose neighbour 10,000 above, the cluster bus, exists too.
+    private static func port() -> UInt16 {
+        while true {
+            let port = RedisServer.freePort()
+            if port < 55_000 { return port }
+        }
+    }
+
+    private static func start(
+        _ folder: String,
+        _ name: String,
+        settings: [(name: String, value: String)],
+    )
+        async throws -> TopologyNode
+    {
+        let port = port()
+        let server = try await LocalServers.redis(
+            directory: "\(folder)/\(name)",
+            tcpPort: port,
+            settings: settings + [("repl-diskless-sync-delay", "0")],
+        )
+        var options = try RedisServer.options(server)
+        options.requiresMaster = false
+        return TopologyNode(server: server, port: port, redis: RedisConnection(options))
+    }
+
+    private static func withNodes(_ body: (String, Locked<[TopologyNode]>) async throws -> Void) async throws {
+        let folder = try LocalFiles.temporaryFolder("so-topo")
+        defer { LocalFiles.removeTree(folder) }
+        let nodes = Locked<[TopologyNode]>([])
+        defer {
+            for node in nodes.withLock({ $0 }) {
+                node.redis.close()
+                node.server.endBlocking()
+            }
+        }
+        try await body(folder, nodes)
+    }
+
+    /// Three masters that own a third of the slots each, and a replica of the first.
+    static func withCluster(_ body: ([TopologyNode], TopologyNode) async throws -> Void) async throws {
+        try await withNodes { folder, nodes in
+            for number in 0..<4 {
+                let node = try await start(
+                    folder,
+                    "n\(number)",
+                    settings: [("cluster-enabled", "yes"), ("cluster-node-timeout", "1000")],
+                )
+                nodes.withLock { $0.append(node) }
+            }
+            let all = nodes.withLock { $0 }
+            let (masters, replica) = (Array(all[..<3]), all[3])
+            for (number, node) in masters.enumerated() {
+                let first = number * 16_384 / 3
+                let last = (number + 1) * 16_384 / 3 - 1
+                var batch = RedisBatch()
+                batch.begin("CLUSTER")
+                batch.append("ADDSLOTS")
+                for slot in first...last { batch.append(slot) }
+                _ = try await node.redis.send(batch)[0].orThrow()
+                try await node.send("CLUSTER", "SET-CONFIG-EPOCH", "\(number + 1)")
+            }
+            for node in all.dropFirst() { try await node.send("CLUSTER", "MEET", "127.0.0.1", "\(all[0].port)") }
+            _ = try await eventually("all nodes know each other") { () -> Bool? in
+                for node in all {
+                    let info = try await node.send("CLUSTER", "INFO").text ?? ""
+                    guard info.contains("cluster_state:ok"), info.contains("cluster_known_nodes:4") else { return nil }
+                }
+                return true
+            }
+            let id = try await masters[0].send("CLUSTER", "MYID").text ?? ""
+            _ = try await eventually("the replica follows") { () -> Bool? in
+                let info = try await replica.send("INFO", "replication").text ?? ""
+                // Not again once it follows: that would start the copy anew.
+                if !info.contains("role:slave") { do { try await replica.send("CLUSTER", "REPLICATE", id) } catch {} }
+                return info.contains("master_link_status:up") ? true : nil
+            }
+            try await body(masters, replica)
+        }
+    }
+
+    /// A master, its replica, and two sentinels that agree on its death alone.
+    static func withSentinels(
+        _ body: (TopologyNode, TopologyNode, [RedisAddress.Node]) async throws -> Void
+    ) async throws {
+        try await withNodes { folder, nodes in
+            let master = try await start(folder, "m", settings: [])
+            nodes.withLock { $0.append(master) }
+            let replica = try await start(folder, "r", settings: [("replicaof", "127.0.0.1 \(master.port)")])
+            nodes.withLock { $0.append(replica) }
+            _ = try await eventually("the replica follows") {
+                try await replica.send("INFO", "replication").text?.contains("master_link_status:up") ?? false
+                    ? true : nil
+            }
+            let program = try #require(LocalFiles.program("redis-server"))
+            var sentinels: [OwnedProcess] = []
+            var addresses: [RedisAddress.Node] = []
+            defer { for sentinel in sentinels { sentinel.killBlocking() } }
+            for number in 0..<2 {
+                let port = port()
+                let file = "\(folder)/sentinel-\(number).conf"
+                let handle = try #require(fopen(file, "w"))
+                fputs(
+                    """
+                    port \(port)
+                    bind 127.0.0.1
+                    dir \(folder)
+                    sentinel monitor orders 127.0.0.1 \(master.port) 2
+                    sentinel down-after-milliseconds orders 500
+                    sentinel failover-timeout orders 3000
+
+                    """,
+                    handle,
+                )
+                fclose(handle)
+                sentinels.append(
+                    try await OwnedProcess.start(
+                        [program, file, "--sentinel"],
+                        log: "\(folder)/sentinel-\(number).log",
+                    )
+                )
+                addresses.append(RedisAddress.Node(name: "127.0.0.1", port: port))
+            }
+            for address in addresses {
+                let options = RedisOptions(address: RedisAddress(.tcp(name: address.name, port: address.port)))
+                var patient = options
+                patient.requiresMaster = false
+                let sentinel = RedisConnection(patient)
+                defer { sentinel.close() }
+                _ = try await eventually("the sentinel knows master, replica and the other sentinel") { () -> Bool? in
+                    do {
+                        let reply = try await sentinel.send(RedisCommand("SENTINEL", "MASTER", "orders")).array ?? []
+                        let words = reply.compactMap(\.text)
+                        func value(_ name: String) -> String? {
+                            words.firstIndex(of: name).map { words[$0 + 1] }
+                        }
+                        return value("num-slaves") == "1" && value("num-other-sentinels") == "1" ? true : nil
+                    } catch { return nil }
+                }
+            }
+            try await body(master, replica, addresses)
+        }
+    }
+}
