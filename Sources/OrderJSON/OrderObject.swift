@@ -164,7 +164,8 @@ extension JSONWriter {
         member("status", order.status)
         member("phase", orNull: order.phase)
         member("health", order.health)
-        strings("healthDetail", order.attention.map(\.rawValue).sorted() + context.healthDetail)
+        let lost = order.lostLegs.isEmpty || order.status.isTerminal ? [] : ["NATIVE_LEG_LOST"]
+        strings("healthDetail", order.attention.map(\.rawValue).sorted() + lost + context.healthDetail)
         member("closeReason", orNull: order.closeReason)
         strings("allowedActions", order.allowedActions.map(\.rawValue))
     }

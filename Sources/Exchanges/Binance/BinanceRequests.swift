@@ -78,14 +78,6 @@ public struct BinanceRequests: Sendable {
         signed(.get, product.order, named(symbol, clientOrderID), at: time, windowMs: windowMs)
     }
 
-    /// The same by the venue's own id.
-    public func query(symbol: String, orderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
-        var form = FormParameters()
-        form.add("symbol", symbol)
-        form.add("orderId", orderID)
-        return signed(.get, product.order, form, at: time, windowMs: windowMs)
-    }
-
     /// The executions of one order; the venue answers with 500 of them unless told, and with 1,000 at most.
     public func trades(symbol: String, orderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {
         var form = FormParameters()
