@@ -84,7 +84,7 @@ public final class APIServer: Sendable {
             SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
             + OrderRoutes(backend: backend, hub: hub).routes
             + ConditionalRoutes(backend: backend, hub: hub).routes
-                + ExplainRoute(backend: backend).routes
+            + ExplainRoute(backend: backend).routes
             + CatalogueRoutes(backend: backend).routes
             + AccountRoutes(backend: backend, batches: batches).routes
             + TraderRoutes(backend: backend).routes

@@ -58,7 +58,9 @@ extension OrderWorker {
 
     private func apply(_ reading: Holding, to transition: inout Transition, at moment: Moment) async throws {
         _ = try transition.apply(.position(net: reading.quantity, average: reading.average), at: moment)
-        guard let order = transition.order.smart, order.status.isOpen, order.goal == .none, order.instrument.kind.isDerivative else { return }
+        guard let order = transition.order.smart, order.status.isOpen, order.goal == .none,
+            order.instrument.kind.isDerivative
+        else { return }
         let isWrong = try await exceeds(reading, order)
         if isWrong != order.attention.contains(.positionMismatch) {
             _ = try transition.apply(.attention(.positionMismatch, isRaised: isWrong), at: moment)

@@ -44,8 +44,10 @@ extension ConditionalOrder {
     public init(state json: JSONField) throws(JSONError) {
         try json.refuseUnknownKeys(except: [
             "conditional", "id", "account", "instrument", "version", "createdAt", "updatedAt", "draft", "triggerSource",
-            "status", "reason", "health", "triggeredAt", "triggeredPosition", "position", "exitingSince", "filled", "proceeds",
-            "fees", "venueOrders", "attempts", "retry", "cancelRetry", "lastAttemptRefused", "venueUnreachable", "needsAttention", "endReason",
+            "status", "reason", "health", "triggeredAt", "triggeredPosition", "position", "exitingSince", "filled",
+            "proceeds",
+            "fees", "venueOrders", "attempts", "retry", "cancelRetry", "lastAttemptRefused", "venueUnreachable",
+            "needsAttention", "endReason",
         ])
         self.init(
             id: try json.required("id").parsed(.badID, expected: "an order id") { OrderID($0) },

@@ -35,7 +35,8 @@ enum CommitColumn: Int, CaseIterable {
         case .isLatched, .wantsEveryTick, .isBusy, .iReduceOnly, .iCancelWanted, .iIsExit, .fIsMaker: .bool
         case .dueAt, .createdAt, .updatedAt, .iCreatedAt, .iSentAt, .fAt: .timestamptz
         case .watches: .bytea
-        case .market, .source, .kind, .status, .phase, .health, .entered, .exited, .reserved, .overExit, .wantedLeg, .cause,
+        case .market, .source, .kind, .status, .phase, .health, .entered, .exited, .reserved, .overExit, .wantedLeg,
+            .cause,
             .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .clientOrderId, .kOwner, .kKey,
             .kHash, .iLeg, .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState, .iFilled, .iVenueOrderId,
             .fId, .fLeg,
@@ -140,7 +141,7 @@ struct CommitBatch {
             self[.clientOrderId].append(order.clientOrderID)
         }
         self[.source].append(order.triggerSource.rawValue)
-        self[.status].append(order.storedStatus)
+        self[.status].append(order.statusName)
         self[.phase].append(order.storedPhase)
         self[.health].append(order.health.rawValue)
         self[.isLatched].append(row.isLatched)

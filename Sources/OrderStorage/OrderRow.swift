@@ -58,21 +58,6 @@ extension StoredOrder {
         }
     }
 
-    /// One-way: a stop that fired, a conditional order that was triggered.
-    var isLatched: Bool {
-        switch self {
-        case .smart(let order): order.latch != nil
-        case .conditional(let order): order.triggeredAt != nil
-        }
-    }
-
-    var storedStatus: String {
-        switch self {
-        case .smart(let order): order.status.rawValue
-        case .conditional(let order): order.status.rawValue
-        }
-    }
-
     /// Nil: it has ended. A conditional order waits like an entry.
     var storedPhase: String? {
         switch self {

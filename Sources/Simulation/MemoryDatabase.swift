@@ -469,7 +469,7 @@ package struct MemoryOrderStore: OrderStore {
             let found = state.rows.values.map(\.order).filter { order in
                 order.account == filter.account
                     && (filter.kind.map { $0 == order.kind } ?? true)
-                    && (filter.statuses.isEmpty || filter.statuses.contains(order.storedStatus))
+                    && (filter.statuses.isEmpty || filter.statuses.contains(order.statusName))
                     && filter.market.map { $0 == order.instrument.market } ?? true
                     && filter.before.map { order.id < $0 } ?? true
             }
@@ -598,21 +598,8 @@ extension StoredOrder {
         }
     }
 
-    fileprivate var isLatched: Bool {
-        switch self {
-        case .smart(let order): order.latch != nil
-        case .conditional(let order): order.triggeredAt != nil
-        }
-    }
-
     fileprivate var exited: Quantity { smart?.exited ?? .zero }
 
-    fileprivate var storedStatus: String {
-        switch self {
-        case .smart(let order): order.status.rawValue
-        case .conditional(let order): order.status.rawValue
-        }
-    }
 }
 
 extension SmartOrder {

@@ -18,7 +18,13 @@ package struct Violation: Hashable, Sendable {
 
 /// Hears what a database does, before anybody else knows.
 protocol DatabaseWatcher: Sendable {
-    func committed(_ before: SmartOrder?, _ next: SmartOrder, _ commit: Commit, intents: [VenueOrder], at milliseconds: Int64)
+    func committed(
+        _ before: SmartOrder?,
+        _ next: SmartOrder,
+        _ commit: Commit,
+        intents: [VenueOrder],
+        at milliseconds: Int64,
+    )
     func stored(_ bucket: ExtremeBucket)
     func halted(_ isHalted: Bool)
 }

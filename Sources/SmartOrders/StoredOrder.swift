@@ -206,6 +206,30 @@ extension StoredOrder {
         }
     }
 
+    /// As rows, events and answers name it.
+    public var statusName: String {
+        switch self {
+        case .smart(let order): order.status.rawValue
+        case .conditional(let order): order.status.rawValue
+        }
+    }
+
+    /// One-way: a stop that fired, a conditional order that was triggered.
+    public var isLatched: Bool {
+        switch self {
+        case .smart(let order): order.latch != nil
+        case .conditional(let order): order.triggeredAt != nil
+        }
+    }
+
+    /// 0: none was made.
+    public func lastAttempt(of leg: Leg) -> Int {
+        switch self {
+        case .smart(let order): order.attempts[leg] ?? 0
+        case .conditional(let order): order.attempts
+        }
+    }
+
     /// Takes the best price of quiet ticks into what trails it; a conditional order trails nothing.
     public mutating func absorb(extreme price: Price, upTo position: TickPosition) {
         switch self {

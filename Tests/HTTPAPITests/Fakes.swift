@@ -129,7 +129,8 @@ final class MemoryOrders: OrderStore, TimelineStore {
             Array(
                 state.orders.values.filter { order in
                     order.account == filter.account && (filter.before.map { order.id < $0 } ?? true)
-                        && (filter.statuses.isEmpty || filter.statuses.contains(order.smart?.status.rawValue ?? order.conditional?.status.rawValue ?? ""))
+                        && (filter.statuses.isEmpty
+                            || filter.statuses.contains(order.statusName))
                         && (filter.kind.map { $0 == order.kind } ?? true)
                         && (filter.market.map { order.instrument.market == $0 } ?? true)
                 }.sorted { $0.id > $1.id }.prefix(filter.limit)

@@ -236,7 +236,10 @@ struct ConditionalRoutes: Sendable {
 
     // MARK: Change
 
-    private static func change(_ json: JSONField, allowing others: Set<String> = []) throws(JSONError) -> ConditionalChange {
+    private static func change(
+        _ json: JSONField,
+        allowing others: Set<String> = [],
+    ) throws(JSONError) -> ConditionalChange {
         try json.refuseUnknownKeys(except: Set(["trigger", "limit", "qty"]).union(others))
         var change = ConditionalChange()
         change.trigger = try json.optionalMeasure("trigger")

@@ -50,7 +50,7 @@ struct BulkRun: Sendable {
             let orders = try await Self.orders(of: jobs.map(\.id), desk)
             for job in jobs {
                 preview.errors[job.errorCode ?? "-", default: 0] += 1
-                let status = JobID(job.id).flatMap { orders[$0.order] }.map { "\($0.status)" } ?? "unknown"
+                let status = JobID(job.id).flatMap { orders[$0.order] }.map(\.statusName) ?? "unknown"
                 preview.statuses[status, default: 0] += 1
             }
             preview.samples += jobs.prefix(5 - preview.samples.count)
@@ -167,7 +167,7 @@ struct BulkRun: Sendable {
         return outcomes
     }
 
-    private static func orders(of jobs: [String], _ desk: Operator) async throws -> [OrderID: SmartOrder] {
+    private static func orders(of jobs: [String], _ desk: Operator) async throws -> [OrderID: StoredOrder] {
         let ids = Set(jobs.compactMap { JobID($0)?.order }).sorted()
         if ids.isEmpty { return [:] }
         return Dictionary(
@@ -177,14 +177,14 @@ struct BulkRun: Sendable {
     }
 
     /// Nobody would act on it: the order is over, or the attempt was made.
-    static func isObsolete(_ job: String, _ orders: [OrderID: SmartOrder]) -> Bool {
+    static func isObsolete(_ job: String, _ orders: [OrderID: StoredOrder]) -> Bool {
         guard let id = JobID(job) else { return false }
         guard let order = orders[id.order] else { return true }
-        if order.status.isTerminal { return true }
+        if order.isTerminal { return true }
         switch id.leg {
         // Duties of the whole order; later work decides by the attempt's own state.
         case .timer, .reconcile: return false
-        default: return id.check == nil && id.attempt <= order.attempts[id.leg] ?? 0
+        default: return id.check == nil && id.attempt <= order.lastAttempt(of: id.leg)
         }
     }
 }
