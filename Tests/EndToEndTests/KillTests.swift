@@ -119,8 +119,10 @@ extension EndToEnd {
                     .map { $0.split(separator: " ").dropFirst().joined(separator: " ") }
                 #expect(fills.sorted() == wanted.sorted())
                 #expect(log.filter { $0["kind"]?.text == "accept" }.count == wanted.count)
-                let leaderNow = try await deployment.text("SELECT worker FROM leader")
-                #expect(leaderNow != leader)
+                _ = try await eventually("another scheduler leads") { () -> String? in
+                    let now = try await deployment.text("SELECT worker FROM leader")
+                    return now != leader ? now : nil
+                }
                 try await explain(ids, deployment)
             }
         }

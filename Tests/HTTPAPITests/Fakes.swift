@@ -331,6 +331,24 @@ struct EmptyQueue: JobQueue {
     func reclaim(dead: [WorkerID]) async throws(QueueError) {}
 }
 
+/// A test may give an account a venue that can be asked; the others have none.
+final class SomeVenues: VenueDirectory {
+    private let venues = Locked<[AccountID: FakeVenue]>([:])
+
+    subscript(account: AccountID) -> FakeVenue {
+        venues.withLock { venues in
+            let venue = venues[account] ?? FakeVenue(clock: RealClock())
+            venues[account] = venue
+            return venue
+        }
+    }
+
+    func venue(for account: AccountID) async throws(VenueError) -> any Venue {
+        guard let venue = venues.withLock({ $0[account] }) else { throw VenueError("none") }
+        return venue
+    }
+}
+
 struct NoVenues: VenueDirectory {
     func venue(for account: AccountID) async throws(VenueError) -> any Venue { throw VenueError("none") }
 }

@@ -49,6 +49,25 @@ private struct Refused: Sendable {
         }
     }
 
+    /// A conditional order that is refused; the preview says the same.
+    static func conditional(
+        _ code: RefusalCode,
+        _ what: String,
+        _ changes: [String: String],
+        tier: String = "PRO",
+        given: @escaping @Sendable (StoredRig, Tenant) async throws -> Void = { _, _ in },
+    ) -> Refused {
+        Refused(code, what) { api in
+            let tenant = try await api.tenant(tier: tier)
+            try await given(api, tenant)
+            let body = api.conditional(tenant.account, changes)
+            let path = "/v1/conditional-orders"
+            let preview = try await api.send(.POST, path + "/preview", key: tenant.key, body: body)
+            #expect(preview.json["accepted"] == .bool(false), "\(what): \(preview.text)")
+            return try await api.send(.POST, path, key: tenant.key, body: body, idempotency: "k")
+        }
+    }
+
     /// A command on an order that is refused.
     static func command(
         _ code: RefusalCode,
@@ -77,6 +96,54 @@ private let free = #"UPDATE users SET tier = 'FREE'"#
 
 /// Every code of ORDERS.md 5.4 that this server can give, each with at least one way to get it.
 private let refusals: [Refused] = [
+    .conditional(.qtyNotOnStep, "conditional, off the step", ["qty": "\"0.0005\""]),
+    .conditional(.priceNotOnTick, "conditional, trigger off the tick", ["trigger": "\"94.95\""]),
+    .conditional(.triggerTooLow, "a trigger of one tick size", ["trigger": "\"0.1\""]),
+    .conditional(
+        .triggerTooHigh,
+        "a trigger above twice the price",
+        ["side": "\"BUY\"", "trigger": "\"202.1\""],
+    ),
+    .conditional(.triggerWrongSide, "a stop-loss that sells above the price", ["trigger": "\"101.5\""]),
+    .conditional(.triggerWrongSide, "a trigger at the price", ["trigger": "\"101\""]),
+    .conditional(.limitOutOfBand, "a limit below the band", ["trigger": "\"80\"", "limit": "\"75.9\""]),
+    .conditional(.limitOutOfBand, "a limit above the band", ["trigger": "\"80\"", "limit": "\"120.1\""]),
+    .conditional(.timeInPast, "conditional, an expiry in the past", ["expiresAt": "\"2020-01-01T00:00:00Z\""]),
+    .conditional(.conditionalLimit, "conditional, one leg too many", [:]) { api, tenant in
+        try await api.sql("UPDATE accounts SET maximum_conditionals = 0 WHERE id = '\(tenant.account)'")
+    },
+    .create(.noPosition, "more than is there", [:]) { api, tenant in
+        api.venues[tenant.account].setPosition(ExactDecimal(9))
+    },
+    .create(
+        .positionSideConflict,
+        "short on a long",
+        ["side": "\"SELL\"", "entry": #"{"mode": "market"}"#, "stopLoss": #"{"price": "105"}"#, "takeProfits": ""],
+    ) {
+        api,
+        tenant in
+        api.venues[tenant.account].setPosition(ExactDecimal(20))
+        _ = try await api.create(tenant)
+    },
+    .create(.positionTPSLExists, "two for the whole position", ["sizeMode": "\"position\""]) { api, tenant in
+        api.venues[tenant.account].setPosition(ExactDecimal(10))
+        _ = try await api.create(tenant, ["sizeMode": "\"position\""])
+    },
+    .create(.entryNotAdoptable, "no such order at the venue", ["entry": #"{"mode": "attach", "venueOrder": "77"}"#]) {
+        api,
+        tenant in
+        api.venues[tenant.account].setPosition(ExactDecimal(0))
+    },
+    .create(
+        .insufficientBalance,
+        "too little to buy with",
+        ["market": "\"paper:spot:COIN\"", "entry": #"{"mode": "market"}"#],
+        product: "spot",
+    ) { api, tenant in
+        try await api.accounts.save([.coin(.trading)])
+        try await api.price(10_000_000_000, .last, symbol: "COIN", product: "spot")
+        api.venues[tenant.account].setBalance(ExactDecimal(999))
+    },
     .create(.qtyNotOnStep, "off the step", ["qty": "\"0.0005\""]),
     .create(.qtyNotOnStep, "zero", ["qty": "\"0\""]),
     .create(.tpslOnReduceOnly, "exits", ["entry": #"{"mode": "market", "reduceOnly": true}"#]),
@@ -224,10 +291,7 @@ private let refusals: [Refused] = [
 private let later = ["entry": #"{"mode": "conditional", "trigger": "90"}"#, "stopLoss": #"{"price": "80"}"#]
 
 /// Codes whose tests stand elsewhere, or that nothing here gives yet.
-private let elsewhere: Set<RefusalCode> = [
-    .triggerTooLow, .triggerTooHigh, .limitOutOfBand, .entryNotAdoptable, .noPosition, .insufficientBalance,
-    .positionSideConflict, .positionTPSLExists,
-]
+private let elsewhere: Set<RefusalCode> = []
 
 extension Instrument {
     fileprivate static func coin(_ status: Status) -> Instrument {

@@ -54,6 +54,7 @@ struct StoredRig: APITarget {
     let traders: PostgresTraderStore
     let ticks: MemoryTickLog
     let server: APIServer
+    let venues: SomeVenues
 
     func sql(_ text: String) async throws { try await pool.simple(text) }
 
@@ -103,6 +104,16 @@ struct StoredRig: APITarget {
             "accountId": "\"\(account)\"", "market": "\"paper:linear:DEMO\"", "side": "\"BUY\"", "qty": "\"10\"",
             "entry": #"{"mode": "attach", "price": "100"}"#, "stopLoss": #"{"price": "95"}"#,
             "takeProfits": #"[{"price": "105", "sizePct": "50"}, {"price": "110", "sizePct": "50"}]"#,
+        ]
+        for (name, value) in changes { members[name] = value.isEmpty ? nil : value }
+        return "{" + members.map { "\"\($0)\": \($1)" }.sorted().joined(separator: ", ") + "}"
+    }
+
+    /// A good body of `POST /v1/conditional-orders`: a stop-loss that sells 10 at 95.
+    func conditional(_ account: AccountID, _ changes: [String: String] = [:]) -> String {
+        var members = [
+            "accountId": "\"\(account)\"", "market": "\"paper:linear:DEMO\"", "type": "\"STOP_LOSS\"",
+            "side": "\"SELL\"", "qty": "\"10\"", "trigger": "\"95\"",
         ]
         for (name, value) in changes { members[name] = value.isEmpty ? nil : value }
         return "{" + members.map { "\"\($0)\": \($1)" }.sorted().joined(separator: ", ") + "}"
@@ -168,13 +179,14 @@ func withStoredAPI(
     let traders = PostgresTraderStore(pool: pool)
     let ticks = MemoryTickLog(MemoryTickServer(clock: RealClock()))
     let cluster = EmptyCluster()
+    let venues = SomeVenues()
     let context = EngineContext(
         orders: orders,
         accounts: accounts,
         cluster: cluster,
         queue: EmptyQueue(),
         ticks: ticks,
-        venues: NoVenues(),
+        venues: venues,
         clock: RealClock(),
         observer: QuietObserver(),
         identity: VenueIdentity(sha256: { _ in Array(repeating: 0, count: 32) }),
@@ -215,6 +227,7 @@ func withStoredAPI(
         traders: traders,
         ticks: ticks,
         server: server,
+        venues: venues,
     )
     do {
         try await accounts.save([.sample()])

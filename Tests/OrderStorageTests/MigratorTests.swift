@@ -38,7 +38,8 @@ import Testing
             let migrator = Migrator(pool: pool, binaryVersion: "test", migrations: migrations)
             let error = await #expect(throws: StoreError.self) { try await migrator.validate() }
             #expect(error?.code == .incompatible)
-            let name = "000\(last.version)_\(last.name)"
+            let digits = "\(last.version)"
+            let name = String(repeating: "0", count: 4 - digits.count) + "\(digits)_\(last.name)"
             #expect(error?.detail == "migration \(name) was applied with another content than it has here")
             await #expect(throws: StoreError.self) { try await migrator.up() }
         }
