@@ -1,8 +1,8 @@
 // One stand-alone conditional order (S4) through its timeline.
 
-internal import JSONText
+package import JSONText
 internal import OrderJSON
-internal import SmartOrders
+package import SmartOrders
 
 struct ConditionalRun {
     private var order: ConditionalOrder
@@ -124,4 +124,11 @@ struct ConditionalRun {
             ),
         ]
     }
+}
+
+extension ScenarioRequest {
+    /// `request` of a conditional order: the draft and the price at creation.
+    package static func conditional(
+        _ json: JSONField
+    ) throws(JSONError) -> (draft: ConditionalDraft, mark: Price) { try ConditionalRun.request(json) }
 }

@@ -13,7 +13,6 @@ extension EndToEnd {
             "G23", "G53",  // pure functions
             "G26", "G58",  // lists of requests to refuse
             "G49", "G50s", "G52",  // positions that change elsewhere
-            "G54", "G55", "G56", "G57",  // conditional orders
         ]
 
         struct Mode: Sendable, CustomTestStringConvertible {

@@ -19,8 +19,8 @@ struct ClusterPlan: Sendable {
     static func obstacle(_ scenario: Scenario) throws -> String? {
         switch scenario.kind {
         case .smart:
-            return try scenario.body.has("position") ? "positions that change elsewhere are not wired up yet" : nil
-        case .conditional: return "conditional orders are not wired up yet"
+            return try scenario.body.has("position") ? "positions that change elsewhere are not played yet" : nil
+        case .conditional: return nil
         case .validation: return "validation is run in the core alone"
         case .calc: return "pure functions have no cluster"
         }

@@ -24,15 +24,27 @@ struct ClusterScenarios: Sendable {
     /// Plays what can be played on a cluster, in the order of the file.
     static func run(_ scenarios: [Scenario], modes: Modes) async throws -> [Verdict] {
         var plans: [ClusterPlan] = []
+        var conditional: [ConditionalClusterRun] = []
         for scenario in scenarios where try ClusterPlan.obstacle(scenario) == nil {
-            plans.append(try ClusterPlan(scenario, number: plans.count + 1))
+            let number = plans.count + conditional.count + 1
+            if scenario.kind == .conditional {
+                conditional.append(try ConditionalClusterRun(scenario, number: number))
+            } else {
+                plans.append(try ClusterPlan(scenario, number: number))
+            }
         }
         var outcomes: [String: ScenarioResult] = [:]
-        if !plans.isEmpty {
-            let cluster = try await ScenarioCluster.start(markets: plans.map(\.market), usesRedis: !modes.withoutRedis)
+        if !plans.isEmpty || !conditional.isEmpty {
+            let markets = plans.map(\.market) + conditional.map(\.market)
+            let cluster = try await ScenarioCluster.start(markets: markets, usesRedis: !modes.withoutRedis)
             do {
                 for group in [plans.filter { !$0.isTimed }] + plans.filter(\.isTimed).map({ [$0] }) {
                     for result in try await play(group, on: cluster, modes: modes) { outcomes[result.id] = result }
+                }
+                for run in conditional {
+                    let outcome = try await run.play(on: cluster, restarts: modes.restartEveryStep)
+                    let result = try ScenarioRunner.compare(outcome, with: run.scenario)
+                    outcomes[result.id] = result
                 }
             } catch {
                 await cluster.stop()
