@@ -55,6 +55,16 @@ struct OrderRoutes: Sendable {
             command("cancel-entry", .protect) { _, _ in .cancelEntry },
             Route(
                 method: .post,
+                pattern: "/v1/orders/{id}/refresh",
+                policy: .protect,
+                needsIdempotencyKey: true,
+                ifMatch: .requiredOrAny,
+                bodyTypes: Self.json,
+                isLong: true,
+                handler: refresh,
+            ),
+            Route(
+                method: .post,
                 pattern: "/v1/orders/{id}/take-profits/{level}/close",
                 policy: .protect,
                 needsIdempotencyKey: true,
@@ -269,6 +279,34 @@ struct OrderRoutes: Sendable {
         problem.document.members = members
         problem.headers[.eTag] = "\"v\(present.version)\""
         return problem
+    }
+
+    // MARK: Refresh
+
+    /// Compares the order with the venue (ORDERS.md 5.3). Repeating it is harmless, so its key stores nothing.
+    private func refresh(_ call: Call) async throws -> Reply {
+        let caller = try call.requireCaller()
+        let before = try await backend.order(call.captures[0], of: caller)
+        try JSONField(call.json(backend.configuration.limits)).refuseUnknownKeys(except: [])
+        let found: (order: SmartOrder, differences: [OrderDifference])
+        do throws(CommandError) {
+            found = try await backend.commands.refresh(before.id, version: call.ifMatch?.version)
+        } catch {
+            guard case .versionMismatch(let present) = error else { throw error }
+            throw try await Self.mismatch(present, call, caller, backend)
+        }
+        hub.poke()
+        var reply = Reply.json(.ok, try await backend.object(found.order, of: caller))
+        reply.headers[.eTag] = "\"v\(found.order.version)\""
+        guard case .bytes(let buffer) = reply.body else { return reply }
+        let differences = found.differences.map { one -> JSONValue in
+            [
+                "kind": .string(one.kind.rawValue), "subject": one.subject.map { .string($0) } ?? .null,
+                "expected": .string(one.expected), "found": .string(one.found), "applied": .bool(one.applied),
+            ]
+        }
+        reply.body = .bytes(Self.append("differences", .array(differences), to: buffer))
+        return reply
     }
 
     // MARK: Edit
