@@ -21,6 +21,13 @@ struct Holdings: Hashable, Sendable {
             standing = try await context.orders.standing(of: order)
         } catch {
             context.observer.count("store_errors_total", 1)
+            if !error.isTransient {
+                context.observer.note(
+                    .error,
+                    "An exit is not fitted to its position",
+                    [("order_id", "\(order.id)"), ("error", "\(error.code.rawValue): \(error.detail)")],
+                )
+            }
             return .unknown
         }
         guard let holding = await reading, holding.knows(standing, transition) else { return .unknown }

@@ -496,6 +496,13 @@ public struct OrderWorker: Sendable {
 
     private func retry(_ taken: TakenJob, _ error: StoreError) -> JobOutcome {
         let attempts = taken.attemptsMade + 1
+        if !error.isTransient {
+            context.observer.note(
+                .error,
+                "The store cannot be read for a job",
+                [("job_id", taken.rawID), ("error", "\(error.code.rawValue): \(error.detail)")],
+            )
+        }
         if let most = taken.jobClass.maximumAttempts, attempts >= most {
             return .dead(reason: "\(error.code.rawValue): \(error.detail)")
         }

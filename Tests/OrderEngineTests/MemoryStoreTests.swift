@@ -54,6 +54,15 @@ private func check(_ fact: (StoresUnderTest) async throws -> Void) async throws 
     @Test func `a repeat needs proof of absence`() async throws { try await check(IntentContract.repeatNeedsProof) }
     @Test func `the sweep finds what is due`() async throws { try await check(IntentContract.sweepFindsDueWork) }
     @Test func `the outbox keeps jobs`() async throws { try await check(IntentContract.outboxKeepsJobs) }
+    @Test func `exits that rest claim their position`() async throws {
+        try await check(PositionContract.restingExitsClaimThePosition)
+    }
+    @Test func `the newest fill of an order is known`() async throws {
+        try await check(PositionContract.newestFillIsKnown)
+    }
+    @Test func `what is open on an account is known`() async throws {
+        try await check(PositionContract.openWorkIsComplete)
+    }
     @Test func `one leads`() async throws { try await check(ClusterStoreContract.oneLeads) }
     @Test func `a heartbeat brings the shards`() async throws {
         try await check(ClusterStoreContract.heartbeatBringsShards)

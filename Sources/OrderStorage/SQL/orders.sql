@@ -57,7 +57,7 @@ ORDER BY o.id DESC LIMIT $3::bigint
 -- What an exit is fitted to: exits of other orders that rest at the venue on its side of the market (ORDERS.md R16.4),
 -- and the order's newest fill.
 SELECT
-    (SELECT coalesce(sum(quantity - filled), 0)::text FROM intents
+    (SELECT coalesce(sum(quantity - filled), 0) FROM intents
         WHERE account_id = $1::uuid AND market = $2::text AND order_id <> $3::uuid AND side = $4::text
             AND is_live AND is_exit AND type = 'GTC' AND state IN ('OPEN', 'PARTIAL', 'CANCEL_REQUESTED')),
     (SELECT max(at) FROM fills WHERE order_id = $3::uuid)

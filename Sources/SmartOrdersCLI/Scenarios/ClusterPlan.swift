@@ -18,9 +18,7 @@ struct ClusterPlan: Sendable {
     /// Why a scenario is not played on a cluster; nil: it is.
     static func obstacle(_ scenario: Scenario) throws -> String? {
         switch scenario.kind {
-        case .smart:
-            return try scenario.body.has("position") ? "positions that change elsewhere are not played yet" : nil
-        case .conditional: return nil
+        case .smart, .conditional: return nil
         case .validation: return "validation is run in the core alone"
         case .calc: return "pure functions have no cluster"
         }

@@ -101,14 +101,7 @@ struct ClusterRun: Sendable {
         switch plan.market.product {
         case .linear:
             let quantity = draft.side == .buy ? draft.quantity.value : -draft.quantity.value
-            try await cluster.control([
-                "positions": [
-                    [
-                        "account": .string(key), "market": .string("\(plan.market.id)"),
-                        "qty": .string("\(quantity)"), "price": .string("\(draft.entry.price ?? mark)"),
-                    ]
-                ]
-            ])
+            try await setPosition(quantity, average: draft.entry.price)
         case .spot:
             try await cluster.control([
                 "deposits": [
@@ -119,6 +112,18 @@ struct ClusterRun: Sendable {
                 ]
             ])
         }
+    }
+
+    private func setPosition(_ net: ExactDecimal, average: Price?) async throws {
+        try await cluster.control([
+            "positions": [
+                [
+                    "account": .string(ScenarioCluster.keys[plan.market.product] ?? ""),
+                    "market": .string("\(plan.market.id)"), "qty": .string("\(net)"),
+                    "price": .string("\(average ?? mark)"),
+                ]
+            ]
+        ])
     }
 
     // MARK: Events
@@ -167,7 +172,8 @@ struct ClusterRun: Sendable {
                 return
             }
             switch event {
-            case .price, .timer, .position, .restart: break
+            case .price, .timer, .restart: break
+            case .position(let net, let average): try await move(to: net, average)
             case .entryFill(let quantity, let price):
                 if let entry = try await restingEntry() {
                     try await cluster.control([
@@ -240,6 +246,15 @@ struct ClusterRun: Sendable {
         } catch CommandError.refused(let refusals) {
             guard let first = refusals.first else { throw CommandError.refused(refusals) }
             record.note(first, at: index)
+        }
+    }
+
+    /// The account's position changes elsewhere; done when the order has nothing more to say to it.
+    private func move(to net: ExactDecimal, _ average: Price?) async throws {
+        try await setPosition(net, average: average)
+        try await cluster.wait("the order knows of the position \(net)") {
+            let moment = Moment(now: cluster.clock.now(), price: mark, position: position)
+            return try await row().decide(.position(net: net, average: average), at: moment) == nil
         }
     }
 
