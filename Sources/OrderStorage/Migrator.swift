@@ -76,6 +76,12 @@ struct Migration: Sendable {
             up: PackageResources._010_operations_up_sql,
             down: PackageResources._010_operations_down_sql,
         ),
+        Migration(
+            version: 11,
+            name: "tenants",
+            up: PackageResources._011_tenants_up_sql,
+            down: PackageResources._011_tenants_down_sql,
+        ),
     ]
 }
 

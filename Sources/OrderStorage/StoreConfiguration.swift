@@ -1,4 +1,6 @@
+internal import OrderEngine
 public import PostgresClient
+internal import SmartOrders
 
 extension PostgresConfiguration {
     /// A pool for the stores. Their statements find a few rows by key, so the planner is told once and for all: plans do
@@ -12,6 +14,22 @@ extension PostgresConfiguration {
             ("plan_cache_mode", "force_generic_plan"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"),
             ("random_page_cost", "1.1"), ("jit", "off"),
         ]
+        return configuration
+    }
+
+    /// The same for an API process: its sessions see rows of the accounts in `Tenancy.accounts`, and of no others.
+    public static func tenants(conninfo: String, connections: Int = 4) -> PostgresConfiguration {
+        var configuration = stores(conninfo: conninfo, connections: connections)
+        configuration.sessionSettings.append(("role", "smartorders_api"))
+        let name = Statement(
+            name: "tenants.accounts",
+            sql: "SELECT set_config('app.accounts', $1::text, true)",
+        )
+        configuration.preamble = {
+            Tenancy.accounts.map { accounts in
+                (name, [.text("{" + accounts.map(\.description).joined(separator: ",") + "}")])
+            }
+        }
         return configuration
     }
 }

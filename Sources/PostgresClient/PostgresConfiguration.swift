@@ -20,6 +20,8 @@ public struct PostgresConfiguration: Sendable {
     public var sessionSettings: [(name: String, value: String)]
     /// Connections that may exist beside the pool for COPY and scripts.
     public var exclusiveConnections: Int
+    /// A statement that begins every transaction of the pool, made when the transaction is asked for; nil: none.
+    public var preamble: (@Sendable () -> (Statement, [Parameter])?)?
     /// Refuses an older server; 150000 is PostgreSQL 15.0.
     public var minimumServerVersion: Int
 
@@ -33,6 +35,7 @@ public struct PostgresConfiguration: Sendable {
         connectTimeout = .seconds(2)
         lockTimeoutMs = 1_000
         sessionSettings = []
+        preamble = nil
         exclusiveConnections = 4
         minimumServerVersion = 150_000
     }

@@ -46,6 +46,12 @@ public final class PostgresPool: Sendable {
         deadline: ContinuousClock.Instant? = nil,
     ) async throws(PostgresError) -> Rows {
         let step = Request.Step(statement: statement, parameters: try EncodedParameters(parameters))
+        if let before = try preamble() {
+            // One segment is one transaction: it needs no BEGIN.
+            let rows = try await submit([before, step], isTransaction: false, deadline: deadline)
+            guard rows.count == 2 else { throw PostgresError(.outcomeUnknown, "no result") }
+            return rows[1]
+        }
         let rows = try await submit([step], isTransaction: false, deadline: deadline)
         guard let first = rows.first else { throw PostgresError(.outcomeUnknown, "no result") }
         return first
@@ -57,11 +63,19 @@ public final class PostgresPool: Sendable {
         deadline: ContinuousClock.Instant? = nil,
     ) async throws(PostgresError) -> [Rows] {
         var steps: [Request.Step] = []
-        steps.reserveCapacity(statements.count)
+        steps.reserveCapacity(statements.count + 1)
+        let before = try preamble()
+        if let before { steps.append(before) }
         for (statement, parameters) in statements {
             steps.append(Request.Step(statement: statement, parameters: try EncodedParameters(parameters)))
         }
-        return try await submit(steps, isTransaction: true, deadline: deadline)
+        let rows = try await submit(steps, isTransaction: true, deadline: deadline)
+        return before == nil ? rows : Array(rows.dropFirst())
+    }
+
+    private func preamble() throws(PostgresError) -> Request.Step? {
+        guard let (statement, parameters) = configuration.preamble?() else { return nil }
+        return Request.Step(statement: statement, parameters: try EncodedParameters(parameters))
     }
 
     /// Ends the pool: takes nothing new, finishes what it has within `timeout`, answers the rest as `notSent` or

@@ -31,9 +31,9 @@ struct APIBenchmark {
         var deployment = Deployment(database: database, redis: servers.redis.url)
         deployment.masterKey = SealedSecrets.makeKey()
         // Two sets of connections, as two processes have them.
-        let backend = try await Backend.open(deployment, role: "bench", logger: logger)
+        let backend = try await Backend.open(deployment, role: "bench", isTenantScoped: true, logger: logger)
         let other = try await Backend.open(deployment, role: "other", logger: logger)
-        let (account, key) = try await Self.seed(backend)
+        let (account, key) = try await Self.seed(other)
         let notices = RedisTickLog(RedisOptions(address: try Backend.address(servers.redis.url), name: "so-api"))
         var configuration = APIConfiguration(port: 0, cursorKey: Array(repeating: 1, count: 32))
         configuration.drainDelayMs = 0

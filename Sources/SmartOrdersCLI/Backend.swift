@@ -52,27 +52,38 @@ struct Backend: Sendable {
     static let version = "0.1.0"
 
     /// Connects and checks: PostgreSQL reachable with the schema of this binary, Redis reachable and not evicting.
-    /// - Parameter requiresRedis: false: a role that begins while Redis is away works without it (RELIABILITY.md 3.3).
+    /// - Parameters:
+    ///   - requiresRedis: false: a role that begins while Redis is away works without it (RELIABILITY.md 3.3).
+    ///   - isTenantScoped: its sessions see rows of the accounts that ask, and no venue key (RELIABILITY.md 10.4).
+    ///   - venues: those of another backend of this process; nil: its own.
     static func open(
         _ deployment: Deployment,
         role: String,
         worker: WorkerID? = nil,
         requiresRedis: Bool = true,
+        isTenantScoped: Bool = false,
+        venues: AccountDirectory? = nil,
         logger: Logger,
     ) async throws -> Backend {
         let clock = SystemClock()
         let worker = worker ?? WorkerID("\(role)-\(getpid())-\(String(UInt32.random(in: .min ... .max), radix: 36))")
-        let pool = try Self.pool(deployment.database)
+        // The schema is looked at by its owner, whatever this process may see of it afterwards.
+        let first = try Self.pool(deployment.database)
         let generation: Int64
         let incarnation: Int64
         do {
-            try await Migrator(pool: pool, binaryVersion: version).validate()
-            let history = try await DatabaseHistory.check(pool)
+            try await Migrator(pool: first, binaryVersion: version).validate()
+            let history = try await DatabaseHistory.check(first)
             generation = history.queueGeneration
             incarnation = history.incarnation
         } catch {
-            await pool.close()
+            await first.close()
             throw Self.databaseFailure(error)
+        }
+        var pool = first
+        if isTenantScoped {
+            await first.close()
+            pool = try PostgresPool(configuration: .tenants(conninfo: deployment.database))
         }
         let address = try Self.address(deployment.redis)
         let queue = BullQueue(
@@ -108,12 +119,13 @@ struct Backend: Sendable {
             timeline: PostgresTimelineStore(pool: pool),
             queue: queue,
             ticks: RedisTickLog(RedisOptions(address: address, name: "so-ticks")),
-            venues: AccountDirectory(
-                accounts: accounts,
-                endpoints: Self.endpoints(deployment),
-                http: http,
-                clock: clock,
-            ),
+            venues: venues
+                ?? AccountDirectory(
+                    accounts: accounts,
+                    endpoints: Self.endpoints(deployment),
+                    http: http,
+                    clock: clock,
+                ),
             http: http,
             clock: clock,
             logger: logger,

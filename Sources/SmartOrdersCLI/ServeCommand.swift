@@ -39,7 +39,12 @@ struct ServeCommand: AsyncParsableCommand {
         }
 
         func backend(_ role: String) async throws -> Backend {
-            try await Backend.open(try deployment(), role: role, logger: ServeCommand.logger(role))
+            try await Backend.open(
+                try deployment(),
+                role: role,
+                isTenantScoped: role == "api",
+                logger: ServeCommand.logger(role),
+            )
         }
     }
 

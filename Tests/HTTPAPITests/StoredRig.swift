@@ -52,6 +52,10 @@ struct StoredRig: APITarget {
     let orders: PostgresOrderStore
     let accounts: PostgresAccountStore
     let traders: PostgresTraderStore
+    /// As the server sees them: row-level security is on.
+    let seenOrders: PostgresOrderStore
+    let seenTimeline: PostgresTimelineStore
+    let seenPool: PostgresPool
     let ticks: MemoryTickLog
     let server: APIServer
     let venues: SomeVenues
@@ -173,16 +177,21 @@ func withStoredAPI(
     change(&configuration)
     let conninfo = try await PostgresServer.freshDatabase(template: try await Template.shared.name())
     let pool = try PostgresPool(configuration: .stores(conninfo: conninfo))
+    // The server's own: row-level security is on, as in `smartorders serve api`.
+    let restricted = try PostgresPool(configuration: .tenants(conninfo: conninfo))
     let history = try await DatabaseHistory.check(pool)
     let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation)
     let accounts = PostgresAccountStore(pool: pool, secrets: OpenBox())
-    let traders = PostgresTraderStore(pool: pool)
+    let traders = PostgresTraderStore(pool: restricted)
+    let seenOrders = PostgresOrderStore(pool: restricted, incarnation: history.incarnation)
+    let seenAccounts = PostgresAccountStore(pool: restricted, secrets: OpenBox())
+    let timeline = PostgresTimelineStore(pool: restricted)
     let ticks = MemoryTickLog(MemoryTickServer(clock: RealClock()))
     let cluster = EmptyCluster()
     let venues = SomeVenues()
     let context = EngineContext(
-        orders: orders,
-        accounts: accounts,
+        orders: seenOrders,
+        accounts: seenAccounts,
         cluster: cluster,
         queue: EmptyQueue(),
         ticks: ticks,
@@ -197,8 +206,8 @@ func withStoredAPI(
     logger.logLevel = .critical
     let server = APIServer(
         configuration: configuration,
-        orders: orders,
-        accounts: accounts,
+        orders: seenOrders,
+        accounts: seenAccounts,
         traders: traders,
         commands: CommandService(
             context: context,
@@ -206,7 +215,7 @@ func withStoredAPI(
             isLiveEnabled: isLiveEnabled,
         ),
         ticks: ticks,
-        timeline: PostgresTimelineStore(pool: pool),
+        timeline: timeline,
         cluster: cluster,
         clock: RealClock(),
         readiness: { [] },
@@ -225,6 +234,9 @@ func withStoredAPI(
         orders: orders,
         accounts: accounts,
         traders: traders,
+        seenOrders: seenOrders,
+        seenTimeline: timeline,
+        seenPool: restricted,
         ticks: ticks,
         server: server,
         venues: venues,
@@ -236,10 +248,12 @@ func withStoredAPI(
     } catch {
         service.cancel()
         try await service.value
+        await restricted.close()
         await pool.close()
         throw error
     }
     service.cancel()
     try await service.value
+    await restricted.close()
     await pool.close()
 }

@@ -3,6 +3,7 @@ import JSONText
 import NIOHTTP1
 import OrderEngine
 import OrderStorage
+import PostgresClient
 import SmartOrders
 import TestKit
 import Testing
@@ -116,6 +117,78 @@ struct `Tenants are apart` {
             let rows = try await api.orders.load([try #require(OrderID(order))])
             #expect(rows.first?.version == 1)
             #expect(try await api.send(.GET, "/v1/orders/\(order)", key: owner.key).json["note"] == .null)
+        }
+    }
+
+    @Test func `the database alone keeps tenants apart`() async throws {
+        try await withStoredAPI { api in
+            let owner = try await api.tenant()
+            let stranger = try await api.tenant()
+            let text = try await api.create(owner)
+            let id = try #require(OrderID(text))
+            let shared = try await api.act(owner, text, .POST, "/share", "{}")
+            let share = try #require(shared.json["id"]?.text.flatMap { UniqueID($0) })
+            _ = try await api.act(owner, text, .PUT, "/note", #"{"note": "mine"}"#)
+            let order = try #require(try await api.orders.load([id]).first?.smart)
+            let store = api.seenOrders
+            // No handler, and statements that name the owner's ids and account: only the database is left to refuse.
+            for accounts in [nil, [], [stranger.account]] as [[AccountID]?] {
+                try await Tenancy.$accounts.withValue(accounts) {
+                    #expect(try await store.load([id]).isEmpty)
+                    #expect(try await store.list(OrderFilter(account: owner.account)).isEmpty)
+                    #expect(
+                        try await store.live(account: owner.account, market: order.instrument.market, limit: 10).isEmpty
+                    )
+                    #expect(try await store.events(order: id, after: 0, limit: 10).isEmpty)
+                    #expect(try await store.events(account: owner.account, after: 0, limit: 10).isEmpty)
+                    #expect(try await store.fills(order: id).isEmpty)
+                    #expect(try await store.intents(of: [id], ended: true).isEmpty)
+                    #expect(try await api.seenTimeline.versions(of: id, after: 0, limit: 10).isEmpty)
+                    #expect(try await api.traders.notes(of: [id]).isEmpty)
+                    #expect(try await api.traders.shares(of: [owner.account]).isEmpty)
+                    #expect(try await !api.traders.revokeShare(share, of: [owner.account]))
+                    #expect(try await api.traders.openOrders(of: owner.account, market: nil).isEmpty)
+                    #expect(try await api.traders.counts(of: [owner.account]).isEmpty)
+                    do throws(StoreError) {
+                        try await api.traders.setNote("theirs", order: id, account: owner.account)
+                        Issue.record("a stranger wrote a note")
+                    } catch {}
+                    let outcome = try await store.commit([.sample(.smart(order.next()))]).first
+                    if case .committed = outcome { Issue.record("a stranger's commit took effect") }
+                }
+            }
+            try await Tenancy.$accounts.withValue([owner.account]) {
+                let (seen, notes) = (try await store.load([id]), try await api.traders.notes(of: [id]))
+                #expect(seen.first?.version == 1)
+                #expect(notes == [id: "mine"])
+                #expect(try await api.traders.shares(of: [owner.account]).count == 1)
+            }
+            // Venue keys are not for an API process, whoever asks.
+            let own: [AccountID]? = [owner.account]
+            await Tenancy.$accounts.withValue(own) {
+                do throws(PostgresError) {
+                    _ = try await api.seenPool.query(Statement(sql: "SELECT sealed FROM credentials"))
+                    Issue.record("a venue key can be read")
+                } catch {
+                    #expect(error.sqlState == "42501")
+                }
+            }
+            #expect(try await api.orders.load([id]).first?.version == 1)
+        }
+    }
+
+    @Test func `every table with an account in it is guarded`() async throws {
+        try await withStoredAPI { api in
+            let rows = try await api.pool.query(
+                Statement(
+                    sql: """
+                        SELECT c.relname::text FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+                        WHERE c.relkind = 'r' AND a.attname = 'account_id' AND c.relnamespace = 'public'::regnamespace
+                            AND NOT (c.relrowsecurity AND c.relforcerowsecurity) ORDER BY 1
+                        """
+                )
+            )
+            #expect(try rows.map { try $0.string(0) } == [])
         }
     }
 

@@ -52,7 +52,7 @@ final class BatchDuty: Sendable {
     private func workOff() async {
         do {
             while !Task.isCancelled, let batch = try await backend.traders.takeBatch() {
-                try await work(batch)
+                try await Tenancy.$accounts.withValue([batch.account]) { try await work(batch) }
             }
         } catch {
             // The store is away: the lease lapses, and somebody goes on.

@@ -197,7 +197,7 @@ struct Gateway: Sendable {
             idempotencyKey: try idempotencyKey(of: request, route),
             ifMatch: try ifMatch(of: request, route),
         )
-        var reply = try await route.handler(call)
+        var reply = try await Tenancy.$accounts.withValue(caller?.accountIDs) { try await route.handler(call) }
         if let verdict { addRate(verdict, route.policy, to: &reply.headers) }
         return reply
     }

@@ -136,7 +136,9 @@ final class EventHub: Sendable {
 
     /// Begins to follow an account; returns the newest sequence of the store.
     func follow(_ account: Account, listener: UInt64) async throws(StoreError) -> Int64 {
-        let head = try await orders.lastSequence(account: account.id)
+        let head = try await reading(account.id) { () async throws(StoreError) in
+            try await orders.lastSequence(account: account.id)
+        }
         state.withLock { state in
             guard state.listeners[listener] != nil else { return }
             state.feeds[account.id, default: Feed(mode: account.orderMode, head: head)].listeners.insert(listener)
@@ -174,10 +176,26 @@ final class EventHub: Sendable {
 
     /// Events of the store after `cursor`, for one subscriber that is behind the ring.
     func read(_ account: Account, after cursor: Int64, limit: Int) async throws(StoreError) -> [EncodedEvent] {
-        let events = try await orders.events(account: account.id, after: cursor, limit: limit)
+        let events = try await reading(account.id) { () async throws(StoreError) in
+            try await orders.events(account: account.id, after: cursor, limit: limit)
+        }
         var encoded: [EncodedEvent] = []
         for event in events { encoded.append(try encode(event, account.orderMode)) }
         return encoded
+    }
+
+    /// Reads of one account, as that account.
+    private func reading<Value: Sendable>(
+        _ account: AccountID,
+        _ read: () async throws(StoreError) -> Value,
+    ) async throws(StoreError) -> Value {
+        do {
+            return try await Tenancy.$accounts.withValue([account]) { try await read() }
+        } catch let error as StoreError {
+            throw error
+        } catch {
+            throw StoreError(.unavailable, "\(error)")
+        }
     }
 
     private func encode(_ event: StoredEvent, _ mode: OrderContext.Mode) throws(StoreError) -> EncodedEvent {
@@ -268,7 +286,9 @@ final class EventHub: Sendable {
     private func advance(_ account: AccountID) async {
         while let (head, mode) = state.withLock({ state in state.feeds[account].map { ($0.head, $0.mode) } }) {
             do throws(StoreError) {
-                let events = try await orders.events(account: account, after: head, limit: Self.pageSize)
+                let events = try await reading(account) { () async throws(StoreError) in
+                    try await orders.events(account: account, after: head, limit: Self.pageSize)
+                }
                 var encoded: [EncodedEvent] = []
                 for event in events { encoded.append(try encode(event, mode)) }
                 accept(encoded, of: account)

@@ -426,8 +426,10 @@ final class StreamSession: StreamListener {
         _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>,
     ) async throws {
         do {
-            let sequence = try await writeSnapshot(account) { frame in
-                try await self.send([Self.text(ByteBuffer(bytes: frame))], outbound)
+            let sequence = try await Tenancy.$accounts.withValue([account.id]) {
+                try await writeSnapshot(account) { frame in
+                    try await self.send([Self.text(ByteBuffer(bytes: frame))], outbound)
+                }
             }
             state.withLock { state in
                 state.storeAwaySince = nil

@@ -64,7 +64,7 @@ ORDER BY created_at DESC, id LIMIT 200
 
 -- name: share
 SELECT id, account_id, token_hash, draft, market, reference_price, created_at, expires_at, revoked_at IS NOT NULL
-FROM shares WHERE token_hash = $1::text
+FROM share_of_token($1::text)
 
 -- name: revoke_share
 UPDATE shares SET revoked_at = clock_timestamp()
@@ -80,13 +80,9 @@ SELECT id, account_id, kind, state, array_to_string(orders, ','), total, done, a
 FROM batches WHERE id = $1::uuid AND account_id = ANY ($2::uuid[])
 
 -- name: take_batch
-UPDATE batches SET lease_until = clock_timestamp() + interval '5 s'
-WHERE (id, account_id) = (
-    SELECT id, account_id FROM batches WHERE state = 'RUNNING' AND lease_until < clock_timestamp()
-    ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED
-)
-RETURNING id, account_id, kind, state, array_to_string(orders, ','), total, done, array_to_string(failed_ids, ','),
+SELECT id, account_id, kind, state, array_to_string(orders, ','), total, done, array_to_string(failed_ids, ','),
     array_to_string(failed_codes, ','), actor_kind, actor_id, reason, started_at, ended_at
+FROM take_batch()
 
 -- name: save_batch
 UPDATE batches SET state = $3::text, orders = $4::uuid[], done = $5::bigint, failed_ids = $6::text[],

@@ -230,8 +230,21 @@ final class DevSession: Sendable {
                 }
             }
         }
-        let api = APIRole(backend: backend, port: port)
-        group.addTask { try await api.run() }
+        let scoped = try await Backend.open(
+            deployment,
+            role: "api",
+            isTenantScoped: true,
+            venues: backend.venues,
+            logger: logger,
+        )
+        let api = APIRole(backend: scoped, port: port)
+        group.addTask {
+            do { try await api.run() } catch {
+                await scoped.close()
+                throw error
+            }
+            await scoped.close()
+        }
         guard let listening = await api.listening() else {
             throw Failure(.failed, "PORT", "the API cannot listen on port \(port).", hint: "--port 0 takes a free one")
         }
