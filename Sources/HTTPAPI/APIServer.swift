@@ -43,6 +43,7 @@ public final class APIServer: Sendable {
         orders: any OrderStore,
         accounts: any AccountStore,
         traders: any TraderStore,
+        panel: any PanelStore,
         commands: CommandService,
         ticks: any TickLog,
         timeline: any TimelineStore,
@@ -62,10 +63,17 @@ public final class APIServer: Sendable {
             orders: orders,
             accounts: accounts,
             traders: traders,
+            panel: panel,
             commands: commands,
             clock: clock,
             prices: PriceCache(ticks: ticks, clock: clock),
-            keys: KeyRing(traders: traders, clock: clock, cacheMs: configuration.limits.keyCacheMs),
+            keys: KeyRing(
+                traders: traders,
+                panel: panel,
+                clock: clock,
+                cacheMs: configuration.limits.keyCacheMs,
+                secret: configuration.cursorKey,
+            ),
             cursors: CursorCoder(key: configuration.cursorKey),
             timeline: timeline,
             explainer: Explainer(orders: orders, timeline: timeline, ticks: ticks, cluster: cluster),
@@ -87,7 +95,10 @@ public final class APIServer: Sendable {
             + ExplainRoute(backend: backend).routes
             + CatalogueRoutes(backend: backend).routes
             + AccountRoutes(backend: backend, batches: batches).routes
+            + AccountSettingRoutes(backend: backend).routes
             + TraderRoutes(backend: backend).routes
+            + SignInRoutes(backend: backend).routes
+            + PresetRoutes(backend: backend).routes
             + StreamRoutes(backend: backend, hub: hub, tickets: tickets).routes
         var random = SystemRandomNumberGenerator()
         let instance = "r" + hexadecimal((0..<4).map { _ in UInt8.random(in: 0...255, using: &random) })
@@ -196,6 +207,8 @@ public final class APIServer: Sendable {
                 try await backend.clock.sleep(milliseconds: 5_000)
                 let used = backend.keys.takeUsed()
                 if !used.isEmpty { try await backend.traders.noteUse(ofKeys: used) }
+                let signIns = backend.keys.takeUsedSignIns()
+                if !signIns.isEmpty { try await backend.panel.noteUse(ofSignIns: signIns) }
             } catch {
                 // Shown only; the next use tells it again.
             }

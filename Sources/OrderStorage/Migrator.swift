@@ -82,6 +82,12 @@ struct Migration: Sendable {
             up: PackageResources._011_tenants_up_sql,
             down: PackageResources._011_tenants_down_sql,
         ),
+        Migration(
+            version: 12,
+            name: "panel",
+            up: PackageResources._012_panel_up_sql,
+            down: PackageResources._012_panel_down_sql,
+        ),
     ]
 }
 

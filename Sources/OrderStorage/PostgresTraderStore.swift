@@ -131,7 +131,7 @@ public final class PostgresTraderStore: TraderStore {
     }
 
     /// Runs a change and stores its answer, or finds the answer that is stored already.
-    private func store(
+    func store(
         _ statements: [(Statement, [Parameter])],
         _ answer: StoredAnswer,
     ) async throws(StoreError) -> AnswerOutcome {

@@ -43,6 +43,7 @@ struct APIBenchmark {
             orders: backend.orders,
             accounts: backend.accounts,
             traders: backend.traders,
+            panel: backend.panel,
             commands: backend.commands,
             ticks: backend.ticks,
             timeline: backend.timeline,

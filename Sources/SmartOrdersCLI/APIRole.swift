@@ -26,6 +26,11 @@ struct APIRole: Sendable {
             cursorKey: sha256(Array("smartorders/cursor:\(seed)".utf8)),
             showsOperations: showsOperations,
         )
+        // For judges and load tests, who ask more than people do.
+        if let factor = environment("SMARTORDERS_RATE_FACTOR").flatMap({ Int($0) }), factor > 0 {
+            configuration.limits.rates = configuration.limits.rates.map { $0 * factor }
+        }
+        configuration.publicURL = environment("SMARTORDERS_PUBLIC_URL")
         configuration.drainDelayMs = showsOperations ? 0 : 2_000
         let metrics = backend.metrics
         let notices = Self.notices(backend)
@@ -37,6 +42,7 @@ struct APIRole: Sendable {
             orders: backend.orders,
             accounts: backend.accounts,
             traders: backend.traders,
+            panel: backend.panel,
             commands: backend.commands,
             ticks: backend.ticks,
             timeline: backend.timeline,

@@ -38,6 +38,7 @@ struct Backend: Sendable {
     let orders: PostgresOrderStore
     let accounts: PostgresAccountStore
     let traders: PostgresTraderStore
+    let panel: PostgresPanelStore
     let cluster: PostgresClusterStore
     let timeline: PostgresTimelineStore
     let queue: BullQueue
@@ -115,6 +116,7 @@ struct Backend: Sendable {
             orders: orders,
             accounts: accounts,
             traders: PostgresTraderStore(pool: pool),
+            panel: PostgresPanelStore(pool: pool),
             cluster: PostgresClusterStore(pool: pool, orders: orders),
             timeline: PostgresTimelineStore(pool: pool),
             queue: queue,

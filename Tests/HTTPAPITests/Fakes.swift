@@ -287,6 +287,39 @@ struct MemoryTraders: TraderStore {
     func counts(of accounts: [AccountID]) async throws(StoreError) -> [OrderStatus: Int] { throw Self.absent }
 }
 
+/// Keeps nothing.
+struct NoPanel: PanelStore {
+    private static var absent: StoreError { StoreError(.unavailable, "not kept in memory") }
+    func begin(_ signIn: SignIn) async throws(StoreError) { throw Self.absent }
+    func signedIn(tokenHash: String) async throws(StoreError) -> SignedIn? { nil }
+    func end(signIn tokenHash: String) async throws(StoreError) {}
+    func noteUse(ofSignIns tokenHashes: [String]) async throws(StoreError) {}
+    func redeem(codeHash: String) async throws(StoreError) -> UniqueID? { nil }
+    func preferences(of user: UniqueID) async throws(StoreError) -> [UInt8]? { nil }
+    func save(preferences: [UInt8], of user: UniqueID) async throws(StoreError) { throw Self.absent }
+    func presets(of user: UniqueID) async throws(StoreError) -> [Preset] { [] }
+    func add(_ preset: Preset, answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome? { throw Self.absent }
+    func update(_ preset: Preset) async throws(StoreError) -> Bool { throw Self.absent }
+    func deletePreset(_ id: UniqueID, of user: UniqueID) async throws(StoreError) -> Bool { throw Self.absent }
+    func settings(of accounts: [AccountID]) async throws(StoreError) -> [AccountID: AccountSettings] { [:] }
+    func create(
+        _ account: Account,
+        of user: UniqueID,
+        audit: AuditLine,
+        answer: StoredAnswer,
+    ) async throws(StoreError) -> AnswerOutcome { throw Self.absent }
+    func update(_ settings: AccountSettings, audit: AuditLine) async throws(StoreError) -> Bool { throw Self.absent }
+    func set(
+        _ mode: Account.Mode,
+        of account: AccountID,
+        version: Int64,
+        audit: AuditLine,
+    ) async throws(StoreError) -> Bool { throw Self.absent }
+    func delete(_ account: AccountID, version: Int64, audit: AuditLine) async throws(StoreError) -> Bool {
+        throw Self.absent
+    }
+}
+
 /// Nobody works here.
 struct EmptyCluster: ClusterStore {
     func halts() async throws(StoreError) -> [HaltInForce] { [] }

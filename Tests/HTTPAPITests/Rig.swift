@@ -158,6 +158,7 @@ func withAPI(
         orders: orders,
         accounts: accounts,
         traders: MemoryTraders(accounts),
+        panel: NoPanel(),
         commands: CommandService(context: context, history: PriceHistory(ticks: ticks, cluster: cluster)),
         ticks: ticks,
         timeline: orders,

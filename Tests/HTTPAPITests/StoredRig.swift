@@ -52,6 +52,7 @@ struct StoredRig: APITarget {
     let orders: PostgresOrderStore
     let accounts: PostgresAccountStore
     let traders: PostgresTraderStore
+    let panel: PostgresPanelStore
     /// As the server sees them: row-level security is on.
     let seenOrders: PostgresOrderStore
     let seenTimeline: PostgresTimelineStore
@@ -185,6 +186,7 @@ func withStoredAPI(
     let traders = PostgresTraderStore(pool: restricted)
     let seenOrders = PostgresOrderStore(pool: restricted, incarnation: history.incarnation)
     let seenAccounts = PostgresAccountStore(pool: restricted, secrets: OpenBox())
+    let panel = PostgresPanelStore(pool: restricted)
     let timeline = PostgresTimelineStore(pool: restricted)
     let ticks = MemoryTickLog(MemoryTickServer(clock: RealClock()))
     let cluster = EmptyCluster()
@@ -209,6 +211,7 @@ func withStoredAPI(
         orders: seenOrders,
         accounts: seenAccounts,
         traders: traders,
+        panel: panel,
         commands: CommandService(
             context: context,
             history: PriceHistory(ticks: ticks, cluster: cluster),
@@ -234,6 +237,7 @@ func withStoredAPI(
         orders: orders,
         accounts: accounts,
         traders: traders,
+        panel: panel,
         seenOrders: seenOrders,
         seenTimeline: timeline,
         seenPool: restricted,

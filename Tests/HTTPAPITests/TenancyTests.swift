@@ -15,7 +15,9 @@ struct `Tenants are apart` {
     private static let bodies: [String: String] = [
         "/v1/orders/{id}/add-funds": #"{"qty": "1"}"#, "/v1/orders/{id}/reduce-funds": #"{"qty": "1"}"#,
         "/v1/orders/{id}/note": #"{"note": "mine now"}"#, "/v1/orders/{id}/preview": #"{"action": "close"}"#,
-        "/v1/accounts/{id}/halt": #"{"reason": "r"}"#, "/v1/accounts/{id}/preview": #"{"action": "cancelAll"}"#,
+        "/v1/presets/{id}": #"{"name": "p", "draft": {"side": "BUY", "entry": {"mode": "market"}}}"#,
+        "/v1/accounts/{id}/mode": #"{"mode": "PAPER", "confirm": "a"}"#, "/v1/accounts/{id}/halt": #"{"reason": "r"}"#,
+        "/v1/accounts/{id}/preview": #"{"action": "cancelAll"}"#,
     ]
 
     @Test func `a stranger finds nothing, and the same nothing for what exists and what does not`() async throws {
@@ -37,10 +39,18 @@ struct `Tenants are apart` {
                 Issue.record("\(keys.text)")
                 return
             }
+            let preset = try await api.send(
+                .POST,
+                "/v1/presets",
+                key: owner.key,
+                body: Self.bodies["/v1/presets/{id}"],
+                idempotency: "p",
+            )
             // An id of each kind that is the owner's, and one that is nobody's.
             let owned = [
                 "orders": order, "accounts": "\(owner.account)", "shares": share,
                 "batches": try #require(batch.json["id"]?.text), "keys": key,
+                "presets": try #require(preset.json["id"]?.text),
             ]
             let nobody = "01980000-0000-7000-8000-00000000ffff"
             var walked = 0

@@ -93,13 +93,21 @@ final class KeyRing: Sendable {
     }
 
     private let traders: any TraderStore
+    private let panel: any PanelStore
+    private let csrfKey: SymmetricKey
     private let clock: any EngineClock
     private let cacheNanoseconds: Int64
     private let known = Locked<[String: Known]>([:])
     private let used = Locked<Set<String>>([])
+    private let signIns = Locked<[String: (signedIn: SignedIn, until: Int64)]>([:])
+    private let usedSignIns = Locked<Set<String>>([])
 
-    init(traders: any TraderStore, clock: any EngineClock, cacheMs: Int64) {
+    /// - Parameter secret: the same in all API processes of a deployment.
+    init(traders: any TraderStore, panel: any PanelStore, clock: any EngineClock, cacheMs: Int64, secret: [UInt8]) {
         self.traders = traders
+        self.panel = panel
+        let made = HMAC<SHA256>.authenticationCode(for: Array("csrf".utf8), using: SymmetricKey(data: secret))
+        csrfKey = SymmetricKey(data: Array(made))
         self.clock = clock
         cacheNanoseconds = cacheMs * 1_000_000
     }
@@ -142,10 +150,78 @@ final class KeyRing: Sendable {
         )
     }
 
+    // MARK: Browsers
+
+    /// The caller of a cookie's value.
+    func caller(cookie: String, address: String?) async throws -> Caller {
+        let hash = APIKey.hash(cookie)
+        let known = try await signedIn(hash)
+        usedSignIns.withLock { used in if used.count < Self.maximumKeys { used.insert(hash) } }
+        var scopes: Set<APIKeyRecord.Scope> = [.read]
+        var accounts = known.accounts
+        if let keyHash = known.signIn.keyHash {
+            // The rights of the key, for as long as it has them.
+            let key = try await lookUp(hash: keyHash).key
+            scopes = Set(key.scopes)
+            accounts = accounts.filter { $0.mode == key.mode && key.accounts?.contains($0.id) ?? true }
+        } else {
+            for role in known.user.roles {
+                switch role {
+                case .trader: scopes.insert(.trade)
+                case .viewer: scopes.insert(.read)
+                case .operator: scopes.insert(.operate)
+                case .admin: scopes.insert(.admin)
+                }
+            }
+        }
+        let token = HMAC<SHA256>.authenticationCode(for: Array(cookie.utf8), using: csrfKey)
+        return Caller(
+            keyHash: hash,
+            keyID: known.user.name,
+            proof: .cookie(csrfToken: base64URL(Array(token))),
+            user: known.user,
+            scopes: scopes,
+            accounts: accounts,
+            otherMode: known.accounts.filter { account in !accounts.contains { $0.id == account.id } }.map(\.id),
+        )
+    }
+
+    private func signedIn(_ hash: String) async throws -> SignedIn {
+        let now = clock.monotonicNanoseconds()
+        if let entry = signIns.withLock({ $0[hash] }), entry.until > now { return entry.signedIn }
+        guard let found = try await panel.signedIn(tokenHash: hash) else {
+            throw Problem(.signInExpired, "The sign-in has ended: sign in again.")
+        }
+        signIns.withLock { signIns in
+            if signIns.count >= Self.maximumKeys { signIns = signIns.filter { $0.value.until > now } }
+            if signIns.count < Self.maximumKeys { signIns[hash] = (found, now + cacheNanoseconds) }
+        }
+        return found
+    }
+
+    /// Forgets what is believed of a user at once in this process: keys, sign-ins, accounts.
+    func forget(user: UniqueID) {
+        known.withLock { known in known = known.filter { $0.value.holder?.user.id != user } }
+        signIns.withLock { signIns in signIns = signIns.filter { $0.value.signedIn.user.id != user } }
+    }
+
+    /// The sign-ins used since the last call.
+    func takeUsedSignIns() -> [String] {
+        usedSignIns.withLock { used in
+            defer { used = [] }
+            return used.sorted()
+        }
+    }
+
     /// Whether a caller seen before is still one.
     func isValid(_ caller: Caller) async throws -> Bool {
         do {
-            _ = try await lookUp(hash: caller.keyHash)
+            switch caller.proof {
+            case .key: _ = try await lookUp(hash: caller.keyHash)
+            case .cookie:
+                let known = try await signedIn(caller.keyHash)
+                if let keyHash = known.signIn.keyHash { _ = try await lookUp(hash: keyHash) }
+            }
             return true
         } catch is Problem {
             return false

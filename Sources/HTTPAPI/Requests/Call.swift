@@ -7,10 +7,18 @@ internal import SmartOrders
 
 /// Who asks.
 struct Caller: Sendable {
-    /// SHA-256 of the key, in hexadecimal.
+    /// How the caller showed who he is.
+    enum Proof: Hashable, Sendable {
+        case key
+        /// A browser's cookie; the token that its changes must carry.
+        case cookie(csrfToken: String)
+    }
+
+    /// SHA-256 of the key or of the cookie's value, in hexadecimal.
     let keyHash: String
     /// What of the key may be shown: in lists, logs and histories.
     let keyID: String
+    var proof = Proof.key
     let user: User
     let scopes: Set<APIKeyRecord.Scope>
     /// Those that the key reaches, of its own mode.
@@ -18,10 +26,27 @@ struct Caller: Sendable {
     /// Accounts of the owner that a key of the other mode would reach.
     let otherMode: [AccountID]
 
-    var actor: Actor { Actor(kind: .key, id: keyID) }
+    var actor: Actor {
+        switch proof {
+        case .key: Actor(kind: .key, id: keyID)
+        case .cookie: Actor(kind: .user, id: user.name)
+        }
+    }
+    /// Whose requests are counted together: a person's browsers, or one key.
+    var rateName: String {
+        switch proof {
+        case .key: keyHash
+        case .cookie: "user \(user.id)"
+        }
+    }
     var accountIDs: [AccountID] { accounts.map(\.id) }
     /// Whose idempotency keys are told apart.
-    var owner: String { "key \(keyHash)" }
+    var owner: String {
+        switch proof {
+        case .key: "key \(keyHash)"
+        case .cookie: "user \(user.id)"
+        }
+    }
 
     /// An account of the caller. Somebody else's is as unknown as none.
     func account(_ id: AccountID) throws(Problem) -> Account {
@@ -95,6 +120,8 @@ struct Call: Sendable {
     let captures: [String]
     let body: [UInt8]
     let caller: Caller?
+    /// Where the request comes from, as the connection shows it.
+    let address: String?
     let idempotencyKey: String?
     let ifMatch: IfMatch?
 

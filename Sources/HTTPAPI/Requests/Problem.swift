@@ -23,7 +23,7 @@ struct Problem: Error {
             isRetryable: code.isRetryable,
         )
         switch code {
-        case .unauthenticated, .keyExpired, .keyRevoked: headers[.wwwAuthenticate] = "Bearer"
+        case .unauthenticated, .keyExpired, .keyRevoked, .signInExpired: headers[.wwwAuthenticate] = "Bearer"
         case .storeUnavailable, .priceUnavailable, .draining, .overloaded, .tooManyStreams: headers[.retryAfter] = "1"
         case .upgradeRequired:
             headers[.upgrade] = "websocket"
@@ -32,6 +32,7 @@ struct Problem: Error {
         case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
             .idempotencyKeyInvalid, .scopeRequired, .roleRequired, .addressNotAllowed, .keyMode, .originRefused,
+            .csrfFailed, .resourceLimit, .accountNotIdle, .confirmMismatch,
             .notFound, .methodNotAllowed, .notAcceptable, .keyLimit, .linkGone,
             .versionMismatch, .unsupportedMediaType, .idempotencyKeyReused, .ifMatchRequired, .rateLimited,
             .internalError, .timeout:

@@ -8,13 +8,22 @@ internal import OwnerThread
 /// What a request does, as far as rates care. `protect` is never shared with the others: nothing stands between a
 /// trader and less risk.
 public enum RatePolicy: String, Sendable, CaseIterable {
-    case read, trade, protect
+    case read, trade, protect, signin, hook, admin
 
-    /// Requests per 10 s (INTERFACES.md 1.8).
+    /// Requests per window (INTERFACES.md 1.8).
     var quota: Int {
         switch self {
         case .read, .protect: 500
-        case .trade: 200
+        case .trade, .admin: 200
+        case .signin: 5
+        case .hook: 10
+        }
+    }
+
+    var windowSeconds: Int64 {
+        switch self {
+        case .read, .trade, .protect, .admin: 10
+        case .signin, .hook: 60
         }
     }
 
@@ -23,6 +32,9 @@ public enum RatePolicy: String, Sendable, CaseIterable {
         case .read: 0
         case .trade: 1
         case .protect: 2
+        case .signin: 3
+        case .hook: 4
+        case .admin: 5
         }
     }
 }
@@ -36,7 +48,6 @@ struct RateVerdict: Hashable, Sendable {
 }
 
 final class RateLimiter: Sendable {
-    private static let windowNanoseconds: Int64 = 10_000_000_000
     private static let maximumKeys = 10_000
 
     private struct Key: Hashable {
@@ -47,34 +58,37 @@ final class RateLimiter: Sendable {
     private let quotas: [Int]
     private let arrivals = Locked<[Key: Int64]>([:])
 
-    /// - Parameter quotas: requests per 10 s, in the order of `RatePolicy`.
+    /// - Parameter quotas: requests per window, in the order of `RatePolicy`; what is missing has its default.
     init(quotas: [Int]) {
         self.quotas = quotas
     }
 
-    func quota(_ policy: RatePolicy) -> Int { quotas[policy.index] }
+    func quota(_ policy: RatePolicy) -> Int {
+        policy.index < quotas.count ? quotas[policy.index] : policy.quota
+    }
 
     /// - Parameter now: monotonic nanoseconds.
     func take(_ caller: String, _ policy: RatePolicy, now: Int64) -> RateVerdict {
         let quota = Int64(quota(policy))
-        let step = Self.windowNanoseconds / quota
+        let window = policy.windowSeconds * 1_000_000_000
+        let step = window / quota
         return arrivals.withLock { arrivals in
             if arrivals.count >= Self.maximumKeys { arrivals = arrivals.filter { $0.value > now } }
             let key = Key(caller: caller, policy: policy)
             let earliest = max(arrivals[key] ?? now, now)
             let next = earliest + step
             let ahead = next - now
-            guard ahead <= Self.windowNanoseconds else {
+            guard ahead <= window else {
                 return RateVerdict(
                     isAllowed: false,
                     remaining: 0,
-                    seconds: Self.seconds(ahead - Self.windowNanoseconds),
+                    seconds: Self.seconds(ahead - window),
                 )
             }
             arrivals[key] = next
             return RateVerdict(
                 isAllowed: true,
-                remaining: Int((Self.windowNanoseconds - ahead) / step),
+                remaining: Int((window - ahead) / step),
                 seconds: Self.seconds(ahead),
             )
         }

@@ -27,10 +27,15 @@ package enum RequestCode: String, Sendable, CaseIterable {
     case addressNotAllowed = "IP_NOT_ALLOWED"
     case keyMode = "KEY_MODE"
     case originRefused = "ORIGIN_REFUSED"
+    case csrfFailed = "CSRF_FAILED"
+    case signInExpired = "SIGN_IN_EXPIRED"
     case notFound = "NOT_FOUND"
     case methodNotAllowed = "METHOD_NOT_ALLOWED"
     case notAcceptable = "NOT_ACCEPTABLE"
     case keyLimit = "KEY_LIMIT"
+    case resourceLimit = "RESOURCE_LIMIT"
+    case accountNotIdle = "ACCOUNT_NOT_IDLE"
+    case confirmMismatch = "CONFIRM_MISMATCH"
     case linkGone = "LINK_GONE"
     case versionMismatch = "VERSION_MISMATCH"
     case bodyTooLarge = "BODY_TOO_LARGE"
@@ -55,18 +60,18 @@ package enum RequestCode: String, Sendable, CaseIterable {
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
             .idempotencyKeyInvalid:
             400
-        case .unauthenticated, .keyExpired, .keyRevoked: 401
-        case .scopeRequired, .roleRequired, .addressNotAllowed, .keyMode, .originRefused: 403
+        case .unauthenticated, .keyExpired, .keyRevoked, .signInExpired: 401
+        case .scopeRequired, .roleRequired, .addressNotAllowed, .keyMode, .originRefused, .csrfFailed: 403
         case .notFound: 404
         case .methodNotAllowed: 405
         case .notAcceptable: 406
-        case .keyLimit: 409
+        case .keyLimit, .resourceLimit, .accountNotIdle: 409
         case .linkGone: 410
         case .versionMismatch: 412
         case .bodyTooLarge: 413
         case .targetTooLong: 414
         case .unsupportedMediaType: 415
-        case .idempotencyKeyReused: 422
+        case .idempotencyKeyReused, .confirmMismatch: 422
         case .upgradeRequired: 426
         case .ifMatchRequired: 428
         case .rateLimited, .tooManyStreams: 429
@@ -96,10 +101,15 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .addressNotAllowed: "The API key may not be used from here"
         case .keyMode: "The key is of the other trading mode"
         case .originRefused: "This origin may not use the API"
+        case .csrfFailed: "The CSRF token is missing or wrong"
+        case .signInExpired: "The sign-in has ended"
         case .notFound: "Unknown, or not yours"
         case .methodNotAllowed: "The method is not allowed here"
         case .notAcceptable: "No acceptable form of the answer"
         case .keyLimit: "Too many API keys"
+        case .resourceLimit: "Too many of them"
+        case .accountNotIdle: "The account has open orders"
+        case .confirmMismatch: "The confirmation is not the account's name"
         case .linkGone: "The link is not valid any more"
         case .versionMismatch: "The order has changed"
         case .bodyTooLarge: "The body is too large"
@@ -136,8 +146,13 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .roleRequired: "Ask somebody who has the role in `required`."
         case .addressNotAllowed: "Use the key from an address in its `ipAllow`, or change the list."
         case .keyLimit: "Revoke a key that is not used any more."
+        case .resourceLimit: "Delete one that is not used any more."
+        case .confirmMismatch: "Repeat the account's name in `confirm`."
+        case .accountNotIdle: "Close or cancel the account's open orders first."
         case .linkGone: "Ask for a new link."
         case .keyMode: "Use a key of the account's mode."
+        case .csrfFailed: "Send the `csrfToken` of GET /v1/me as X-CSRF-Token."
+        case .signInExpired: "Sign in again."
         case .originRefused: "Add the origin to `http.corsOrigins`."
         case .versionMismatch: "Look at `current`, decide again, send the new version in If-Match."
         case .upgradeRequired: "Open the address as a WebSocket, on a new connection."
@@ -157,7 +172,8 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
             .idempotencyKeyInvalid, .unauthenticated, .keyExpired, .keyRevoked, .scopeRequired, .roleRequired,
-            .addressNotAllowed, .keyMode, .originRefused, .notFound, .methodNotAllowed, .keyLimit, .linkGone,
+            .addressNotAllowed, .keyMode, .originRefused, .csrfFailed, .signInExpired, .notFound, .methodNotAllowed,
+            .keyLimit, .resourceLimit, .accountNotIdle, .confirmMismatch, .linkGone,
             .notAcceptable, .versionMismatch, .bodyTooLarge, .targetTooLong, .unsupportedMediaType,
             .idempotencyKeyReused, .upgradeRequired, .ifMatchRequired, .headersTooLarge:
             false

@@ -47,7 +47,7 @@ struct AccountRoutes: Sendable {
         writer.beginObject()
         writer.key("items")
         writer.beginArray()
-        for account in caller.accounts { writer.account(account, try await standing(account)) }
+        for account in try await backend.overviews(caller.accounts) { writer.account(account) }
         writer.endArray()
         writer.member("nextCursor", orNull: nil as String?)
         writer.endObject()
@@ -56,17 +56,7 @@ struct AccountRoutes: Sendable {
 
     private func account(_ call: Call) async throws -> Reply {
         let account = try call.requireCaller().account(call.captures[0])
-        return .json(.ok, try await object(account))
-    }
-
-    private func object(_ account: Account) async throws -> [UInt8] {
-        var writer = JSONWriter()
-        writer.account(account, try await standing(account))
-        return writer.take()
-    }
-
-    private func standing(_ account: Account) async throws -> AccountStanding {
-        try await backend.accounts.standing(account.id, market: nil, clientOrderID: nil) ?? AccountStanding()
+        return .account(try await backend.overview(account))
     }
 
     private func batch(_ call: Call) async throws -> Reply {
@@ -163,14 +153,15 @@ struct AccountRoutes: Sendable {
             reason: reason,
             startedAt: backend.clock.now(),
         )
-        var standing = try await standing(account)
+        let overview = try await backend.overview(account)
+        var standing = overview.standing
         if standing.halt == nil {
             standing.halt = .init(level: .entries, scope: "account", reason: reason, since: batch.startedAt)
         }
         var writer = JSONWriter()
         writer.beginObject()
         writer.key("account")
-        writer.account(account, standing)
+        writer.account(AccountOverview(account: account, standing: standing, settings: overview.settings))
         writer.key("batch")
         writer.batch(batch)
         writer.endObject()
@@ -190,7 +181,7 @@ struct AccountRoutes: Sendable {
     private func resume(_ call: Call) async throws -> Reply {
         let account = try call.requireCaller().account(call.captures[0])
         try await backend.traders.resume(account.id)
-        return .json(.ok, try await object(account))
+        return .account(try await backend.overview(account))
     }
 
     // MARK: Preview
@@ -203,6 +194,7 @@ struct AccountRoutes: Sendable {
         let json = JSONField(try call.json(backend.configuration.limits))
         try json.refuseUnknownKeys(except: ["action", "market", "kinds", "flatten", "reason"])
         let action: Action = try json.required("action", expected: "halt or cancelAll").choice()
+        _ = try json.optional("reason")?.prose(limit: 1_000)
         let flattens = try json.optional("flatten")?.bool() ?? false
         let ids = try await orders(try selection(json), of: account)
         var consequences = ConsequenceList()
@@ -233,20 +225,21 @@ struct AccountRoutes: Sendable {
 }
 
 extension JSONWriter {
-    /// An Account (INTERFACES.md 1.10). Null: not kept yet.
-    mutating func account(_ account: Account, _ standing: AccountStanding) {
+    /// An Account (INTERFACES.md 1.10). Null: not kept.
+    mutating func account(_ overview: AccountOverview) {
+        let (account, standing, settings) = (overview.account, overview.standing, overview.settings)
         beginObject()
         member("id", account.id.description)
-        member("version", orNull: nil as Int64?)
-        member("name", account.name)
+        member("version", orNull: settings?.version)
+        member("name", settings?.name ?? account.name)
         member("venue", account.venue)
         member("product", account.product)
         member("mode", account.mode)
         member("positionMode", orNull: nil as String?)
-        member("defaultTriggerSource", orNull: nil as String?)
+        member("defaultTriggerSource", orNull: settings?.triggerSource)
         member("callbackMin", orNull: nil as String?)
         member("callbackMax", orNull: nil as String?)
-        member("maxLegsPerMarket", account.maximumConditionals)
+        member("maxLegsPerMarket", settings?.maximumConditionals ?? account.maximumConditionals)
         key("halted")
         if let halt = standing.halt {
             beginObject()
@@ -264,7 +257,7 @@ extension JSONWriter {
         beginObject()
         member("state", standing.venueKey.rawValue.uppercased())
         endObject()
-        member("createdAt", orNull: nil as Timestamp?)
+        member("createdAt", orNull: settings?.createdAt)
         endObject()
     }
 }

@@ -15,6 +15,7 @@ struct Backend: Sendable {
     let orders: any OrderStore
     let accounts: any AccountStore
     let traders: any TraderStore
+    let panel: any PanelStore
     let commands: CommandService
     let clock: any EngineClock
     let prices: PriceCache

@@ -133,6 +133,7 @@ struct ConditionalRoutes: Sendable {
         let order = try await conditional(call, caller)
         let json = JSONField(try call.json(backend.configuration.limits))
         let action: Action = try json.required("action", expected: "cancel or edit").choice()
+        if action == .cancel { try json.refuseUnknownKeys(except: ["action"]) }
         let moment = Moment(
             now: backend.clock.now(),
             price: await backend.prices.latest(

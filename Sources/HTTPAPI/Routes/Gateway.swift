@@ -71,6 +71,11 @@ struct Gateway: Sendable {
         reply.headers[.xContentTypeOptions] = "nosniff"
         reply.headers[.referrerPolicy] = "no-referrer"
         reply.headers[.resourcePolicy] = "same-origin"
+        reply.headers[.openerPolicy] = "same-origin"
+        // Pages bring their own; what is no page may do nothing wherever it is shown.
+        if reply.headers[.contentSecurityPolicy] == nil {
+            reply.headers[.contentSecurityPolicy] = "default-src 'none'; frame-ancestors 'none'"
+        }
         if reply.closesConnection { reply.headers[.connection] = "close" }
     }
 
@@ -151,7 +156,7 @@ struct Gateway: Sendable {
     private func begin(_ policy: RatePolicy, _ limits: APIConfiguration.Limits) throws(Problem) {
         let places =
             switch policy {
-            case .read, .trade: limits.maximumInFlight
+            case .read, .trade, .signin, .hook, .admin: limits.maximumInFlight
             case .protect: limits.maximumInFlight + limits.reservedForProtection
             }
         let isTaken = work.withLock { work in
@@ -173,14 +178,11 @@ struct Gateway: Sendable {
         var caller: Caller?
         var verdict: RateVerdict?
         switch route.access {
-        case .open: break
+        case .open: verdict = try rate(open: route, captures, origin)
         case .key:
-            let known = try await backend.keys.caller(
-                authorization: request.headers[.authorization],
-                address: origin.address,
-            )
+            let known = try await who(asks: request, origin)
             caller = known
-            verdict = try rate(known, route.policy)
+            verdict = try rate(known.rateName, route.policy)
             guard known.has(route.neededScope) else { throw Problem.lacking(route.neededScope) }
         }
         try checkAccept(request, route)
@@ -194,6 +196,7 @@ struct Gateway: Sendable {
             captures: captures,
             body: body,
             caller: caller,
+            address: origin.address,
             idempotencyKey: try idempotencyKey(of: request, route),
             ifMatch: try ifMatch(of: request, route),
         )
@@ -203,15 +206,43 @@ struct Gateway: Sendable {
     }
 
     private func addRate(_ verdict: RateVerdict, _ policy: RatePolicy, to headers: inout HTTPFields) {
-        headers[.rateLimitPolicy] = "\"\(policy.rawValue)\";q=\(limiter.quota(policy));w=10"
+        headers[.rateLimitPolicy] = "\"\(policy.rawValue)\";q=\(limiter.quota(policy));w=\(policy.windowSeconds)"
         headers[.rateLimit] = "\"\(policy.rawValue)\";r=\(verdict.remaining);t=\(verdict.seconds)"
     }
 
-    private func rate(_ caller: Caller, _ policy: RatePolicy) throws(Problem) -> RateVerdict {
-        let verdict = limiter.take(caller.keyHash, policy, now: backend.clock.monotonicNanoseconds())
+    /// Of an open route that has a policy of its own: so many per address, or per link.
+    private func rate(open route: Route, _ captures: [String], _ origin: Origin) throws(Problem) -> RateVerdict? {
+        switch route.policy {
+        case .signin: try rate("address \(origin.address ?? "")", route.policy)
+        case .hook: try rate("hook \(APIKey.hash(captures.first ?? ""))", route.policy)
+        case .read, .trade, .protect, .admin: nil
+        }
+    }
+
+    /// A key wins over a cookie. What a cookie changes must come from our own pages, and prove it.
+    private func who(asks request: Request, _ origin: Origin) async throws -> Caller {
+        if request.headers[.authorization] == nil, let cookie = SignInRoutes.cookie(of: request.headers) {
+            let caller = try await backend.keys.caller(cookie: cookie, address: origin.address)
+            switch request.method {
+            case .get, .head, .options: break
+            default: try SignInRoutes.checkForgery(request.headers, caller, backend.configuration)  // tidy-ok: methods
+            }
+            return caller
+        }
+        return try await backend.keys.caller(
+            authorization: request.headers[.authorization],
+            address: origin.address,
+        )
+    }
+
+    private func rate(_ name: String, _ policy: RatePolicy) throws(Problem) -> RateVerdict {
+        let verdict = limiter.take(name, policy, now: backend.clock.monotonicNanoseconds())
         guard verdict.isAllowed else {
             let quota = limiter.quota(policy)
-            var problem = Problem(.rateLimited, "The policy \(policy.rawValue) allows \(quota) requests in 10 s.")
+            var problem = Problem(
+                .rateLimited,
+                "The policy \(policy.rawValue) allows \(quota) requests in \(policy.windowSeconds) s.",
+            )
             addRate(verdict, policy, to: &problem.headers)
             problem.headers[.retryAfter] = "\(verdict.seconds)"
             throw problem

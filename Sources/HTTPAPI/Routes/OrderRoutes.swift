@@ -98,8 +98,9 @@ struct OrderRoutes: Sendable {
     private func create(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let body = try call.json(backend.configuration.limits)
-        let request = try DraftRequest(JSONField(body))
+        var request = try DraftRequest(JSONField(body))
         _ = try caller.account(request.account)
+        try await request.takeDefaults(backend)
         let answer = try await backend.commands.create(
             request.draft,
             market: request.market,

@@ -17,8 +17,9 @@ extension OrderRoutes {
     private func previewCreation(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let json = JSONField(try call.json(backend.configuration.limits))
-        let request = try DraftRequest(json)
+        var request = try DraftRequest(json)
         let account = try caller.account(request.account)
+        try await request.takeDefaults(backend)
         let preview = try await backend.commands.preview(
             creating: request.draft,
             market: request.market,
@@ -138,7 +139,19 @@ extension OrderRoutes {
 struct DraftRequest {
     let account: AccountID
     let market: MarketID
-    let draft: Draft
+    private(set) var draft: Draft
+
+    /// What the draft leaves to the account.
+    mutating func takeDefaults(_ backend: Backend) async throws {
+        guard draft.triggerSource == nil,
+            let source = try await backend.panel.settings(of: [account])[account]?.triggerSource
+        else { return }
+        // Not every market publishes every source: the default is a wish.
+        guard let instrument = try await backend.accounts.instrument(market),
+            instrument.publishedSources.contains(source)
+        else { return }
+        draft.triggerSource = source
+    }
 
     init(_ json: JSONField) throws {
         account = try json.required("accountId", expected: "an account id")

@@ -34,7 +34,8 @@ struct Route: Sendable {
         if let scope { return scope }
         switch policy {
         case .read: return .read
-        case .trade, .protect: return .trade
+        case .trade, .protect, .signin, .hook: return .trade
+        case .admin: return .operate
         }
     }
 }

@@ -36,37 +36,7 @@ struct TraderRoutes: Sendable {
     }
 
     private func me(_ call: Call) async throws -> Reply {
-        let caller = try call.requireCaller()
-        let configuration = backend.configuration
-        var writer = JSONWriter()
-        writer.beginObject()
-        writer.key("user")
-        writer.beginObject()
-        writer.member("id", caller.user.id.description)
-        writer.member("name", caller.user.name)
-        writer.member("tier", caller.user.tier)
-        writer.words("roles", caller.user.roles)
-        writer.endObject()
-        writer.words("scopes", APIKeyRecord.Scope.allCases.filter { caller.scopes.contains($0) })
-        writer.key("accounts")
-        writer.beginArray()
-        for account in caller.accounts {
-            let standing = try await backend.accounts.standing(account.id, market: nil, clientOrderID: nil)
-            writer.account(account, standing ?? AccountStanding())
-        }
-        writer.endArray()
-        writer.member("csrfToken", orNull: nil as String?)
-        writer.member("serverVersion", configuration.version.version)
-        writer.member("publicURL", orNull: configuration.publicURL)
-        writer.key("features")
-        writer.beginObject()
-        writer.member("live", backend.commands.isLiveEnabled)
-        writer.member("telegram", false)
-        writer.member("docs", true)
-        writer.member("chart", true)
-        writer.endObject()
-        writer.endObject()
-        return .json(.ok, writer.take())
+        try await backend.me(try call.requireCaller())
     }
 
     // MARK: Keys
@@ -241,5 +211,40 @@ extension JSONWriter {
         member("lastUsedAt", orNull: record.lastUsedAt)
         if let secret { member("secret", secret) }
         endObject()
+    }
+}
+
+extension Backend {
+    /// Me (INTERFACES.md 1.10).
+    func me(_ caller: Caller) async throws -> Reply {
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.key("user")
+        writer.beginObject()
+        writer.member("id", caller.user.id.description)
+        writer.member("name", caller.user.name)
+        writer.member("tier", caller.user.tier)
+        writer.words("roles", caller.user.roles)
+        writer.endObject()
+        writer.words("scopes", APIKeyRecord.Scope.allCases.filter { caller.scopes.contains($0) })
+        writer.key("accounts")
+        writer.beginArray()
+        for account in try await overviews(caller.accounts) { writer.account(account) }
+        writer.endArray()
+        switch caller.proof {
+        case .key: writer.member("csrfToken", orNull: nil as String?)
+        case .cookie(let token): writer.member("csrfToken", token)
+        }
+        writer.member("serverVersion", configuration.version.version)
+        writer.member("publicURL", orNull: configuration.publicURL)
+        writer.key("features")
+        writer.beginObject()
+        writer.member("live", commands.isLiveEnabled)
+        writer.member("telegram", false)
+        writer.member("docs", true)
+        writer.member("chart", true)
+        writer.endObject()
+        writer.endObject()
+        return .json(.ok, writer.take())
     }
 }

@@ -53,9 +53,9 @@ extension StreamSession {
             state.withLock { $0.caller = caller }
             reply(
                 frame("authenticated", nil) { writer in
-                    writer.key("user")
-                    writer.null()
-                    writer.strings("scopes", ["read", "trade"])
+                    writer.member("user", caller.user.name)
+                    let scopes = APIKeyRecord.Scope.allCases.filter { caller.scopes.contains($0) }
+                    writer.strings("scopes", scopes.map(\.rawValue))
                     writer.strings("accounts", caller.accountIDs.map(\.description))
                 }
             )

@@ -74,6 +74,20 @@ extension AccountStanding {
         return refusals
     }
 
+    /// Why the account may not be switched to live trading (INTERFACES.md 1.3).
+    public func refusals(goingLive account: Account, isLiveEnabled: Bool) -> [Refusal] {
+        var live = self
+        live.halt = nil
+        let wanted = Account(
+            id: account.id,
+            name: account.name,
+            venue: account.venue,
+            product: account.product,
+            mode: .live,
+        )
+        return live.refusals(of: wanted, isLiveEnabled: isLiveEnabled)
+    }
+
     /// Why one more order may not be opened.
     /// - Parameter tierIsNeeded: conditional orders need none (INTERFACES.md 1.3).
     func refusals(

@@ -9,7 +9,7 @@ FROM api_keys AS k JOIN users AS u ON u.id = k.user_id WHERE k.hash = $1::text
 -- name: holder_accounts
 SELECT a.id, a.name, a.venue, a.product, a.mode, a.maximum_conditionals::bigint
 FROM api_keys AS k JOIN accounts AS a ON a.user_id = k.user_id AND (k.account_ids IS NULL OR a.id = ANY (k.account_ids))
-WHERE k.hash = $1::text ORDER BY a.id
+WHERE k.hash = $1::text AND a.deleted_at IS NULL ORDER BY a.id
 
 -- name: keys
 SELECT id, hash, user_id, label, array_to_string(scopes, ','), array_to_string(account_ids, ','), mode,
@@ -37,7 +37,7 @@ UPDATE api_keys SET last_used_at = date_trunc('minute', clock_timestamp())
 WHERE hash = ANY ($1::text[]) AND last_used_at IS DISTINCT FROM date_trunc('minute', clock_timestamp())
 
 -- name: accounts_of_user
-SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts WHERE user_id = $1::uuid ORDER BY id
+SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts WHERE user_id = $1::uuid AND deleted_at IS NULL ORDER BY id
 
 -- name: answer
 SELECT request_hash, status, body FROM answers WHERE owner = $1::text AND key = $2::text
