@@ -212,7 +212,9 @@ let package = Package(
         ),
         .testTarget(
             name: "ExchangesTests",
-            dependencies: ["SmartOrders", "OrderEngine", "Exchanges", "PaperVenue", "JSONText", "TestKit", logging, crypto],
+            dependencies: [
+                "SmartOrders", "OrderEngine", "Exchanges", "PaperVenue", "JSONText", "OwnerThread", "TestKit", logging, crypto,
+            ],
             swiftSettings: common,
         ),
         .testTarget(

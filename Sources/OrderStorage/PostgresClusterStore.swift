@@ -29,6 +29,7 @@ private enum ClusterSQL {
     static let saveCursors = file["save_cursors"]
     static let appendExtremes = file["append_extremes"]
     static let extremes = file["extremes"]
+    static let newestExtreme = file["newest_extreme"]
 }
 
 /// The cluster's state in PostgreSQL.
@@ -247,6 +248,17 @@ public final class PostgresClusterStore: ClusterStore {
             if isWhole || !points.isEmpty { return Array(points.prefix(limit)) }
             // So many overlapping buckets that none of them is complete: look further.
             pageSize *= 2
+        }
+    }
+
+    /// Up to where prices of a series are stored: a feed that begins goes on from there. Nil: there are none.
+    public func newestExtreme(market: MarketID, source: TriggerSource) async throws(StoreError) -> TickPosition? {
+        try await reading {
+            let rows = try await pool.query(
+                ClusterSQL.newestExtreme,
+                [.text(market.description), .text(source.rawValue)],
+            )
+            return try rows.first.map { try $0.position(0) }
         }
     }
 

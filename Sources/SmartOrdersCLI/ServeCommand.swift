@@ -121,9 +121,13 @@ struct ServeCommand: AsyncParsableCommand {
 
     struct Feed: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Publishes prices: recorded ones, or a seeded random walk."
+            abstract: "Publishes prices: a venue's own, recorded ones, or a seeded random walk."
         )
         @OptionGroup var options: RoleOptions
+        @Option(
+            help: "Follow the streams of this venue (paper): every market of its catalogue. Two such feeds may run."
+        )
+        var venue: String?
         @Option(help: "Replay this tick file; may be repeated. Without it a random walk.")
         var ticks: [String] = []
         @Option(help: "stepped, max, or xN.")
@@ -137,13 +141,42 @@ struct ServeCommand: AsyncParsableCommand {
         @Option(help: "Seed of the random walk.")
         var seed: UInt64 = 1
 
+        func validate() throws {
+            guard let venue else { return }
+            if venue != "paper" { throw ValidationError("--venue \(venue) is not connected; paper is") }
+            if !ticks.isEmpty { throw ValidationError("--venue takes no --ticks") }
+        }
+
         func run() async throws {
+            guard venue == nil else { return try await runLive() }
             let recorded = try ticks.flatMap(DevMarkets.recorded)
             let pace = try DevCommand.pace(pace)
             let backend = try await options.backend("feed")
             let source = try await source(backend, recorded, pace)
             let market = try await marketPrices(backend)
             try await ServeCommand.untilStopped { try await Roles.feed(backend, source: source, market: market) }
+            await backend.close()
+        }
+
+        private func runLive() async throws {
+            guard let base = try options.deployment().paperVenue else {
+                throw Failure(
+                    .usage,
+                    "PAPER_VENUE_REQUIRED",
+                    "the address of the paper venue is needed to follow it.",
+                    hint: "--paper-venue http://host:port, or SMARTORDERS_PAPER_VENUE",
+                )
+            }
+            let backend = try await options.backend("feed")
+            try await ServeCommand.untilStopped {
+                try await withThrowingTaskGroup { group in
+                    for product in [BinanceProduct.spot, .linear] {
+                        let source = backend.liveSource(product, at: base)
+                        group.addTask { try await Roles.feed(backend, source: source, market: nil) }
+                    }
+                    try await group.waitForAll()
+                }
+            }
             await backend.close()
         }
 

@@ -159,6 +159,14 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6
 ORDER BY 1, 2, 3, 4
 ON CONFLICT DO NOTHING
 
+-- name: newest_extreme
+-- No bucket spans more than 500 ms: the one that ends last is among those that begin last.
+SELECT to_time, to_seq FROM price_extremes
+WHERE market = $1::text AND source = $2::text AND from_time >= (
+    SELECT max(from_time) - 500000 FROM price_extremes WHERE market = $1::text AND source = $2::text
+)
+ORDER BY to_time DESC, to_seq DESC LIMIT 1
+
 -- name: extremes
 -- Buckets with points after ($3, $4). None spans more than 500 ms, so those that reach past it begin at most that much
 -- earlier.

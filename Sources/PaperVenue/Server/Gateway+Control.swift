@@ -8,7 +8,8 @@
 //     down        up, close, silent, unavailable
 //     lookupLagMs, clockOffsetMs, clockDriftPpm, latencyUs, engineChecksDeadline, seed
 //     clientIds   openOrders, forever, notEnforced
-//     stream      {"silent", "duplicate" and "shuffle" in a million, "cut": true ends the private streams}
+//     stream      {"silent", "duplicate" and "shuffle" in a million, "cut": true ends the private streams,
+//                 "cutAll": true the public ones too, "skipPublic": so many trades are told to nobody}
 //     revokedKeys keys that are refused from now on
 //     markets     [{"market", "trading"?, "tickSize"?, "stepSize"?, "minQty"?, "minNotional"?, "bandUp"?, "bandDown"?,
 //                 "liquidity"?}]
@@ -93,10 +94,12 @@ extension Gateway {
         scheduleFlush()
         try applySettings(field)
         if let stream = try field.optional("stream") {
-            try stream.refuseUnknownKeys(except: ["silent", "duplicate", "shuffle", "cut"])
+            try stream.refuseUnknownKeys(except: ["silent", "duplicate", "shuffle", "cut", "cutAll", "skipPublic"])
             if let value = try stream.optional("silent") { faults.streamSilent = try value.bool() }
             if let value = try stream.optional("duplicate") { faults.streamDuplicate = try value.int() }
             if let value = try stream.optional("shuffle") { faults.streamShuffle = try value.int() }
+            if let value = try stream.optional("skipPublic") { streams.skipped = try value.int() }
+            if try stream.optional("cutAll")?.bool() == true { streams.cut(privateOnly: false, code: 1001) }
             if try stream.optional("cut")?.bool() == true { streams.cut(privateOnly: true, code: 1001) }
         }
         for change in try field.optional("markets")?.elements() ?? [] { try applyMarket(change) }

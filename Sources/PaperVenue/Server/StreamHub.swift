@@ -68,6 +68,8 @@ final class StreamHub {
     private var histories: [Int: History] = [:]
     private var sinks: [ObjectIdentifier: any StreamSink] = [:]
     private var updateID = 0
+    /// So many trades from now on reach no listener: a hole in the ids, the history has them.
+    var skipped = 0
 
     init(engine: VenueEngine) { self.engine = engine }
 
@@ -208,6 +210,10 @@ final class StreamHub {
     func publish(_ state: MarketState, _ tick: PaperTick) {
         if tick.source == .last { histories[state.index, default: History()].append(tick) }
         guard !publicSinks.isEmpty else { return }
+        if tick.source == .last, skipped > 0 {
+            skipped -= 1
+            return
+        }
         let symbol = state.market.symbol.lowercased()
         let names: [String]
         switch tick.source {

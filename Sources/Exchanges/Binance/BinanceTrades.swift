@@ -1,0 +1,349 @@
+// Public prices of Binance, and of the paper venue, as a feed: trades by id, and the mark price where there is one.
+//
+// Invariant: of every market all trades come out in the order of their ids, each once. A jump in the ids, a connection
+// that was opened, and a silent one are answered with the venue's own history before anything newer comes out
+// (RELIABILITY.md 4.4). A position is (venue time, trade id), so two feeds of one venue tell the same ticks.
+// A mark price has no id and no history here: what was missed of it is not invented.
+// Limits: 20,000 frames wait while a gap is filled, what is dropped beyond is found as a gap again; a gap that the venue
+// does not answer for 10 s is let through and told.
+internal import JSONText
+public import OrderEngine
+internal import OwnerThread
+public import SmartOrders
+
+/// The prices of some markets of one product of one venue.
+public struct BinanceTrades: TickSource {
+    public struct Market: Hashable, Sendable {
+        public let id: MarketID
+        /// Of its price units.
+        public let decimals: Int
+        public init(id: MarketID, decimals: Int) {
+            self.id = id
+            self.decimals = decimals
+        }
+    }
+
+    private enum Event: Sendable {
+        case opened
+        case frame([UInt8])
+        /// Once a second.
+        case pulse
+    }
+
+    /// Why a connection is given up: it is silent though there are trades, or the catalogue changed.
+    private enum Ended: Error { case silent, changed }
+
+    /// What came out of one market last.
+    private struct Last {
+        var position: TickPosition?
+        var markTime: Int64 = 0
+    }
+
+    private struct State {
+        /// By symbol.
+        var markets: [String: Market] = [:]
+        var last: [String: Last] = [:]
+    }
+
+    private let product: BinanceProduct
+    private let rest: String
+    private let stream: String
+    private let catalogue: @Sendable () async throws -> [Market]
+    private let http: VenueHTTP
+    private let clock: any EngineClock
+    private let observer: any EngineObserver
+    private let resume: @Sendable (PriceSeries) async throws -> TickPosition?
+
+    private static let bufferLimit = 20_000
+    private static let pageLimit = 1_000
+    private static let holdNanoseconds: Int64 = 10_000_000_000
+    private static let refreshNanoseconds: Int64 = 10_000_000_000
+    private static let silenceNanoseconds: Int64 = 5_000_000_000
+
+    /// - Parameters:
+    ///   - rest: `https://fapi.binance.com`
+    ///   - stream: base of the market streams: `wss://fstream.binance.com/market`.
+    ///   - catalogue: the markets to follow, of `product`, at most 200 (one connection); asked again every 10 s.
+    ///   - resume: after which trade of a series to go on; nil: with the next one that happens.
+    public init(
+        product: BinanceProduct,
+        rest: String,
+        stream: String,
+        catalogue: @escaping @Sendable () async throws -> [Market],
+        http: VenueHTTP,
+        clock: any EngineClock,
+        observer: any EngineObserver,
+        resume: @escaping @Sendable (PriceSeries) async throws -> TickPosition?,
+    ) {
+        self.product = product
+        self.rest = rest
+        self.stream = stream
+        self.catalogue = catalogue
+        self.http = http
+        self.clock = clock
+        self.observer = observer
+        self.resume = resume
+    }
+
+    /// Follows the venue until the task is cancelled.
+    public func run(_ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws {
+        var state = State()
+        while true {
+            do {
+                try await refresh(&state)
+                if !state.markets.isEmpty { try await connection(&state, emit) }
+            } catch let error as CancellationError {
+                throw error
+            } catch Ended.changed {
+                continue
+            } catch {
+                observer.note(.info, "A market stream ended", [("error", "\(error)")])
+            }
+            try Task.checkCancellation()
+            // While the stream is away the history is asked once a second.
+            await fillAll(&state, emit)
+            try await clock.sleep(milliseconds: 1_000)
+        }
+    }
+
+    private func refresh(_ state: inout State) async throws {
+        for market in try await catalogue() {
+            let symbol = market.id.symbol
+            if state.last[symbol] == nil {
+                state.last[symbol] = Last(position: try await resume(PriceSeries(market: market.id, source: .last)))
+            }
+            state.markets[symbol] = market
+        }
+    }
+
+    /// One connection, until it ends.
+    private func connection(
+        _ state: inout State,
+        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
+    ) async throws {
+        let (events, continuation) = AsyncStream.makeStream(
+            of: Event.self,
+            bufferingPolicy: .bufferingNewest(Self.bufferLimit),
+        )
+        let ended = Locked<(any Error)?>(nil)
+        let address = url(state)
+        try await withThrowingTaskGroup { group in
+            group.addTask {
+                do {
+                    try await WebSocketClient.receive(
+                        address,
+                        opened: { continuation.yield(.opened) },
+                        { frame in continuation.yield(.frame(frame)) },
+                    )
+                } catch {
+                    ended.withLock { $0 = error }
+                }
+                continuation.finish()
+            }
+            group.addTask {
+                while !Task.isCancelled {
+                    do { try await clock.sleep(milliseconds: 1_000) } catch { return }
+                    continuation.yield(.pulse)
+                }
+            }
+            defer { group.cancelAll() }
+            var heardAt = clock.monotonicNanoseconds()
+            var begunAt = heardAt
+            for await event in events {
+                try Task.checkCancellation()
+                switch event {
+                case .opened: await fillAll(&state, emit)
+                case .frame(let bytes):
+                    heardAt = clock.monotonicNanoseconds()
+                    try await take(bytes, &state, emit)
+                case .pulse where clock.monotonicNanoseconds() - begunAt > Self.refreshNanoseconds:
+                    begunAt = clock.monotonicNanoseconds()
+                    let known = state.markets
+                    try await refresh(&state)
+                    if state.markets != known { throw Ended.changed }
+                case .pulse where clock.monotonicNanoseconds() - heardAt > Self.silenceNanoseconds:
+                    // A quiet market and a dead connection look alike: the history tells them apart.
+                    heardAt = clock.monotonicNanoseconds()
+                    if await fillAll(&state, emit) > 0 { throw Ended.silent }
+                case .pulse: break
+                }
+            }
+        }
+        if let error = ended.withLock({ $0 }) { throw error }
+    }
+
+    private func url(_ state: State) -> String {
+        let names = state.markets.keys.sorted().flatMap { symbol in
+            let name = symbol.lowercased()
+            switch product {
+            case .spot: return ["\(name)@aggTrade"]
+            case .linear: return ["\(name)@aggTrade", "\(name)@markPrice@1s"]
+            }
+        }
+        return "\(stream)/stream?streams=\(names.joined(separator: "/"))"
+    }
+
+    // MARK: Frames
+
+    private func take(
+        _ bytes: [UInt8],
+        _ state: inout State,
+        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
+    ) async throws {
+        let field = try JSONField(JSONValue(parsing: bytes)).required("data")
+        guard let market = state.markets[try field.string("s")] else { return }
+        let symbol = market.id.symbol
+        switch try field.string("e") {
+        case "aggTrade":
+            guard let (id, tick) = try trade(field, market) else { throw VenueError("a price outside of its grid") }
+            if let known = state.last[symbol]?.position {
+                guard id > known.sequence else { return }
+                if id > known.sequence + 1 { try await fillGap(before: id, market, &state, emit) }
+            }
+            try await send([tick], market, &state, emit)
+        case "markPriceUpdate":
+            let time = try field.int64("E") * 1_000
+            guard time > state.last[symbol]?.markTime ?? 0 else { return }
+            guard let price = try units(field, market) else { throw VenueError("a price outside of its grid") }
+            state.last[symbol]?.markTime = time
+            let tick = RawTick(
+                position: TickPosition(venueTime: time, sequence: 0),
+                price: price,
+                receivedAt: clock.now().microseconds,
+            )
+            let series = PriceSeries(market: market.id, source: .mark)
+            try await emit([SourcedTick(series: series, tick: tick, quantity: nil)])
+        default: return  // tidy-ok: what a venue may add to its streams
+        }
+    }
+
+    /// Price in units; nil: no positive number of the market's grid, which nothing may fire on (RELIABILITY.md 4.7).
+    private func units(_ field: JSONField, _ market: Market) throws -> Int64? {
+        guard let price = Price(try field.string("p"))?.value else { return nil }
+        // A mark price has more decimals than the market's grid.
+        return price.rounded(decimals: market.decimals).units(decimals: market.decimals).flatMap { $0 > 0 ? $0 : nil }
+    }
+
+    private func trade(_ field: JSONField, _ market: Market) throws -> (id: Int64, tick: SourcedTick)? {
+        guard let price = try units(field, market) else { return nil }
+        let id = try field.int64("a")
+        let tick = RawTick(
+            position: TickPosition(venueTime: try field.int64("T") * 1_000, sequence: id),
+            price: price,
+            receivedAt: clock.now().microseconds,
+        )
+        let series = PriceSeries(market: market.id, source: .last)
+        return (id, SourcedTick(series: series, tick: tick, quantity: Quantity(try field.string("q"))))
+    }
+
+    /// Hands out trades of one market that follow each other.
+    private func send(
+        _ ticks: [SourcedTick],
+        _ market: Market,
+        _ state: inout State,
+        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
+    ) async throws {
+        var position = state.last[market.id.symbol]?.position
+        var ordered: [SourcedTick] = []
+        for sourced in ticks {
+            var tick = sourced.tick
+            // Ids are the order. A clock that steps back must not hide a trade behind the one before.
+            if let position, tick.position.venueTime < position.venueTime {
+                tick = RawTick(
+                    position: TickPosition(venueTime: position.venueTime, sequence: tick.position.sequence),
+                    price: tick.price,
+                    receivedAt: tick.receivedAt,
+                )
+            }
+            position = tick.position
+            ordered.append(SourcedTick(series: sourced.series, tick: tick, quantity: sourced.quantity))
+        }
+        guard !ordered.isEmpty else { return }
+        try await emit(ordered)
+        state.last[market.id.symbol, default: Last()].position = position
+    }
+
+    // MARK: Gaps
+
+    /// Asks the history of every market. Returns how many trades came out of it.
+    @discardableResult
+    private func fillAll(
+        _ state: inout State,
+        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
+    ) async -> Int {
+        var count = 0
+        for (_, market) in state.markets.sorted(by: { $0.key < $1.key }) {
+            do {
+                count += try await fill(before: nil, market, &state, emit)
+            } catch {
+                observer.count("feed_backfill_errors_total", 1)
+            }
+        }
+        return count
+    }
+
+    /// Fills what lies before trade `id`; live trades wait meanwhile, at most 10 s.
+    private func fillGap(
+        before id: Int64,
+        _ market: Market,
+        _ state: inout State,
+        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
+    ) async throws {
+        let begun = clock.monotonicNanoseconds()
+        while true {
+            do {
+                _ = try await fill(before: id, market, &state, emit)
+                return
+            } catch let error as CancellationError {
+                throw error
+            } catch {
+                observer.count("feed_backfill_errors_total", 1)
+                guard clock.monotonicNanoseconds() - begun < Self.holdNanoseconds else {
+                    observer.note(
+                        .error,
+                        "FEED_GAP_UNFILLED",
+                        [("market", "\(market.id)"), ("before", "\(id)"), ("error", "\(error)")],
+                    )
+                    return
+                }
+                try await clock.sleep(milliseconds: 250)
+            }
+        }
+    }
+
+    /// Hands out the trades after the last one, up to `end`. Returns their number.
+    private func fill(
+        before end: Int64?,
+        _ market: Market,
+        _ state: inout State,
+        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
+    ) async throws -> Int {
+        var count = 0
+        while let known = state.last[market.id.symbol]?.position?.sequence {
+            let path = product == .spot ? "/api/v3/aggTrades" : "/fapi/v1/aggTrades"
+            let query = "symbol=\(market.id.symbol)&fromId=\(known + 1)&limit=\(Self.pageLimit)"
+            let request = SignedRequest(method: .get, base: rest, path: path, query: query)
+            let body: [UInt8]
+            switch await http.send(request, timeoutMs: 3_000) {
+            case .answered(200, let answer, _): body = answer
+            case .answered(let status, _, _): throw VenueError("aggTrades: HTTP \(status)")
+            case .notSent(let reason), .unknown(let reason): throw VenueError("aggTrades: \(reason)")
+            }
+            let page = try JSONField(JSONValue(parsing: body)).elements()
+            let ticks = try page.compactMap { try trade($0, market) }
+                .filter { $0.id > known && $0.id < end ?? .max }.sorted { $0.id < $1.id }
+            if let first = ticks.first, first.id > known + 1 {
+                observer.note(
+                    .warning,
+                    "FEED_GAP_UNFILLED",
+                    [("market", "\(market.id)"), ("from", "\(known + 1)"), ("before", "\(first.id)")],
+                )
+            }
+            try await send(ticks.map(\.tick), market, &state, emit)
+            count += ticks.count
+            if page.count < Self.pageLimit || ticks.isEmpty { break }
+        }
+        if count > 0 { observer.count("feed_backfilled_total", count) }
+        return count
+    }
+}

@@ -1,0 +1,118 @@
+"""The judge finds what is wrong: a clean run, and the same run with one thing changed."""
+
+import json
+import os
+import sys
+import tempfile
+import unittest
+from decimal import Decimal
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import oracle  # noqa: E402
+
+ORDER = "0197f6c2-8d1e-7000-8000-000000000001"
+MARKET = "paper:linear:WALKA"
+
+
+def client_id_of(leg, attempt=1):
+    return oracle.client_id(ORDER, leg, attempt)
+
+
+class OracleTests(unittest.TestCase):
+    def setUp(self):
+        self.ticks = {MARKET: [(at, Decimal(price)) for at, price in ((10, "100"), (50, "99"), (60, "94"), (70, "96"))]}
+        self.journal = [
+            {"time": 5, "what": "created", "key": "k", "order": ORDER, "draft": self.draft()},
+            {"time": 40, "what": "seen", "order": ORDER, "status": "ACTIVE", "armed": True, "terminal": False},
+            {"time": 99, "what": "seen", "order": ORDER, "status": "STOPPED", "armed": False, "terminal": True},
+        ]
+        self.log = [
+            self.line("accept", 20, "entry"),
+            self.line("fill", 21, "entry", fillQty="3", fillPrice="100", tradeId=1),
+            self.line("end", 21, "entry"),
+            self.line("accept", 62, "sl"),
+            self.line("fill", 62, "sl", fillQty="3", fillPrice="94", tradeId=2),
+            self.line("end", 62, "sl"),
+        ]
+
+    def draft(self):
+        return {"market": MARKET, "side": "BUY", "qty": "3", "stopLoss": {"price": "95"}}
+
+    def line(self, kind, time, leg, attempt=1, **more):
+        return {
+            "kind": kind,
+            "time": time,
+            "clientOrderId": client_id_of(leg, attempt),
+            "market": MARKET,
+            "qty": "3",
+            **more,
+        }
+
+    def judge(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl", delete=False) as file:
+            for number, entry in enumerate(self.log, 1):
+                file.write(json.dumps({"n": number, **entry}) + "\n")
+        try:
+            return oracle.judge(file.name, self.ticks, self.journal)
+        finally:
+            os.unlink(file.name)
+
+    def found(self):
+        return {kind for kind, findings in self.judge().findings.items() if findings}
+
+    def test_the_derived_id_is_the_documented_one(self):
+        self.assertRegex(client_id_of("sl"), "^so[a-z2-7]{26}$")
+
+    def test_a_clean_run_is_clean_and_its_latency_is_known(self):
+        verdict = self.judge()
+        self.assertTrue(verdict.is_clean, verdict.findings)
+        self.assertEqual(verdict.latencies, [(60, 62, ORDER)])
+
+    def test_a_second_accept_of_one_id(self):
+        self.log.append(self.line("accept", 63, "sl"))
+        self.assertIn("duplicated", self.found())
+
+    def test_a_second_exit_under_another_id(self):
+        self.log.insert(4, self.line("accept", 62, "sl", 2))
+        self.assertIn("over", self.found())
+
+    def test_a_stop_that_never_left(self):
+        del self.log[3:]
+        del self.journal[2]
+        self.assertEqual(self.found(), {"lost", "open"})
+
+    def test_an_order_that_ended_with_a_rest(self):
+        self.log[4]["fillQty"] = "2"
+        self.assertIn("lost", self.found())
+
+    def test_an_exit_without_a_reason(self):
+        self.ticks[MARKET] = [(10, Decimal("100")), (60, Decimal("96"))]
+        self.assertIn("unexpected", self.found())
+
+    def test_an_accept_after_the_end(self):
+        self.log.append(self.line("accept", 120, "tp1"))
+        self.assertTrue({"unexpected", "orphans", "over"} <= self.found())
+
+    def test_two_orders_of_one_key(self):
+        self.journal.append({**self.journal[0], "order": ORDER[:-1] + "2"})
+        self.assertIn("commands", self.found())
+
+    def test_a_stranger_in_the_log(self):
+        self.log.append({**self.line("accept", 80, "sl"), "clientOrderId": "somebody"})
+        self.assertIn("commands", self.found())
+
+    def test_holes_and_repetitions_of_the_stream(self):
+        for sequence in (7, 8):
+            self.journal.append({"time": 1, "what": "event", "client": "a", "seq": sequence})
+        self.assertEqual(self.found(), set())
+        self.journal.append({"time": 1, "what": "event", "client": "a", "seq": 8})
+        self.assertEqual(self.found(), {"stream"})
+
+    def test_a_missing_line_of_the_log(self):
+        self.log[0]["n"] = 2
+        with self.assertRaises(SystemExit):
+            self.judge()
+
+
+if __name__ == "__main__":
+    unittest.main()
