@@ -36,9 +36,11 @@ struct CatalogueRoutes: Sendable {
     }
 
     private func found(_ call: Call) async throws -> Instrument {
-        guard let market = MarketID(call.captures[0]), let instrument = try await backend.accounts.instrument(market)
-        else { throw Problem.notFound }
-        return instrument
+        // Two steps: the optimiser of Swift 6.3 crashes on an await inside a guard with two bindings here.
+        guard let market = MarketID(call.captures[0]) else { throw Problem.notFound }
+        let known = try await backend.accounts.instrument(market)
+        guard let known else { throw Problem.notFound }
+        return known
     }
 
     private func instrument(_ call: Call) async throws -> Reply {
