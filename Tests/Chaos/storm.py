@@ -1,0 +1,247 @@
+"""Many orders at once, with real processes (RELIABILITY.md 8.9, 9.4).
+
+Usage: storm.py PROGRAM storm N       one tick fires N stops: how long until every fill is recorded, none twice
+       storm.py PROGRAM restart N     a worker that watches N orders is killed: how long until all are watched again
+
+The orders are copies of one that the API made: same plan, ids of their own. Prints one JSON object; exit status 1 when
+something is missing or doubled.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import chaos  # noqa: E402
+import oracle  # noqa: E402
+
+MARKET = "paper:linear:WALKA"
+
+
+class Prices(threading.Thread):
+    """One price, told ten times a second."""
+
+    def __init__(self, cluster):
+        super().__init__(daemon=True)
+        self.cluster = cluster
+        self.price = "100"
+        self.sequence = 0
+        self.lock = threading.Lock()
+
+    def tell(self):
+        with self.lock:
+            self.sequence += 1
+            at = chaos.now()
+            tick = {"market": MARKET, "source": "last", "price": self.price, "venueTime": at, "sequence": self.sequence}
+            self.cluster.control("/paper/v1/ticks", [tick])
+            return at
+
+    def run(self):
+        while True:
+            try:
+                self.tell()
+            except OSError:
+                pass
+            time.sleep(0.1)
+
+
+def copies(cluster, order, count):
+    """`count` more orders, the same but for their ids; their histories too."""
+    base = order[:24]
+    names = cluster.sql(
+        "SELECT string_agg(CASE column_name WHEN 'id' THEN 'f.id' WHEN 'shard' THEN '(f.g & 1023)::smallint' "
+        "ELSE 'o.' || column_name END, ', ' ORDER BY ordinal_position) FROM information_schema.columns "
+        "WHERE table_name = 'orders' AND table_schema = 'public'"
+    )
+    columns = cluster.sql(
+        "SELECT string_agg(CASE column_name WHEN 'order_id' THEN 'f.id' "
+        "WHEN 'seq' THEN 's.last_seq + f.g * w.versions - w.versions + e.version' "
+        "WHEN 'state' THEN $r$replace(e.state, '" + order + "', f.id::text)$r$ "
+        "ELSE 'e.' || column_name END, ', ' ORDER BY ordinal_position) FROM information_schema.columns "
+        "WHERE table_name = 'events' AND table_schema = 'public'"
+    )
+    fresh = f"(SELECT g, ('{base}' || lpad(to_hex(g), 12, '0'))::uuid AS id FROM generate_series(1, {count}) AS g) AS f"
+    versions = f"(SELECT count(*) AS versions FROM events WHERE order_id = '{order}') AS w"
+    cluster.sql(
+        f"INSERT INTO orders SELECT {names} FROM {fresh}, (SELECT * FROM orders WHERE id = '{order}') AS o;"
+        f"INSERT INTO events SELECT {columns} FROM {fresh}, (SELECT * FROM events WHERE order_id = '{order}') AS e, "
+        f"account_stream AS s, {versions} WHERE s.account_id = e.account_id;"
+        f"UPDATE account_stream SET last_seq = (SELECT max(seq) FROM events);"
+        "ANALYZE orders, events"
+    )
+
+
+def watched(cluster, count):
+    """Whether live workers report `count` watched orders."""
+    script = (
+        "local t={} for _,k in ipairs(redis.call('keys','so:progress:*')) do t[#t+1]=redis.call('get',k) end "
+        "return table.concat(t,'\\n')"
+    )
+    text = cluster.redis("EVAL", script, "0")
+    total = 0
+    for line in text.split("\n"):
+        words = line.split()
+        if len(words) >= 5 and words[0] == f"{MARKET}:last":
+            total += int(words[4])
+    return total
+
+
+def begin(program, folder, count, workers):
+    chaos.ROLES.update({"worker": workers, "scheduler": 1, "api": 1, "feed": 1})
+    cluster = chaos.Cluster(os.path.abspath(program), folder, 1, True)
+    cluster.start()
+    prices = Prices(cluster)
+    cluster.control(
+        "/paper/v1/control",
+        {"positions": [{"account": "demo", "market": MARKET, "positionSide": "LONG", "qty": str(count), "price": "100"}]},
+    )
+    prices.start()
+    cluster.wait_port(cluster.apis[0], "the API")
+    journal = chaos.Journal(f"{folder}/journal.jsonl")
+    trader = chaos.Trader(cluster, None, journal, 1)
+    draft = {
+        "accountId": cluster.account,
+        "market": MARKET,
+        "side": "BUY",
+        "positionSide": "LONG",
+        "qty": "1",
+        "triggerSource": "last",
+        "entry": {"mode": "attach", "price": "100"},
+        "stopLoss": {"price": "95"},
+    }
+    for _ in range(100):
+        status, _, body = trader.request("POST", "/v1/orders", draft, {"Idempotency-Key": "template"}, api=0)
+        if status in (200, 201, 202):
+            break
+        time.sleep(0.2)
+    else:
+        raise SystemExit(f"error: the template was not created: {status} {body}")
+    return cluster, prices, body["id"]
+
+
+def wait_watched(cluster, count, seconds):
+    begun = time.monotonic()
+    seen = 0
+    while time.monotonic() - begun < seconds:
+        seen = watched(cluster, count)
+        if seen >= count:
+            return True
+        time.sleep(0.05)
+    print(f"only {seen} of {count} are watched", file=sys.stderr)
+    return False
+
+
+def cpu(cluster):
+    """CPU seconds of every process so far, with its children."""
+    spent = {}
+    for name, process in cluster.processes.items():
+        total = 0
+        ids = [process.child.pid]
+        while ids:
+            number = ids.pop()
+            try:
+                with open(f"/proc/{number}/stat") as file:
+                    fields = file.read().rsplit(")", 1)[1].split()
+                total += int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])
+                with open(f"/proc/{number}/task/{number}/children") as file:
+                    ids += [int(child) for child in file.read().split()]
+            except OSError:
+                pass
+        spent[name] = total / os.sysconf("SC_CLK_TCK")
+    return spent
+
+
+def storm(program, folder, count):
+    cluster, prices, order = begin(program, folder, count, 3)
+    try:
+        copies(cluster, order, count - 1)
+        # What was written behind their backs is read when a shard is taken: the workers begin again.
+        for number in range(1, 4):
+            cluster.processes[f"worker-{number}"].kill()
+            cluster.start_role(f"worker-{number}")
+        time.sleep(8)
+        prices.price = "94"
+        usage = cpu(cluster)
+        fired = prices.tell()
+        begun = time.monotonic()
+        done = 0
+        while done < count and time.monotonic() - begun < 600:
+            time.sleep(0.5)
+            done = int(cluster.sql("SELECT count(*) FROM orders WHERE NOT is_live", quiet=True) or 0)
+        seconds = time.monotonic() - begun
+        spent = {name: round(after - usage.get(name, 0), 1) for name, after in cpu(cluster).items()}
+        accepts, names = [], {}
+        for line in oracle.read_lines(f"{folder}/venue.jsonl"):
+            if line["kind"] == "accept":
+                accepts.append(line["time"] - fired)
+                names[line["clientOrderId"]] = names.get(line["clientOrderId"], 0) + 1
+        accepts.sort()
+        return {
+            "bench": "storm",
+            "orders": count,
+            "ended": done,
+            "accepted": len(accepts),
+            "twice": sum(1 for times in names.values() if times > 1),
+            "seconds": round(seconds, 1),
+            "cpuSeconds": spent,
+            "tickToVenueSeconds": {
+                "p50": round(accepts[len(accepts) // 2] / 1e6, 2) if accepts else None,
+                "max": round(accepts[-1] / 1e6, 2) if accepts else None,
+            },
+            "ok": done == count and len(accepts) == count and len(names) == count,
+        }
+    finally:
+        cluster.end()
+
+
+def restart(program, folder, count):
+    cluster, prices, order = begin(program, folder, count, 1)
+    try:
+        begun = time.monotonic()
+        copies(cluster, order, count - 1)
+        filled = time.monotonic() - begun
+        worker = cluster.processes["worker-1"]
+        worker.kill()
+        cluster.start_role("worker-1")
+        ok = wait_watched(cluster, count, 300)
+        # Once more, now everything is warm: this is the measurement.
+        cluster.processes["worker-1"].kill()
+        killed = time.monotonic()
+        time.sleep(3.2)  # what the dead one reported is forgotten
+        cluster.start_role("worker-1")
+        started = time.monotonic()
+        ok = ok and wait_watched(cluster, count, 300)
+        ready = time.monotonic()
+        with open(f"/proc/{cluster.processes['worker-1'].child.pid}/status") as file:
+            memory = [line for line in file if line.startswith("VmRSS")][0].split()[1]
+        return {
+            "bench": "restart",
+            "orders": count,
+            "fillSeconds": round(filled, 1),
+            "watchedAfterStartSeconds": round(ready - started, 2),
+            "watchedAfterKillSeconds": round(ready - killed, 2),
+            "workerMegabytes": int(memory) // 1024,
+            "ok": ok,
+        }
+    finally:
+        cluster.end()
+
+
+def main():
+    program, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    folder = tempfile.mkdtemp(prefix="so-storm-")
+    os.chmod(folder, 0o755)
+    result = {"storm": storm, "restart": restart}[kind](program, folder, count)
+    print(json.dumps({**result, "cpus": os.cpu_count()}))
+    if result["ok"]:
+        chaos.shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"error: logs are in {folder}", file=sys.stderr)
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
