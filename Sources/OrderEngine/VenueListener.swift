@@ -3,13 +3,14 @@
 // What a stream says is a hint: the handler of the job it makes asks the venue. So a frame may come twice, late or in
 // another order than its neighbours. A hint is in the queue (or the outbox) before the next one is read, and when a
 // stream was interrupted everything that may have changed meanwhile is asked for. Cost: positions are looked at ten times
-// a second at most, and orders are read only where one of them may be touched.
+// a second at most, less often where a look takes long.
 internal import OwnerThread
 internal import SmartOrders
 
 struct VenueListener: Sendable {
     private let context: EngineContext
     private static let pauseMs: Int64 = 100
+    private static let longestPauseMs: Int64 = 2_000
     /// Positions are compared this often also when nothing was told.
     private static let sweepMs: Int64 = 60_000
     private static let pageSize = 1_000
@@ -97,9 +98,16 @@ struct VenueListener: Sendable {
 
     /// Looks at what was told since the last time, until cancelled.
     private func compare(_ account: AccountID, _ venue: any Venue, _ hints: PositionHints) async throws {
+        var pauseMs = Self.pauseMs
         for await _ in hints.bell {
-            try await context.clock.sleep(milliseconds: Self.pauseMs)
+            try await context.clock.sleep(milliseconds: pauseMs)
             let (extent, told) = hints.take()
+            let begun = context.clock.monotonicNanoseconds()
+            defer {
+                // Where many orders share a position a look takes long: a tenth of the time at most goes into looking.
+                let took = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
+                pauseMs = min(max(Self.pauseMs, took * 10), Self.longestPauseMs)
+            }
             do throws(StoreError) {
                 switch extent {
                 case .everything: try await reconcile(account, venue, isWhole: true)
