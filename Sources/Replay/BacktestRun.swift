@@ -157,7 +157,7 @@ package struct BacktestRun {
 
     @discardableResult
     private mutating func decide(_ event: OrderEvent) -> Bool {
-        let moment = Moment(now: market.now, price: price, position: position)
+        let moment = Moment(now: market.now, price: price, position: position, cancelsAnswerAtOnce: true)
         // Only commands are refused.
         guard let decision = try? order.decide(event, at: moment) else { return false }
         order = decision.next

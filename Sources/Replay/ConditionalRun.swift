@@ -12,16 +12,19 @@ struct ConditionalRun {
     private var position: TickPosition
     private var states: [ConditionalStatus]
     private var firedAt: Int?
+    private let modes: ScenarioModes
+    /// Contradictions that no expectation names.
+    private var defects: [String] = []
 
     /// `request` of a conditional order: the draft and the price at creation.
     static func request(
         _ json: JSONField,
         allowing others: Set<String> = [],
     ) throws(JSONError) -> (draft: ConditionalDraft, mark: Price) {
-        (try ConditionalDraft(json: json, allowing: others.union(["mark"])), try json.measure("mark"))
+        (try ConditionalDraft(json: json, allowing: others.union(["mark"])), try json.positive("mark"))
     }
 
-    static func run(_ scenario: Scenario) throws(JSONError) -> JSONObject {
+    static func run(_ scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> JSONObject {
         let block = try InstrumentBlock(json: scenario.body.required("instrument", expected: "an instrument"))
         let request = try request(scenario.body.required("request", expected: "a request"))
         let timeline = try ScenarioEvent.timeline(scenario.body)
@@ -48,6 +51,7 @@ struct ConditionalRun {
                 price: request.mark,
                 position: start,
                 states: [decision.next.status],
+                modes: modes,
             )
             try run.play(timeline)
             return run.outcome
@@ -70,9 +74,12 @@ struct ConditionalRun {
             case .venue(let isUp): market.isUp = isUp
             case .position(let net, let average): try decide(.position(net: net, average: average))
             case .command(.plain(let command)): try decide(.command(command))
-            case .command(.modify), .entryFill, .entryEnd, .restart, .duplicateTrigger: break
+            case .restart: restart()
+            case .duplicateTrigger(let leg): try redeliver(leg)
+            case .command(.modify), .entryFill, .entryEnd: break
             }
             try work()
+            if modes.duplicateEveryStep { try redeliver(.conditional) }
             if firedAt == nil, order.triggeredAt != nil { firedAt = index }
         }
     }
@@ -88,6 +95,25 @@ struct ConditionalRun {
         order = decision.next
         if states.last != order.status { states.append(order.status) }
         effects += decision.effects
+        if modes.restartEveryStep { restart() }
+    }
+
+    /// A worker dies: the next one has what is stored.
+    private mutating func restart() {
+        do {
+            let stored = try ConditionalOrder(encodedState: order.encodedState())
+            if stored != order { defects.append("the stored order differs from the order") }
+            order = stored
+        } catch {
+            defects.append("the stored order cannot be read: \(error)")
+        }
+    }
+
+    /// The job of the last attempt comes once more.
+    private mutating func redeliver(_ leg: Leg) throws(Refusal) {
+        guard order.attempts > 0 else { return }
+        try decide(.trigger(leg, attempt: order.attempts))
+        try work()
     }
 
     private mutating func work() throws(Refusal) {
@@ -105,7 +131,7 @@ struct ConditionalRun {
     }
 
     private var outcome: JSONObject {
-        [
+        var result: JSONObject = [
             "condition": .string(order.condition.rawValue),
             "firedAt": firedAt.map { .integer($0) } ?? .null,
             "stateSequence": .array(states.map { .string($0.rawValue) }),
@@ -123,6 +149,8 @@ struct ConditionalRun {
                 }
             ),
         ]
+        if !defects.isEmpty { result["defects"] = .array(defects.map { .string($0) }) }
+        return result
     }
 }
 

@@ -113,11 +113,15 @@ package struct ScenarioEvent: Sendable {
         switch kind {
         case .price:
             try allow(["mark", "fill", "liquidity", "queryFails"])
-            let mark: Price = try json.measure("mark")
+            let mark: Price = try json.positive("mark")
+            let liquidity: Quantity? = try json.optionalMeasure("liquidity")
+            if let liquidity, liquidity.value.isNegative {
+                throw try json.required("liquidity").error(.badDecimal, expected: "a decimal from 0")
+            }
             return .price(
                 mark: mark,
-                fill: try json.optionalMeasure("fill") ?? mark,
-                liquidity: try json.optionalMeasure("liquidity"),
+                fill: try json.has("fill") ? json.positive("fill") : mark,
+                liquidity: liquidity,
                 queryFails: try json.optional("queryFails")?.bool() ?? false,
             )
         case .timer:
@@ -125,7 +129,7 @@ package struct ScenarioEvent: Sendable {
             return .timer
         case .entryFill:
             try allow(["qty", "price"])
-            return .entryFill(try json.measure("qty"), try json.measure("price"))
+            return .entryFill(try json.positive("qty"), try json.positive("price"))
         case .entryEnd:
             try allow(["state"])
             switch try json.required("state", expected: "expired or cancelled").choice(End.self) {
@@ -245,6 +249,8 @@ package struct ScenarioFault: Sendable {
         }
         let leg = isRace ? String(purpose.dropFirst("cancel:".count)) : purpose
         guard Leg(leg) != nil else { throw try json.required("purpose").error(.badID, expected: "a purpose") }
+        guard attempt > 0 else { throw try json.required("attempt").error(.wrongType, expected: "a number from 1") }
+        if isRace { _ = (try json.positive("qty") as Quantity, try json.positive("price") as Price) }
     }
 
     package static func list(_ json: JSONField) throws(JSONError) -> [ScenarioFault] {
@@ -284,10 +290,21 @@ package struct ScenarioRequest: Sendable {
 
     package init(json: JSONField, allowing others: Set<String> = []) throws(JSONError) {
         var draft = try Draft(json: json, allowing: others.union(["initialMark", "exitAtMs"]))
-        initialMark = try json.measure("initialMark")
+        initialMark = try json.positive("initialMark")
         if let exitAt = try json.optional("exitAtMs") {
             draft.exitAt = ScenarioEvent.origin.advanced(milliseconds: try exitAt.count())
         }
         self.draft = draft
+    }
+}
+
+extension JSONField {
+    /// A price or a quantity of a market: above zero.
+    func positive<M: Measure>(_ key: String) throws(JSONError) -> M {
+        let measure: M = try measure(key)
+        guard measure.value.isPositive else {
+            throw try required(key).error(.badDecimal, expected: "a positive decimal")
+        }
+        return measure
     }
 }

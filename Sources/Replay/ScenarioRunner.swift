@@ -65,7 +65,7 @@ public enum ScenarioRunner {
     private static func outcome(of scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> JSONObject {
         switch scenario.kind {
         case .smart: try SmartRun.run(scenario, modes: modes)
-        case .conditional: try ConditionalRun.run(scenario)
+        case .conditional: try ConditionalRun.run(scenario, modes: modes)
         case .validation: try CaseRuns.validation(scenario)
         case .calc: try CaseRuns.calc(scenario)
         }

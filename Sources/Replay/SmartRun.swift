@@ -1,7 +1,8 @@
 // One smart order through its timeline: the real `create` and `decide`, the scenario's market in place of a venue.
 //
 // Order of work at an event: unresolved submits are resolved, resting orders match, the order is evaluated, and then
-// what was decided is done, in the order in which it was decided. So a leg makes one attempt per event.
+// what was decided is done, in the order in which it was decided. So a leg makes one attempt per event. The venue answers
+// at once: an exit waits for the cancels before it, and a level for the answers of those before it.
 
 internal import JSONText
 internal import OrderJSON
@@ -37,6 +38,8 @@ struct SmartRun {
     private var record = ScenarioRecord()
     /// Cancels that were asked for in this event: a restart does not ask again at once.
     private var asked: Set<VenueOrderKey> = []
+    /// Levels that had their attempt in the evaluation under way.
+    private var attempted: Set<Leg> = []
 
     /// Runs a scenario and gives everything that an expectation may name.
     static func run(_ scenario: Scenario, modes: ScenarioModes) throws(JSONError) -> JSONObject {
@@ -106,7 +109,14 @@ struct SmartRun {
     }
 
     private var moment: Moment {
-        Moment(now: market.now, price: price, position: position, held: market.net)
+        Moment(
+            now: market.now,
+            price: price,
+            position: position,
+            held: market.net,
+            cancelsAnswerAtOnce: market.isUp,
+            attempted: attempted,
+        )
     }
 
     // MARK: Events
@@ -141,7 +151,7 @@ struct SmartRun {
             tell(market.resolve())
             // "A runner's back-off counts as elapsed."
             order.retryNow()
-            decide(.timer)
+            evaluate(.timer)
         case .entryFill(let quantity, let price): tell(market.fillEntry(quantity, price))
         case .entryEnd(let end): tell(market.endEntry(end))
         case .position(let net, let average):
@@ -156,19 +166,30 @@ struct SmartRun {
 
     /// A tick that decides nothing still moves the running extremes.
     private mutating func evaluateTick() {
-        guard modes.throughWatches, !order.status.isTerminal else {
-            if !decide(.tick) { order.absorb(extreme: price, upTo: position) }
+        let isQuiet =
+            modes.throughWatches && !order.status.isTerminal && !order.wantsEveryTick
+            && !order.watches.contains { $0.isCrossed(by: price, on: order.instrument.tickSize) }
+        guard isQuiet else {
+            if !evaluate(.tick) { order.absorb(extreme: price, upTo: position) }
             return
         }
-        if order.wantsEveryTick
-            || order.watches.contains(where: { $0.isCrossed(by: price, on: order.instrument.tickSize) })
-        {
-            decide(.tick)
-        } else {
-            let isDue = order.nextTimer.map { $0 <= market.now } ?? false
-            order.absorb(extreme: price, upTo: position)
-            if isDue { decide(.timer) }
+        let isDue = order.nextTimer.map { $0 <= market.now } ?? false
+        order.absorb(extreme: price, upTo: position)
+        if isDue { evaluate(.timer) }
+    }
+
+    /// One evaluation, level by level. False: nothing was decided.
+    @discardableResult
+    private mutating func evaluate(_ event: OrderEvent) -> Bool {
+        defer { attempted = [] }
+        var hasDecided = decide(event)
+        while hasDecided, let leg = effects.lazy.compactMap(\.placedLevel).first, attempted.insert(leg).inserted {
+            work()
+            // "A runner's back-off counts as elapsed."
+            order.retryNow()
+            hasDecided = decide(event)
         }
+        return hasDecided
     }
 
     private mutating func command(_ command: TimelineCommand) {
@@ -298,5 +319,13 @@ struct SmartRun {
 
     private func outcome(restingAsObjects: Bool) -> JSONObject {
         record.outcome(of: order, attempts: market.attempts, resting: market.resting, asObjects: restingAsObjects)
+    }
+}
+
+extension Effect {
+    /// The level whose order it places.
+    fileprivate var placedLevel: Leg? {
+        guard case .place(let key) = self, case .takeProfit = key.leg else { return nil }
+        return key.leg
     }
 }

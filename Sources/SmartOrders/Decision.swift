@@ -16,6 +16,12 @@ public struct Moment: Hashable, Sendable {
     public let claimedElsewhere: Quantity
     /// The whole position and who shares it, where somebody looked; a backstop is placed on nothing less (F11.2).
     public let standing: PositionStanding?
+    /// The venue answers a cancel before anything else happens, as in a scenario: then an exit waits for the cancels
+    /// that go before it and leaves in one piece (R9). Elsewhere what is free leaves at once, the rest as claims resolve.
+    public let cancelsAnswerAtOnce: Bool
+    /// Levels that had their attempt at this tick, where each answer is known before the next level is looked at, as in
+    /// a scenario: with some, the evaluation goes on after them. Nil: one decision fires every level that was reached.
+    public let attempted: Set<Leg>?
 
     public init(
         now: Timestamp,
@@ -25,6 +31,8 @@ public struct Moment: Hashable, Sendable {
         held: ExactDecimal? = nil,
         claimedElsewhere: Quantity = .zero,
         standing: PositionStanding? = nil,
+        cancelsAnswerAtOnce: Bool = false,
+        attempted: Set<Leg>? = nil,
     ) {
         self.now = now
         self.price = price
@@ -33,6 +41,8 @@ public struct Moment: Hashable, Sendable {
         self.held = held
         self.claimedElsewhere = claimedElsewhere
         self.standing = standing
+        self.cancelsAnswerAtOnce = cancelsAnswerAtOnce
+        self.attempted = attempted
     }
 
     public func with(_ standing: PositionStanding?) -> Moment {
@@ -44,6 +54,8 @@ public struct Moment: Hashable, Sendable {
             held: held,
             claimedElsewhere: claimedElsewhere,
             standing: standing,
+            cancelsAnswerAtOnce: cancelsAnswerAtOnce,
+            attempted: attempted,
         )
     }
 }

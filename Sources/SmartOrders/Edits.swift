@@ -40,6 +40,9 @@ extension Deciding {
 
     private func checkEdit(_ change: OrderEdit, _ draft: Draft) throws(Refusal) {
         let isPending = order.status == .pending
+        // What the edit does not name is checked again only where its reference may have moved with the edit: not because
+        // the market did.
+        let isWhole = isPending && (change.touchesEntry || change.triggerSource != nil)
         let reference = try editReference(draft)
         var checked = draft
         if change.takeProfits == nil, !isPending { checked.takeProfits = [] }
@@ -55,17 +58,17 @@ extension Deciding {
             average: order.averageEntry,
         )
         check.checkTicks()
-        if isPending || change.takeProfits != nil {
+        if isWhole || change.takeProfits != nil {
             check.checkLevels(already: sizesInUse, quantity: isPending ? draft.quantity : plannable)
         }
         let touchesStops = change.stopLoss != nil || change.trailing != nil
-        if isPending || change.stopLoss != nil { check.checkStop() }
-        if isPending || change.trailing != nil || change.partialStops != nil || change.takeProfits != nil {
+        if isWhole || change.stopLoss != nil { check.checkStop() }
+        if isWhole || change.trailing != nil || change.partialStops != nil || change.takeProfits != nil {
             check.checkCallbacks()
         }
         if change.exitAt != nil || change.entry != nil { check.checkTimes() }
-        if isPending || change.stepLocks != nil { check.checkSteps() }
-        if isPending || change.partialStops != nil || touchesStops {
+        if isWhole || change.stepLocks != nil { check.checkSteps() }
+        if isWhole || change.partialStops != nil || touchesStops {
             check.checkPartialStops(extreme: order.extreme)
             checkPartialSizes(change, &check)
         }

@@ -45,16 +45,21 @@ extension Deciding {
             continueExit(isTick: isTick)
             return
         }
-        _ = expireEntry()
-        sendDueEntries(isTick: isTick)
+        let isContinued = moment.attempted.map { !$0.isEmpty } ?? false
+        if !isContinued {
+            _ = expireEntry()
+            sendDueEntries(isTick: isTick)
+        }
         if let at = order.targetRetry.at, now >= at { order.targetRetry.at = nil }
         if let price = moment.price {
-            if testStop(price) { return }
-            testPartialStops(price)
-            guard order.isUndisturbed else { return }
-            continuePartialStops(isTick: isTick)
-            guard order.isUndisturbed else { return }
-            fireLevels(price)
+            if !isContinued {
+                if testStop(price) { return }
+                testPartialStops(price)
+                guard order.isUndisturbed else { return }
+                continuePartialStops(isTick: isTick)
+                guard order.isUndisturbed else { return }
+            }
+            if fireLevels(price), moment.attempted != nil { return }
             guard order.isUndisturbed else { return }
             advanceMarks(price)
         }

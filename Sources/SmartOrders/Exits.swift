@@ -52,6 +52,8 @@ extension Deciding {
     /// Sends the next exit of a latched stop or a close for everything that is free.
     mutating func pushExit() {
         guard order.isExiting, order.status.isOpen, order.exitRetry.at == nil, !order.backstopWorks else { return }
+        // The answers come before the exit: each of them asks again (`resume`).
+        if moment.cancelsAnswerAtOnce, order.venueOrders.contains(where: { $0.state == .cancelRequested }) { return }
         let leg: Leg = order.latch == nil ? .close : .stop
         guard let anchor = exitAnchor(leg) else { return }
         let wanted = clamp(order.free)

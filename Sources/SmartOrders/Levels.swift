@@ -86,31 +86,35 @@ extension Deciding {
         }
     }
 
-    /// Fires every level that the price reached, nearest first.
-    mutating func fireLevels(_ price: Price) {
-        guard order.targetsMayFire else { return }
+    /// Fires every level that the price reached, nearest first; one of them, where its answer comes before the next
+    /// (`Moment.attempted`). True: one fired.
+    mutating func fireLevels(_ price: Price) -> Bool {
+        guard order.targetsMayFire else { return false }
         let side = side
         let indices = order.levels.indices.sorted {
             side.favours(order.levels[$1].price, over: order.levels[$0].price)
         }
+        var hasFired = false
         for index in indices where order.levels[index].state == .pending {
             let level = order.levels[index]
-            if order.isHeldNatively(.takeProfit(level.number)) { continue }
+            let leg = Leg.takeProfit(level.number)
+            if order.isHeldNatively(leg) || moment.attempted?.contains(leg) == true { continue }
             if level.trailingExtreme != nil {
                 guard side.breaches(price, stop: order.trigger(of: level)) else { continue }
-                fire(index, anchor: price)
+                if fire(index, anchor: price) { hasFired = true }
             } else if side.reaches(price, target: level.price) {
                 if level.planned <= level.filled {
                     // Reached while it plans nothing (R1.6).
                     cancelLevel(index)
                 } else if level.plan.trailingRate != nil {
                     order.levels[index].trailingExtreme = price
-                } else {
-                    fire(index, anchor: level.price)
+                } else if fire(index, anchor: level.price) {
+                    hasFired = true
                 }
             }
-            guard order.isUndisturbed else { return }
+            guard order.isUndisturbed, !hasFired || moment.attempted == nil else { return hasFired }
         }
+        return hasFired
     }
 
     /// Places a level's order for its rest. `atMarket` leaves its limit aside (`closeLevel`). False: nothing can be asked.

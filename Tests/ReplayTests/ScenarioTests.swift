@@ -10,21 +10,29 @@ import Testing
         var testDescription: String { name }
     }
 
-    @Test(
-        arguments: [
-            Mode(name: "plain", modes: ScenarioModes()),
-            Mode(name: "restart at every step", modes: ScenarioModes(restartEveryStep: true)),
-            Mode(name: "duplicates at every step", modes: ScenarioModes(duplicateEveryStep: true)),
-            Mode(name: "through watches", modes: ScenarioModes(throughWatches: true)),
-            Mode(
-                name: "everything at once",
-                modes: ScenarioModes(restartEveryStep: true, duplicateEveryStep: true, throughWatches: true),
-            ),
-        ]
-    )
+    private static let everyMode = [
+        Mode(name: "plain", modes: ScenarioModes()),
+        Mode(name: "restart at every step", modes: ScenarioModes(restartEveryStep: true)),
+        Mode(name: "duplicates at every step", modes: ScenarioModes(duplicateEveryStep: true)),
+        Mode(name: "through watches", modes: ScenarioModes(throughWatches: true)),
+        Mode(
+            name: "everything at once",
+            modes: ScenarioModes(restartEveryStep: true, duplicateEveryStep: true, throughWatches: true),
+        ),
+    ]
+
+    @Test(arguments: everyMode)
     func `every golden scenario comes out as written`(_ mode: Mode) throws {
         let results = try ScenarioRunner.run(file: SharedFolder.golden, modes: mode.modes)
         #expect(results.count == 87)
+        for result in results where !result.passed { Issue.record("\(result.line)") }
+    }
+
+    /// Expectations worked out from the text of the rules, not from what the system does.
+    @Test(arguments: everyMode)
+    func `every further scenario of the rules comes out as written`(_ mode: Mode) throws {
+        let results = try ScenarioRunner.run(file: SharedFolder.rules, modes: mode.modes)
+        #expect(results.count == 191)
         for result in results where !result.passed { Issue.record("\(result.line)") }
     }
 
@@ -87,6 +95,31 @@ import Testing
         )
         let error = #expect(throws: JSONError.self) { try run(text) }
         #expect(error?.code == .unknownField)
+        #expect(error?.pointer == pointer)
+    }
+
+    @Test(arguments: [
+        (#""mark": "95""#, #""mark": "-95""#, "/timeline/0/mark"),
+        (#""mark": "95""#, #""mark": "0""#, "/timeline/0/mark"),
+        (#""mark": "95""#, #""mark": 95"#, "/timeline/0/mark"),
+        (#""mark": "95""#, #""mark": "95", "liquidity": "-1""#, "/timeline/0/liquidity"),
+        (#""initialMark": "100""#, #""initialMark": "0""#, "/request/initialMark"),
+        (
+            #""timeline""#, #""faults": [{"purpose": "sl", "attempt": 0, "result": "reject"}], "timeline""#,
+            "/faults/0/attempt",
+        ),
+        (
+            #""timeline""#,
+            #""faults": [{"purpose": "cancel:sl", "attempt": 1, "result": "filled_before_cancel"}], "timeline""#,
+            "/faults/0/qty",
+        ),
+    ])
+    func `a number that no market has is an error`(from: String, to: String, pointer: String) throws {
+        var parts = Self.stopped.split(separator: from, maxSplits: 1, omittingEmptySubsequences: false)
+        #expect(parts.count == 2)
+        parts.insert(to[...], at: 1)
+        let text = parts.joined()
+        let error = #expect(throws: JSONError.self) { try run(text) }
         #expect(error?.pointer == pointer)
     }
 

@@ -14,6 +14,9 @@ enum SharedFolder {
     /// The golden scenarios; a copy of theirs is in this checkout.
     static var golden: [UInt8] { contents("\(root)/Tests/Scenarios/golden.json") }
 
+    /// Further scenarios of the same rules.
+    static var rules: [UInt8] { contents("\(root)/Tests/Scenarios/rules.json") }
+
     static func bytes(_ file: String) -> [UInt8] { contents("\(path)/\(file)") }
 
     private static func contents(_ path: String) -> [UInt8] {
