@@ -31,10 +31,9 @@ public final class AccountDirectory: VenueDirectory {
         }
         guard let stored else { throw VenueError("there is no account \(account)") }
         guard let credentials else { throw VenueError("account \(stored.name) has no venue key") }
-        guard
-            let endpoint = endpoints.first(where: { $0.venue == stored.venue && $0.product.rawValue == stored.product })
-        else { throw VenueError("\(stored.venue):\(stored.product) is not connected in this deployment") }
-        let venue = BinanceVenue(endpoint: endpoint, credentials: credentials, http: http, clock: clock)
+        guard let venue = venue(for: stored, credentials) else {
+            throw VenueError("\(stored.venue):\(stored.product) is not connected in this deployment")
+        }
         // A venue that is away must not keep anybody from deciding: the stop that fires meanwhile is latched (ORDERS.md R20).
         do throws(VenueError) { try await venue.prepare() } catch { return venue }
         return venues.withLock { venues in
@@ -44,6 +43,15 @@ public final class AccountDirectory: VenueDirectory {
             return venue
         }
     }
+
+    /// A connection with these credentials, which is not kept; nil: the venue is not connected.
+    func venue(for account: Account, _ credentials: Credentials) -> BinanceVenue? {
+        endpoints.first { $0.venue == account.venue && $0.product.rawValue == account.product }
+            .map { BinanceVenue(endpoint: $0, credentials: credentials, http: http, clock: clock) }
+    }
+
+    /// The account's key was replaced: its next request uses the new one.
+    public func forget(_ account: AccountID) { venues.withLock { $0[account] = nil } }
 
     /// Measures every venue's clock again; call every 30 s.
     public func measureClocks() async {

@@ -1,5 +1,8 @@
 // What an API process is told, and what it asks others about itself.
 
+public import OrderEngine
+public import SmartOrders
+
 /// Settings of one API process. The defaults are those of INTERFACES.md 1.8, 2.5 and 4.6.
 public struct APIConfiguration: Sendable {
     public struct Version: Sendable {
@@ -30,6 +33,9 @@ public struct APIConfiguration: Sendable {
     public var cursorKey: [UInt8]
     /// Whether `/metrics`, `/startupz`, `/version` and the details of `/readyz` are on this port too.
     public var showsOperations: Bool
+
+    /// Seals a venue key for an account to the workers' public key; nil: this process takes none.
+    public var sealIntake: (@Sendable (_ credentials: Credentials, _ account: AccountID) throws -> [UInt8])?
 
     public var limits = Limits()
     public var stream = StreamLimits()

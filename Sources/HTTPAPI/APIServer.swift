@@ -44,6 +44,7 @@ public final class APIServer: Sendable {
         accounts: any AccountStore,
         traders: any TraderStore,
         panel: any PanelStore,
+        intake: any CredentialIntake,
         commands: CommandService,
         ticks: any TickLog,
         timeline: any TimelineStore,
@@ -64,6 +65,7 @@ public final class APIServer: Sendable {
             accounts: accounts,
             traders: traders,
             panel: panel,
+            intake: intake,
             commands: commands,
             clock: clock,
             prices: PriceCache(ticks: ticks, clock: clock),
@@ -96,6 +98,7 @@ public final class APIServer: Sendable {
             + CatalogueRoutes(backend: backend).routes
             + AccountRoutes(backend: backend, batches: batches).routes
             + AccountSettingRoutes(backend: backend).routes
+            + CredentialRoutes(backend: backend).routes
             + TraderRoutes(backend: backend).routes
             + SignInRoutes(backend: backend).routes
             + PresetRoutes(backend: backend).routes

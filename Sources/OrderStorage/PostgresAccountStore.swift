@@ -7,11 +7,28 @@ public import OrderEngine
 public import PostgresClient
 public import SmartOrders
 
-/// Seals secrets at rest. The key is the process's; what is sealed for one account opens for that account only.
+/// Which version of which venue key: what is sealed under one name opens under no other.
+public struct CredentialName: Hashable, Sendable, CustomStringConvertible {
+    public let account: AccountID
+    public let venue: String
+    public let id: UniqueID
+    public let version: Int64
+
+    public init(account: AccountID, venue: String, id: UniqueID, version: Int64) {
+        self.account = account
+        self.venue = venue
+        self.id = id
+        self.version = version
+    }
+
+    public var description: String { "\(account)|\(venue)|\(id)|\(version)" }
+}
+
+/// Seals secrets at rest. The key is the process's.
 public protocol SecretBox: Sendable {
-    func seal(_ secret: [UInt8], for account: AccountID) throws -> [UInt8]
-    /// Throws when the bytes were changed, or sealed with another key or for another account.
-    func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8]
+    func seal(_ secret: [UInt8], as name: CredentialName) throws -> [UInt8]
+    /// Throws when the bytes were changed, or sealed with another key or under another name.
+    func open(_ sealed: [UInt8], as name: CredentialName) throws -> [UInt8]
 }
 
 private enum AccountSQL {
@@ -21,6 +38,7 @@ private enum AccountSQL {
     static let create = file["create"]
     static let storeCredentials = file["store_credentials"]
     static let credentials = file["credentials"]
+    static let nextCredential = file["next_credential"]
     static let accountOfKey = file["account_of_key"]
     static let addKey = file["add_key"]
     static let instrument = file["instrument"]
@@ -48,13 +66,7 @@ public final class PostgresAccountStore: AccountStore {
     }
 
     public func create(_ account: Account, credentials: Credentials) async throws(StoreError) {
-        let sealed: [UInt8]
-        do {
-            sealed = try secrets.seal(credentials.encoded, for: account.id)
-        } catch {
-            // Nothing of the secret may reach an error's text.
-            throw StoreError(.incompatible, "the credentials could not be sealed")
-        }
+        let (name, sealed) = try await seal(credentials, of: account.id, venue: account.venue)
         try await writing {
             _ = try await pool.transaction([
                 (
@@ -64,18 +76,56 @@ public final class PostgresAccountStore: AccountStore {
                         .text(account.mode.rawValue), .int8(Int64(account.maximumConditionals)),
                     ],
                 ),
-                (AccountSQL.storeCredentials, [.uuid(account.id.value), .bytes(sealed)]),
+                (AccountSQL.storeCredentials, Self.row(name, sealed)),
             ])
         }
     }
 
-    public func credentials(_ id: AccountID) async throws(StoreError) -> Credentials? {
-        let sealed = try await reading {
-            try await pool.query(AccountSQL.credentials, [.uuid(id.value)]).first?.bytes(0)
+    /// Replaces the account's venue key.
+    public func store(_ credentials: Credentials, of account: Account) async throws(StoreError) {
+        let (name, sealed) = try await seal(credentials, of: account.id, venue: account.venue)
+        try await writing { _ = try await pool.query(AccountSQL.storeCredentials, Self.row(name, sealed)) }
+    }
+
+    private static func row(_ name: CredentialName, _ sealed: [UInt8]) -> [Parameter] {
+        [.uuid(name.account.value), .bytes(sealed), .uuid(name.id), .int8(name.version)]
+    }
+
+    /// Seals a key under the name of the account's next version.
+    private func seal(
+        _ credentials: Credentials,
+        of account: AccountID,
+        venue: String,
+    ) async throws(StoreError) -> (CredentialName, [UInt8]) {
+        let name = try await reading {
+            let row = try await pool.query(AccountSQL.nextCredential, [.uuid(account.value)])[0]
+            return CredentialName(account: account, venue: venue, id: try row.id(0), version: try row.int64(1))
         }
-        guard let sealed else { return nil }
         do {
-            if let credentials = Credentials(encoded: try secrets.open(sealed, for: id)) { return credentials }
+            return (name, try secrets.seal(credentials.encoded, as: name))
+        } catch {
+            // Nothing of the secret may reach an error's text.
+            throw StoreError(.incompatible, "the credentials could not be sealed")
+        }
+    }
+
+    public func credentials(_ id: AccountID) async throws(StoreError) -> Credentials? {
+        let found = try await reading {
+            try await pool.query(AccountSQL.credentials, [.uuid(id.value)]).first.map { row in
+                let name = CredentialName(
+                    account: id,
+                    venue: try row.string(3),
+                    id: try row.id(1),
+                    version: try row.int64(2),
+                )
+                return (name: name, sealed: try row.bytes(0))
+            }
+        }
+        guard let found else { return nil }
+        do {
+            if let credentials = Credentials(encoded: try secrets.open(found.sealed, as: found.name)) {
+                return credentials
+            }
         } catch {}
         throw StoreError(.corruptRow, "the credentials of account \(id) do not open with this process's key")
     }
@@ -190,8 +240,8 @@ extension Account {
 }
 
 extension Credentials {
-    /// One JSON object, only ever as input of a `SecretBox`.
-    fileprivate var encoded: [UInt8] {
+    /// One JSON object, only ever as input of a `SecretBox` or of the seal of an intake.
+    public var encoded: [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
         writer.member("key", key)
@@ -201,7 +251,7 @@ extension Credentials {
         return writer.take()
     }
 
-    fileprivate init?(encoded: [UInt8]) {
+    public init?(encoded: [UInt8]) {
         guard let json = try? JSONValue(parsing: encoded),  // tidy-ok: nil is the answer, and the error would quote it
             let key = json["key"]?.text, let secret = json["secret"]?.text
         else { return nil }

@@ -9,9 +9,12 @@ public struct PaperVenueConfiguration: Sendable {
     public struct Credential: Hashable, Sendable {
         public var key: String
         public var secret: String
-        public init(key: String, secret: String) {
+        /// Such keys exist, and no program that trades should hold one.
+        public var mayWithdraw: Bool
+        public init(key: String, secret: String, mayWithdraw: Bool = false) {
             self.key = key
             self.secret = secret
+            self.mayWithdraw = mayWithdraw
         }
     }
 
@@ -110,7 +113,13 @@ extension PaperVenueConfiguration {
         if let value = try field.optional("credentials") {
             credentials = []
             for element in try value.elements() {
-                credentials.append(Credential(key: try element.string("key"), secret: try element.string("secret")))
+                credentials.append(
+                    Credential(
+                        key: try element.string("key"),
+                        secret: try element.string("secret"),
+                        mayWithdraw: try element.optional("mayWithdraw")?.bool() ?? false,
+                    )
+                )
             }
         }
         if let value = try field.optional("defaultSecret") { defaultSecret = try value.string() }

@@ -16,6 +16,12 @@ import RedisClient
 import SmartOrders
 import Telemetry
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 struct APIBenchmark {
     let servers: DevServers
     let requests: Int
@@ -38,12 +44,15 @@ struct APIBenchmark {
         var configuration = APIConfiguration(port: 0, cursorKey: Array(repeating: 1, count: 32))
         configuration.drainDelayMs = 0
         configuration.limits.rates = [1_000_000, 1_000_000, 1_000_000]
+        configuration.limits.maximumConnections = 20_000
+        configuration.stream.connectionsPerKey = 20_000
         let server = APIServer(
             configuration: configuration,
             orders: backend.orders,
             accounts: backend.accounts,
             traders: backend.traders,
             panel: backend.panel,
+            intake: backend.intake,
             commands: backend.commands,
             ticks: backend.ticks,
             timeline: backend.timeline,
@@ -71,6 +80,8 @@ struct APIBenchmark {
             document["list50"] = try await caller.measure(requests / 10, lanes: Self.lanes) { caller, _ in
                 _ = try await caller.send(.GET, "/v1/orders?limit=50")
             }
+            document["fanOut"] = try await Self.fanOut(port, key, other, account, id, backend.clock)
+            document["idle"] = try await Self.idle(port, key, backend.clock)
             document["stream"] = try await Self.stream(caller, other, account, id, count: min(requests, 500))
             group.cancelAll()
             return JSONValue.object(document)
@@ -114,6 +125,96 @@ struct APIBenchmark {
         )
         try await backend.ticks.append([tick], to: DevMarkets.demoSeries)
         return (account, key)
+    }
+
+    private static let subscribers = 1_000
+    private static let fanOutEvents: Int64 = 200
+    private static let idleSockets = 10_000
+
+    /// One account's events to a thousand WebSockets: each is encoded once, whoever listens.
+    private static func fanOut(
+        _ port: Int,
+        _ key: String,
+        _ other: Backend,
+        _ account: AccountID,
+        _ id: String,
+        _ clock: SystemClock,
+    ) async throws -> JSONValue {
+        guard let order = OrderID(id) else { throw Failure(.failed, "BENCH_API", "no order id: \(id)") }
+        let head = try await other.orders.lastSequence(account: account)
+        let swarm = try StreamSwarm(port: port, key: key, count: subscribers, following: (account, head))
+        try await wait(clock) { swarm.subscribed == subscribers }
+        let before = swarm.messages
+        let cpu = processCPU() - swarm.cpuNanoseconds
+        let begun = clock.monotonicNanoseconds()
+        let commands = other.commands
+        var edit = OrderEdit()
+        var committed: [Int64: Int64] = [:]
+        for number in 0..<fanOutEvents {
+            edit.stopLoss = .some(
+                StopLossPlan(price: Price(ExactDecimal(mantissa: 800 + Int128(number % 50), scale: 1)))
+            )
+            _ = try await commands.execute(
+                .edit(edit),
+                on: order,
+                version: nil,
+                actor: Actor(kind: .worker, id: "bench"),
+            )
+            committed[head + number + 1] = clock.monotonicNanoseconds()
+        }
+        let last = head + fanOutEvents
+        try await wait(clock) { swarm.arrivals[last]?.count == subscribers }
+        let arrivals = swarm.arrivals
+        let ended = arrivals[last]?.last ?? begun
+        let messages = swarm.messages - before
+        let spent = processCPU() - swarm.cpuNanoseconds - cpu
+        await swarm.close()
+        let delays = committed.compactMap { sequence, done in
+            arrivals[sequence].map { Double(max(0, $0.last - done)) / 1e6 }
+        }
+        return [
+            "subscribers": .integer(subscribers), "messages": .integer(messages),
+            "perSecond": .number("\((Double(messages) / (Double(ended - begun) / 1e9)).rounded())"),
+            // All of this process but the clients: the commits are in it.
+            "cpuMicrosecondsEach": .number("\((Double(spent) / 10 / Double(messages)).rounded() / 100)"),
+            "commitToLastSocketMs": Percentiles.json(delays),
+        ]
+    }
+
+    /// What ten thousand sockets cost that say nothing.
+    private static func idle(_ port: Int, _ key: String, _ clock: SystemClock) async throws -> JSONValue {
+        let before = residentKilobytes()
+        let swarm: StreamSwarm
+        do {
+            swarm = try StreamSwarm(port: port, key: key, count: idleSockets, following: nil)
+        } catch let failure as Failure {
+            return ["sockets": .integer(0), "why": .string(failure.sentence)]
+        }
+        try await clock.sleep(milliseconds: 2_000)
+        let after = residentKilobytes()
+        await swarm.close()
+        return ["sockets": .integer(idleSockets), "megabytes": .integer(Int((after - before) / 1_024))]
+    }
+
+    private static func wait(_ clock: SystemClock, until isTrue: () -> Bool) async throws {
+        for _ in 0..<60_000 {
+            if isTrue() { return }
+            try await clock.sleep(milliseconds: 2)
+        }
+        throw Failure(.failed, "BENCH_API", "the streams did not get everything.")
+    }
+
+    /// User and system time of this process, in nanoseconds.
+    private static func processCPU() -> Int64 {
+        var spent = timespec()
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent)
+        return Int64(spent.tv_sec) * 1_000_000_000 + Int64(spent.tv_nsec)
+    }
+
+    private static func residentKilobytes() -> Int64 {
+        let text = LocalFiles.text("/proc/self/status", last: 1 << 16) ?? ""
+        let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
+        return Int64(line.filter { $0.isNumber }) ?? 0
     }
 
     /// Commits by one process, heard on a socket of another.

@@ -17,7 +17,7 @@ struct APIRole: Sendable {
     /// - Parameter showsOperations: metrics and details of readiness on the same port, as `dev` does.
     init(backend: Backend, host: String = "127.0.0.1", port: Int, epoch: Int64 = 1, showsOperations: Bool = true) {
         // The same for every api process of a deployment: a cursor from one is good at another.
-        let seed = backend.deployment.masterKey ?? backend.deployment.database
+        let seed = backend.deployment.database
         var configuration = APIConfiguration(
             host: host,
             port: port,
@@ -29,6 +29,10 @@ struct APIRole: Sendable {
         // For judges and load tests, who ask more than people do.
         if let factor = environment("SMARTORDERS_RATE_FACTOR").flatMap({ Int($0) }), factor > 0 {
             configuration.limits.rates = configuration.limits.rates.map { $0 * factor }
+        }
+        // Only the public half: what this process seals, workers open.
+        if let key = backend.deployment.intakeKey, let seal = IntakeSeal.sealer(publicKey: key) {
+            configuration.sealIntake = { credentials, account in try seal(credentials.encoded, account) }
         }
         configuration.publicURL = environment("SMARTORDERS_PUBLIC_URL")
         configuration.drainDelayMs = showsOperations ? 0 : 2_000
@@ -43,6 +47,7 @@ struct APIRole: Sendable {
             accounts: backend.accounts,
             traders: backend.traders,
             panel: backend.panel,
+            intake: backend.intake,
             commands: backend.commands,
             ticks: backend.ticks,
             timeline: backend.timeline,

@@ -26,6 +26,8 @@ struct Deployment: Sendable {
     var paperIsHedged = false
     /// 64 hexadecimal digits; nil: this process cannot use venue keys.
     var masterKey: String?
+    /// Public key of the workers' intake: 64 hexadecimal digits; nil: venue keys are not taken over HTTP.
+    var intakeKey: String?
     /// Feeds wait for evaluators after each tick.
     var isStepped = false
     var name = "smartorders"
@@ -39,6 +41,7 @@ struct Backend: Sendable {
     let accounts: PostgresAccountStore
     let traders: PostgresTraderStore
     let panel: PostgresPanelStore
+    let intake: PostgresCredentialIntake
     let cluster: PostgresClusterStore
     let timeline: PostgresTimelineStore
     let queue: BullQueue
@@ -117,6 +120,7 @@ struct Backend: Sendable {
             accounts: accounts,
             traders: PostgresTraderStore(pool: pool),
             panel: PostgresPanelStore(pool: pool),
+            intake: PostgresCredentialIntake(pool: pool),
             cluster: PostgresClusterStore(pool: pool, orders: orders),
             timeline: PostgresTimelineStore(pool: pool),
             queue: queue,

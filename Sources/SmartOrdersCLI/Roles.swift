@@ -14,6 +14,9 @@ enum Roles {
         do {
             try await withThrowingTaskGroup { group in
                 group.addTask { try await duty.run() }
+                if let masterKey = backend.deployment.masterKey {
+                    group.addTask { try await CredentialDuty(backend: backend, masterKey: masterKey).run() }
+                }
                 group.addTask {
                     while true {
                         try await backend.clock.sleep(milliseconds: 30_000)

@@ -2,7 +2,8 @@ import Crypto
 import OrderStorage
 import SmartOrders
 
-/// Seals venue keys with AES-256-GCM; the account is bound in, so a row copied to another account does not open.
+/// Seals venue keys with AES-256-GCM, each with a data key of its own (RELIABILITY.md 10.3). Account, venue, id and version
+/// are bound in, so a row copied to another account does not open, nor does an old version that was put back.
 struct SealedSecrets: SecretBox {
     private let key: SymmetricKey
 
@@ -25,17 +26,39 @@ struct SealedSecrets: SecretBox {
         SymmetricKey(size: .bits256).withUnsafeBytes { hexadecimal($0) }
     }
 
-    func seal(_ secret: [UInt8], for account: AccountID) throws -> [UInt8] {
-        guard let box = try AES.GCM.seal(secret, using: key, authenticating: Array("\(account)".utf8)).combined else {
-            throw Failure(.failed, "SEAL_FAILED", "a secret could not be sealed.")
-        }
-        return Array(box)
+    private static let form: UInt8 = 2
+    private static let wrappedBytes = 60
+
+    /// Tells which key a row was sealed with, and nothing of it.
+    private var keyID: [UInt8] {
+        Array(HMAC<SHA256>.authenticationCode(for: Array("key id".utf8), using: key).prefix(8))
     }
 
-    func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8] {
-        Array(
-            try AES.GCM.open(AES.GCM.SealedBox(combined: sealed), using: key, authenticating: Array("\(account)".utf8))
-        )
+    /// Form, id of the key, a data key of its own wrapped by the key, the secret sealed with the data key.
+    func seal(_ secret: [UInt8], as name: CredentialName) throws -> [UInt8] {
+        let bound = Array(name.description.utf8)
+        let own = SymmetricKey(size: .bits256)
+        let wrapped = try AES.GCM.seal(own.withUnsafeBytes { Array($0) }, using: key, authenticating: bound).combined
+        guard let wrapped, let box = try AES.GCM.seal(secret, using: own, authenticating: bound).combined else {
+            throw Failure(.failed, "SEAL_FAILED", "a secret could not be sealed.")
+        }
+        return [Self.form] + keyID + Array(wrapped) + Array(box)
+    }
+
+    func open(_ sealed: [UInt8], as name: CredentialName) throws -> [UInt8] {
+        let start = 1 + keyID.count
+        guard sealed.first == Self.form, sealed.count > start + Self.wrappedBytes,
+            Array(sealed[1..<start]) == keyID
+        else {
+            // Rows of an older program: sealed with the key itself, bound to the account alone.
+            let box = try AES.GCM.SealedBox(combined: sealed)
+            return Array(try AES.GCM.open(box, using: key, authenticating: Array("\(name.account)".utf8)))
+        }
+        let bound = Array(name.description.utf8)
+        let wrapped = try AES.GCM.SealedBox(combined: sealed[start..<start + Self.wrappedBytes])
+        let own = SymmetricKey(data: try AES.GCM.open(wrapped, using: key, authenticating: bound))
+        let box = try AES.GCM.SealedBox(combined: sealed[(start + Self.wrappedBytes)...])
+        return Array(try AES.GCM.open(box, using: own, authenticating: bound))
     }
 }
 

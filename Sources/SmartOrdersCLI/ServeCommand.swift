@@ -35,6 +35,7 @@ struct ServeCommand: AsyncParsableCommand {
             deployment.paperIsHedged = paperHedged || environment("SMARTORDERS_PAPER_HEDGED") == "true"
             deployment.isStepped = stepped
             deployment.masterKey = environment("SMARTORDERS_MASTER_KEY")
+            deployment.intakeKey = environment("SMARTORDERS_INTAKE_KEY")
             return deployment
         }
 

@@ -15,7 +15,7 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             DevCommand.self,
             ServeCommand.self,
             MigrateCommand.self,
-            AccountsCommand.self, UsersCommand.self,
+            AccountsCommand.self, UsersCommand.self, SecretsCommand.self,
             OrdersCommand.self,
             QueuesCommand.self,
             JobsCommand.self,

@@ -1,4 +1,7 @@
+import AsyncHTTPClient
 import JSONText
+import OwnerThread
+import PostgresClient
 import Testing
 
 extension EndToEnd {
@@ -49,6 +52,68 @@ extension EndToEnd {
                 let history = try await deployment.request("GET", "/v1/orders/\(id)/events")
                 #expect(history.status == 200)
                 #expect("\(history.json)".contains("\"CANCELLED\""))
+            }
+        }
+
+        @Test func `a thousand creates with a hundred keys make a hundred orders, whenever the API is killed`()
+            async throws
+        {
+            try await Deployment.run(workers: 1, schedulers: 1) { deployment in
+                _ = try await deployment.startFeed(["--market", "paper:linear:DEMO"])
+                _ = try await deployment.database.query(
+                    Statement(sql: "UPDATE accounts SET maximum_conditionals = 100000")
+                )
+                func body(_ key: Int) -> String {
+                    """
+                    {"side": "BUY", "qty": "\(key + 1)", "entry": {"mode": "limit", "price": "10"},
+                     "stopLoss": {"price": "5"}}
+                    """
+                }
+                let first = try await deployment.create(body(0), market: "paper:linear:DEMO", key: "key-0")
+                try #require(first.status == 201, "\(first.json)")
+                let left = Locked(Array(0..<1_000))
+                let done = Locked(0)
+                let answers = Locked<[Int: Set<String>]>([:])
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for _ in 0..<32 {
+                        group.addTask {
+                            while let number = left.withLock({ $0.popLast() }) {
+                                let key = number % 100
+                                // Repeats the request with its key until there is an answer: a client's whole duty.
+                                let answer = try await eventually(within: 90, "an answer to request \(number)") {
+                                    do {
+                                        let answer = try await deployment.create(
+                                            body(key),
+                                            market: "paper:linear:DEMO",
+                                            key: "key-\(key)",
+                                        )
+                                        return answer.status >= 500 ? nil : answer
+                                    } catch {
+                                        // The connection broke, or nobody listens: the outcome is unknown.
+                                        return nil
+                                    }
+                                }
+                                #expect(answer.status == 201, "\(answer.json)")
+                                let id = answer.json["id"]?.text ?? ""
+                                answers.withLock { _ = $0[key, default: []].insert(id) }
+                                done.withLock { $0 += 1 }
+                            }
+                        }
+                    }
+                    // Three times, somewhere in the crowd.
+                    for share in [100, 350, 700] {
+                        _ = try await eventually(within: 90, "\(share) answers") {
+                            done.withLock { $0 } >= share ? true : nil
+                        }
+                        try await deployment.replaceAPI()
+                    }
+                    try await group.waitForAll()
+                }
+                let ids = answers.withLock { $0 }
+                #expect(ids.count == 100)
+                #expect(ids.values.allSatisfy { $0.count == 1 })
+                #expect(Set(ids.values.joined()).count == 100)
+                #expect(try await deployment.number("SELECT count(*) FROM orders") == 100)
             }
         }
     }

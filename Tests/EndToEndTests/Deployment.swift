@@ -35,6 +35,7 @@ final class Deployment: Sendable {
     let apiKey: String
     let api: String
     private let roleArguments: [String]
+    private let apiEnvironment: [String: String]
     private let children: Locked<[(role: String, process: OwnedProcess)]>
 
     private init(
@@ -46,6 +47,7 @@ final class Deployment: Sendable {
         apiKey: String,
         api: String,
         roleArguments: [String],
+        apiEnvironment: [String: String],
         children: Locked<[(role: String, process: OwnedProcess)]>,
     ) {
         self.folder = folder
@@ -56,6 +58,7 @@ final class Deployment: Sendable {
         self.apiKey = apiKey
         self.api = api
         self.roleArguments = roleArguments
+        self.apiEnvironment = apiEnvironment
         self.children = children
     }
 
@@ -64,6 +67,7 @@ final class Deployment: Sendable {
         workers: Int,
         schedulers: Int,
         markets: String? = nil,
+        venueKeys: String? = nil,
         isStepped: Bool = false,
         _ body: (Deployment) async throws -> Void,
     ) async throws {
@@ -81,8 +85,11 @@ final class Deployment: Sendable {
             try #require(migrated.status == 0, "\(migrated.complaint)")
             let venue = "127.0.0.1:\(RedisServer.freePort())"
             var venueArguments = ["--listen", venue, "--log", "\(folder)/venue.jsonl", "--hedged"]
-            if let markets {
-                try Program.write("{\"markets\": [\(markets)]}", to: "\(folder)/venue.json")
+            let members = [
+                markets.map { "\"markets\": [\($0)]" }, venueKeys.map { "\"credentials\": [\($0)]" },
+            ].compactMap(\.self)
+            if !members.isEmpty {
+                try Program.write("{\(members.joined(separator: ", "))}", to: "\(folder)/venue.json")
                 venueArguments += ["--config", "\(folder)/venue.json"]
             }
             try await start("paper-venue", venueArguments, folder, children)
@@ -98,7 +105,14 @@ final class Deployment: Sendable {
             let listen = "127.0.0.1:\(RedisServer.freePort())"
             for _ in 0..<schedulers { try await start("scheduler", role, folder, children) }
             for _ in 0..<workers { try await start("worker", role, folder, children) }
-            try await start("api", role + ["--listen", listen], folder, children)
+            let intake = try await Program.run(["secrets", "intake-key"], environment: environment)
+            try #require(intake.status == 0, "\(intake.complaint)")
+            // The API seals venue keys and never holds what opens them.
+            let apiEnvironment = [
+                "SMARTORDERS_INTAKE_KEY": intake.output.filter { !$0.isWhitespace },
+                "SMARTORDERS_LOG_LEVEL": "trace", "SMARTORDERS_RATE_FACTOR": "100",
+            ]
+            try await start("api", role + ["--listen", listen], folder, children, environment: apiEnvironment)
             let deployment = Deployment(
                 folder: folder,
                 database: pool,
@@ -108,6 +122,7 @@ final class Deployment: Sendable {
                 apiKey: words[3],
                 api: "http://\(listen)",
                 roleArguments: role,
+                apiEnvironment: apiEnvironment,
                 children: children,
             )
             try await wait(for: "http://\(listen)/livez")
@@ -137,6 +152,7 @@ final class Deployment: Sendable {
         _ arguments: [String],
         _ folder: String,
         _ children: Locked<[(role: String, process: OwnedProcess)]>,
+        environment: [String: String] = Deployment.environment,
     ) async throws -> OwnedProcess {
         let env = try #require(LocalFiles.program("env"))
         let variables = environment.map { "\($0.key)=\($0.value)" }
@@ -173,6 +189,20 @@ final class Deployment: Sendable {
         let pid = try #require(name.split(separator: "-").dropFirst().first.flatMap { Int32($0) }, "\(name)")
         let victim = children.withLock { $0.first { $0.process.pid == pid } }
         try #require(victim, "\(name) is none of ours").process.signal(SIGKILL)
+    }
+
+    /// `kill -9` of the API, and another one at its address.
+    func replaceAPI() async throws {
+        let victim = children.withLock { children in children.last { $0.role == "api" } }
+        let listen = String(api.dropFirst("http://".count))
+        try #require(victim).process.killBlocking()
+        try await Self.start(
+            "api",
+            roleArguments + ["--listen", listen],
+            folder,
+            children,
+            environment: apiEnvironment,
+        )
     }
 
     // MARK: What the stores know
@@ -225,6 +255,15 @@ final class Deployment: Sendable {
             json: bytes.readableBytes == 0 ? .null : try JSONValue(parsing: Array(bytes.readableBytesView)),
         )
     }
+
+    /// The text of an open page.
+    func page(_ path: String) async throws -> String {
+        let response = try await HTTPClient.shared.execute(HTTPClientRequest(url: api + path), timeout: .seconds(20))
+        return String(buffer: try await response.body.collect(upTo: 1 << 24))
+    }
+
+    /// What a role has logged.
+    func log(of role: String) -> String { LocalFiles.text("\(folder)/\(role).log", last: 1 << 26) ?? "" }
 
     /// Server-sent events from the beginning, until `isEnough` of what was read so far.
     func stream(until isEnough: (String) -> Bool) async throws -> String {

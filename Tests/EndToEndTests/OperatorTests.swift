@@ -16,8 +16,8 @@ import Darwin
 #endif
 
 private struct NoSecrets: SecretBox {
-    func seal(_ secret: [UInt8], for account: AccountID) throws -> [UInt8] { secret }
-    func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8] { sealed }
+    func seal(_ secret: [UInt8], as name: CredentialName) throws -> [UInt8] { secret }
+    func open(_ sealed: [UInt8], as name: CredentialName) throws -> [UInt8] { sealed }
 }
 
 extension EndToEnd {

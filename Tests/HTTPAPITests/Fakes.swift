@@ -287,6 +287,20 @@ struct MemoryTraders: TraderStore {
     func counts(of accounts: [AccountID]) async throws(StoreError) -> [OrderStatus: Int] { throw Self.absent }
 }
 
+/// Takes no venue key.
+struct NoIntake: CredentialIntake {
+    func submit(
+        _ id: UniqueID,
+        sealed: [UInt8],
+        account: AccountID,
+        version: Int64,
+        audit: AuditLine,
+    ) async throws(StoreError) -> Bool { false }
+    func outcome(of id: UniqueID, account: AccountID) async throws(StoreError) -> IntakeOutcome? { nil }
+    func status(of accounts: [AccountID]) async throws(StoreError) -> [AccountID: CredentialStatus] { [:] }
+    func remove(_ account: AccountID, version: Int64, audit: AuditLine) async throws(StoreError) -> Bool { false }
+}
+
 /// Keeps nothing.
 struct NoPanel: PanelStore {
     private static var absent: StoreError { StoreError(.unavailable, "not kept in memory") }

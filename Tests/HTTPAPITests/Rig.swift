@@ -159,6 +159,7 @@ func withAPI(
         accounts: accounts,
         traders: MemoryTraders(accounts),
         panel: NoPanel(),
+        intake: NoIntake(),
         commands: CommandService(context: context, history: PriceHistory(ticks: ticks, cluster: cluster)),
         ticks: ticks,
         timeline: orders,

@@ -14,8 +14,8 @@ import Testing
 
 /// Stands for a venue key's seal: nothing here uses venue keys.
 private struct OpenBox: SecretBox {
-    func seal(_ secret: [UInt8], for account: AccountID) throws -> [UInt8] { secret }
-    func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8] { sealed }
+    func seal(_ secret: [UInt8], as name: CredentialName) throws -> [UInt8] { secret }
+    func open(_ sealed: [UInt8], as name: CredentialName) throws -> [UInt8] { sealed }
 }
 
 /// A migrated database that the others are copied from.
@@ -53,6 +53,8 @@ struct StoredRig: APITarget {
     let accounts: PostgresAccountStore
     let traders: PostgresTraderStore
     let panel: PostgresPanelStore
+    /// As workers have it.
+    let intake: PostgresCredentialIntake
     /// As the server sees them: row-level security is on.
     let seenOrders: PostgresOrderStore
     let seenTimeline: PostgresTimelineStore
@@ -175,6 +177,12 @@ func withStoredAPI(
     configuration.stream.pollMs = 20
     // These tests ask more than a person does.
     configuration.limits.rates = [100_000, 100_000, 100_000]
+    // No test here waits for it, and a busy machine may take its time.
+    configuration.limits.deadlineMs = 60_000
+    // Stands for the workers' public key.
+    configuration.sealIntake = { credentials, account in
+        Array("\(account) ".utf8) + credentials.secret.utf8.map { $0 ^ 0x55 }
+    }
     change(&configuration)
     let conninfo = try await PostgresServer.freshDatabase(template: try await Template.shared.name())
     let pool = try PostgresPool(configuration: .stores(conninfo: conninfo))
@@ -186,6 +194,7 @@ func withStoredAPI(
     let traders = PostgresTraderStore(pool: restricted)
     let seenOrders = PostgresOrderStore(pool: restricted, incarnation: history.incarnation)
     let seenAccounts = PostgresAccountStore(pool: restricted, secrets: OpenBox())
+    let intake = PostgresCredentialIntake(pool: restricted)
     let panel = PostgresPanelStore(pool: restricted)
     let timeline = PostgresTimelineStore(pool: restricted)
     let ticks = MemoryTickLog(MemoryTickServer(clock: RealClock()))
@@ -212,6 +221,7 @@ func withStoredAPI(
         accounts: seenAccounts,
         traders: traders,
         panel: panel,
+        intake: intake,
         commands: CommandService(
             context: context,
             history: PriceHistory(ticks: ticks, cluster: cluster),
@@ -238,6 +248,7 @@ func withStoredAPI(
         accounts: accounts,
         traders: traders,
         panel: panel,
+        intake: PostgresCredentialIntake(pool: pool),
         seenOrders: seenOrders,
         seenTimeline: timeline,
         seenPool: restricted,

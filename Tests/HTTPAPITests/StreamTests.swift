@@ -3,6 +3,7 @@ import JSONText
 import NIOHTTP1
 import OrderEngine
 import OwnerThread
+import Simulation
 import SmartOrders
 import TestKit
 import Testing
@@ -62,6 +63,91 @@ struct StreamTests {
                 try await api.commit(order)
                 #expect(try await stream.sequences(1) == [1_641])
             }
+        }
+    }
+
+    @Test func `a client that is cut a hundred times reads what one reads that was never cut`() async throws {
+        try await withAPI({ $0.stream.connectionsPerKey = 100 }) { api in
+            let count = 1_000
+            let whole = Locked<[JSONValue]>([])
+            let isFollowed = Locked(false)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    try await withStream(api) { stream in
+                        try await stream.authenticate()
+                        try await stream.subscribe("\(api.account)", from: 0)
+                        isFollowed.withLock { $0 = true }
+                        for _ in 0..<count {
+                            let event = try await stream.next("event")
+                            whole.withLock { $0.append(event) }
+                        }
+                    }
+                }
+                while !isFollowed.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(5)) }
+                group.addTask {
+                    var order = SmartOrder.sample(1, api.account)
+                    for _ in 0..<count / 10 {
+                        order = try await api.commit(10, versionsOf: order)
+                        try await Task.sleep(for: .milliseconds(1))
+                    }
+                }
+                // Where each cut comes is random, and the same in every run.
+                var random = SeededRandom(seed: 41)
+                var pieces: [JSONValue] = []
+                for cut in 0...100 {
+                    let share = cut == 100 ? count : min(Int.random(in: 0...15, using: &random), count - pieces.count)
+                    try await withStream(api) { stream in
+                        try await stream.authenticate()
+                        try await stream.subscribe("\(api.account)", from: pieces.last?["seq"]?.int64 ?? 0)
+                        for _ in 0..<min(share, count - pieces.count) { pieces.append(try await stream.next("event")) }
+                    }
+                }
+                try await group.waitForAll()
+                let uncut = whole.withLock { $0 }
+                #expect(pieces.count == count)
+                #expect(pieces == uncut)
+                #expect(uncut.compactMap { $0["seq"]?.int64 } == Array(1...Int64(count)))
+            }
+        }
+    }
+
+    @Test func `among fifty streams one that reads nothing delays nobody`() async throws {
+        try await withAPI({ change in
+            change.stream.connectionsPerKey = 300
+            change.stream.socketBufferBytes = 8_192
+            change.stream.writeBufferBytes = 16_384
+        }) { api in
+            let ready = Locked(0)
+            try await withThrowingTaskGroup(of: Int64?.self) { group in
+                group.addTask {
+                    try await withStream(api, receiveBuffer: 4_096) { slow in
+                        try await slow.authenticate()
+                        try await slow.subscribe("\(api.account)", from: 0)
+                        slow.isPaused.withLock { $0 = true }
+                        ready.withLock { $0 += 1 }
+                        do { try await Task.sleep(for: .seconds(600)) } catch {}
+                    }
+                    return nil
+                }
+                for _ in 0..<50 {
+                    group.addTask {
+                        var last: Int64?
+                        try await withStream(api) { stream in
+                            try await stream.authenticate()
+                            try await stream.subscribe("\(api.account)", from: 0)
+                            ready.withLock { $0 += 1 }
+                            last = try await stream.sequences(100).last
+                        }
+                        return last
+                    }
+                }
+                while ready.withLock({ $0 }) < 51 { try await Task.sleep(for: .milliseconds(5)) }
+                _ = try await api.commit(100, versionsOf: .sample(1, api.account))
+                for _ in 0..<50 { #expect(try await group.next() == .some(100)) }
+                group.cancelAll()
+            }
+            // Encoded once, for the slow one and all the others.
+            #expect(api.server.encodedEvents == 100)
         }
     }
 

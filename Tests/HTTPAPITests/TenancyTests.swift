@@ -16,6 +16,7 @@ struct `Tenants are apart` {
         "/v1/orders/{id}/add-funds": #"{"qty": "1"}"#, "/v1/orders/{id}/reduce-funds": #"{"qty": "1"}"#,
         "/v1/orders/{id}/note": #"{"note": "mine now"}"#, "/v1/orders/{id}/preview": #"{"action": "close"}"#,
         "/v1/presets/{id}": #"{"name": "p", "draft": {"side": "BUY", "entry": {"mode": "market"}}}"#,
+        "/v1/accounts/{id}/credentials": #"{"key": "k", "secret": "s"}"#,
         "/v1/accounts/{id}/mode": #"{"mode": "PAPER", "confirm": "a"}"#, "/v1/accounts/{id}/halt": #"{"reason": "r"}"#,
         "/v1/accounts/{id}/preview": #"{"action": "cancelAll"}"#,
     ]

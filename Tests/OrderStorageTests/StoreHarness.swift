@@ -6,8 +6,8 @@ import TestKit
 
 /// Turns every bit: enough to see that nothing is stored plain.
 struct InvertingBox: SecretBox {
-    func seal(_ secret: [UInt8], for account: AccountID) throws -> [UInt8] { secret.map { ~$0 } }
-    func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8] { sealed.map { ~$0 } }
+    func seal(_ secret: [UInt8], as name: CredentialName) throws -> [UInt8] { secret.map { ~$0 } }
+    func open(_ sealed: [UInt8], as name: CredentialName) throws -> [UInt8] { sealed.map { ~$0 } }
 }
 
 /// Stores on a new database with the present schema, and the pool under them.

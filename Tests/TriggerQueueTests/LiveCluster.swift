@@ -60,8 +60,8 @@ final class GatedVenue: Venue {
 }
 
 private struct NoSecrets: SecretBox {
-    func seal(_ secret: [UInt8], for account: AccountID) throws -> [UInt8] { secret }
-    func open(_ sealed: [UInt8], for account: AccountID) throws -> [UInt8] { sealed }
+    func seal(_ secret: [UInt8], as name: CredentialName) throws -> [UInt8] { secret }
+    func open(_ sealed: [UInt8], as name: CredentialName) throws -> [UInt8] { sealed }
 }
 
 private struct Silence: EngineObserver {

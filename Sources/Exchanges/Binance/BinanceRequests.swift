@@ -95,6 +95,11 @@ public struct BinanceRequests: Sendable {
         return signed(.get, product.trades, form, at: time, windowMs: windowMs)
     }
 
+    /// What the key may do.
+    public func restrictions(at time: Timestamp) -> SignedRequest {
+        signed(.get, "/sapi/v1/account/apiRestrictions", FormParameters(), at: time, windowMs: 5_000)
+    }
+
     /// Positions on futures, balances on spot.
     public func holdings(at time: Timestamp, windowMs: Int64) -> SignedRequest {
         signed(.get, product.holdings, FormParameters(), at: time, windowMs: windowMs)

@@ -143,14 +143,7 @@ struct Query: Sendable {
 
     /// Nil: a broken escape or text that is no UTF-8.
     init?(_ text: Substring) {
-        var items: [(name: String, value: String)] = []
-        for part in text.utf8.split(separator: UInt8(ascii: "&")) {
-            let pair = part.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-            guard let name = percentDecoded(pair[0], plusIsSpace: true),
-                let value = pair.count > 1 ? percentDecoded(pair[1], plusIsSpace: true) : ""
-            else { return nil }
-            items.append((name, value))
-        }
+        guard let items = queryItems(text.utf8) else { return nil }
         self.items = items
     }
 
@@ -179,30 +172,4 @@ struct Query: Sendable {
         }
         return number
     }
-}
-
-/// Percent-decodes; nil for a broken escape or bytes that are no UTF-8.
-func percentDecoded(_ bytes: some Collection<UInt8>, plusIsSpace: Bool = false) -> String? {
-    var decoded: [UInt8] = []
-    decoded.reserveCapacity(bytes.count)
-    var iterator = bytes.makeIterator()
-    func half(_ byte: UInt8?) -> UInt8? {
-        switch byte {
-        case let byte? where byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-        case let byte? where byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-        case let byte? where byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-        case _: nil
-        }
-    }
-    while let byte = iterator.next() {
-        if byte == UInt8(ascii: "%") {
-            guard let high = half(iterator.next()), let low = half(iterator.next()) else { return nil }
-            decoded.append(high << 4 | low)
-        } else if byte == UInt8(ascii: "+"), plusIsSpace {
-            decoded.append(UInt8(ascii: " "))
-        } else {
-            decoded.append(byte)
-        }
-    }
-    return String(validating: decoded, as: UTF8.self)
 }

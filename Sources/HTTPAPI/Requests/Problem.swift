@@ -24,7 +24,8 @@ struct Problem: Error {
         )
         switch code {
         case .unauthenticated, .keyExpired, .keyRevoked, .signInExpired: headers[.wwwAuthenticate] = "Bearer"
-        case .storeUnavailable, .priceUnavailable, .draining, .overloaded, .tooManyStreams: headers[.retryAfter] = "1"
+        case .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .overloaded, .tooManyStreams:
+            headers[.retryAfter] = "1"
         case .upgradeRequired:
             headers[.upgrade] = "websocket"
             closesConnection = true

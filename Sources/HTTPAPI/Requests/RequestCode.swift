@@ -50,6 +50,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
     case internalError = "INTERNAL"
     case storeUnavailable = "STORE_UNAVAILABLE"
     case priceUnavailable = "PRICE_UNAVAILABLE"
+    case venueUnavailable = "VENUE_UNAVAILABLE"
     case draining = "DRAINING"
     case overloaded = "OVERLOADED"
     case timeout = "TIMEOUT"
@@ -77,7 +78,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .rateLimited, .tooManyStreams: 429
         case .headersTooLarge: 431
         case .internalError: 500
-        case .storeUnavailable, .priceUnavailable, .draining, .overloaded: 503
+        case .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .overloaded: 503
         case .timeout: 504
         }
     }
@@ -123,6 +124,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .headersTooLarge: "The headers are too large"
         case .internalError: "Internal error"
         case .storeUnavailable: "The database is not available"
+        case .venueUnavailable: "The venue cannot be asked"
         case .priceUnavailable: "No current price is known"
         case .draining: "The server is going away"
         case .overloaded: "Too many requests in work"
@@ -158,7 +160,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .upgradeRequired: "Open the address as a WebSocket, on a new connection."
         case .ifMatchRequired: "Send the version that you saw: If-Match: \"v<version>\"."
         case .rateLimited, .tooManyStreams, .overloaded: "Wait for `Retry-After`, then repeat."
-        case .internalError, .storeUnavailable, .priceUnavailable, .draining, .timeout:
+        case .internalError, .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .timeout:
             "Repeat the same request with the same Idempotency-Key."
         }
     }
@@ -166,7 +168,9 @@ package enum RequestCode: String, Sendable, CaseIterable {
     /// The same request with the same key can succeed later.
     package var isRetryable: Bool {
         switch self {
-        case .rateLimited, .tooManyStreams, .storeUnavailable, .priceUnavailable, .draining, .overloaded, .timeout,
+        case .rateLimited, .tooManyStreams, .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining,
+            .overloaded,
+            .timeout,
             .internalError:
             true
         case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,

@@ -256,6 +256,12 @@ extension JSONWriter {
         key("credentials")
         beginObject()
         member("state", standing.venueKey.rawValue.uppercased())
+        member("last4", orNull: overview.credentials?.last4)
+        key("permissions")
+        beginArray()
+        for word in overview.credentials?.permissions ?? [] { string(word) }
+        endArray()
+        member("checkedAt", orNull: overview.credentials?.checkedAt)
         endObject()
         member("createdAt", orNull: settings?.createdAt)
         endObject()

@@ -14,11 +14,28 @@ struct AccountOverview: Sendable {
     let standing: AccountStanding
     /// Nil: not kept.
     let settings: AccountSettings?
+    /// Nil: no venue key is stored.
+    var credentials: CredentialStatus?
+
+    /// 412 with the account as it is.
+    func mismatch() throws -> Problem {
+        var writer = JSONWriter()
+        writer.account(self)
+        let version = settings?.version ?? 0
+        var problem = Problem(.versionMismatch, "The account is at version \(version).")
+        problem.document.members = [
+            "currentVersion": .number(String(version)), "current": try JSONValue(parsing: writer.take()),
+            "changedBy": .array([]),
+        ]
+        problem.headers[.eTag] = "\"v\(version)\""
+        return problem
+    }
 }
 
 extension Backend {
     func overviews(_ accounts: [Account]) async throws -> [AccountOverview] {
         let settings = try await panel.settings(of: accounts.map(\.id))
+        let credentials = try await intake.status(of: accounts.map(\.id))
         var overviews: [AccountOverview] = []
         for account in accounts {
             let standing = try await self.accounts.standing(account.id, market: nil, clientOrderID: nil)
@@ -27,6 +44,7 @@ extension Backend {
                     account: account,
                     standing: standing ?? AccountStanding(),
                     settings: settings[account.id],
+                    credentials: credentials[account.id],
                 )
             )
         }
@@ -215,20 +233,10 @@ struct AccountSettingRoutes: Sendable {
     }
 
     private func mismatch(_ account: Account) async throws -> Problem {
-        let overview = try await backend.overview(account)
-        var writer = JSONWriter()
-        writer.account(overview)
-        let version = overview.settings?.version ?? 0
-        var problem = Problem(.versionMismatch, "The account is at version \(version).")
-        problem.document.members = [
-            "currentVersion": .number(String(version)), "current": try JSONValue(parsing: writer.take()),
-            "changedBy": .array([]),
-        ]
-        problem.headers[.eTag] = "\"v\(version)\""
-        return problem
+        try await backend.overview(account).mismatch()
     }
 
-    private static func checkIdle(_ overview: AccountOverview) throws(Problem) {
+    static func checkIdle(_ overview: AccountOverview) throws(Problem) {
         guard overview.standing.openOrders > 0 else { return }
         var problem = Problem(.accountNotIdle, "The account has \(overview.standing.openOrders) open orders.")
         problem.document.members["openOrders"] = .number(String(overview.standing.openOrders))

@@ -16,6 +16,7 @@ struct Backend: Sendable {
     let accounts: any AccountStore
     let traders: any TraderStore
     let panel: any PanelStore
+    let intake: any CredentialIntake
     let commands: CommandService
     let clock: any EngineClock
     let prices: PriceCache

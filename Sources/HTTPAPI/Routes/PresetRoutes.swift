@@ -174,9 +174,8 @@ struct PresetRoutes: Sendable {
 
     private func deletePreset(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
-        guard let id = UniqueID(call.captures[0]),
-            try await backend.panel.deletePreset(id, of: caller.user.id)
-        else { throw Problem.notFound }
+        guard let id = UniqueID(call.captures[0]) else { throw Problem.notFound }
+        guard try await backend.panel.deletePreset(id, of: caller.user.id) else { throw Problem.notFound }
         return Reply(status: .noContent)
     }
 

@@ -143,13 +143,12 @@ struct DraftRequest {
 
     /// What the draft leaves to the account.
     mutating func takeDefaults(_ backend: Backend) async throws {
-        guard draft.triggerSource == nil,
-            let source = try await backend.panel.settings(of: [account])[account]?.triggerSource
-        else { return }
+        guard draft.triggerSource == nil else { return }
+        let settings = try await backend.panel.settings(of: [account])[account]
+        guard let source = settings?.triggerSource else { return }
         // Not every market publishes every source: the default is a wish.
-        guard let instrument = try await backend.accounts.instrument(market),
-            instrument.publishedSources.contains(source)
-        else { return }
+        let instrument = try await backend.accounts.instrument(market)
+        guard let instrument, instrument.publishedSources.contains(source) else { return }
         draft.triggerSource = source
     }
 

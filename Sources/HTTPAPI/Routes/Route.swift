@@ -1,6 +1,7 @@
 // The table of routes: what each asks of a request before its handler sees it.
 
 internal import HTTPTypes
+internal import JSONText
 internal import OrderEngine
 
 /// One method of one path.

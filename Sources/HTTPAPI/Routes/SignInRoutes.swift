@@ -63,9 +63,8 @@ struct SignInRoutes: Sendable {
 
     private func signOut(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
-        guard case .cookie = caller.proof else {
-            throw Problem(.badHeader, "Only a browser's sign-in ends here; a key is revoked under /v1/keys.")
-        }
+        // A key is no sign-in: it is revoked under /v1/keys.
+        guard case .cookie = caller.proof else { throw Problem.notFound }
         try await backend.panel.end(signIn: caller.keyHash)
         backend.keys.forget(user: caller.user.id)
         var reply = Reply(status: .noContent)

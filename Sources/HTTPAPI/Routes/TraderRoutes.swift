@@ -151,7 +151,9 @@ struct TraderRoutes: Sendable {
         guard try json.has("expiresAt") else { return nil }
         guard let field = try json.optional("expiresAt") else { return .some(nil) }
         let time = try field.timestamp()
-        guard time > backend.clock.now() else { throw field.error(.badTimestamp, expected: "a time to come") }
+        guard time > backend.clock.now() else {
+            throw Refusal(.timeInPast, field: "expiresAt", "A key that has expired already is of no use.")
+        }
         return time
     }
 

@@ -14,11 +14,19 @@ VALUES ($1::uuid, $2::text, $3::text, $4::text, $5::text, $6::integer)
 ON CONFLICT (id) DO NOTHING
 
 -- name: store_credentials
-INSERT INTO credentials (account_id, sealed) VALUES ($1::uuid, $2::bytea)
-ON CONFLICT (account_id) DO UPDATE SET sealed = excluded.sealed, updated_at = clock_timestamp()
+-- Expects that nobody stored another version meanwhile: its name would not open these bytes.
+INSERT INTO credentials (account_id, sealed, id, version) VALUES ($1::uuid, $2::bytea, $3::uuid, $4::bigint)
+ON CONFLICT (account_id) DO UPDATE SET sealed = excluded.sealed, id = excluded.id, version = excluded.version,
+    updated_at = clock_timestamp()
+WHERE credentials.version = excluded.version - 1
 
 -- name: credentials
-SELECT sealed FROM credentials WHERE account_id = $1::uuid
+SELECT c.sealed, c.id, c.version, a.venue FROM credentials AS c JOIN accounts AS a ON a.id = c.account_id
+WHERE c.account_id = $1::uuid
+
+-- name: next_credential
+SELECT coalesce(c.id, gen_random_uuid()), coalesce(c.version, 0) + 1
+FROM (SELECT $1::uuid AS account_id) AS a LEFT JOIN credentials AS c ON c.account_id = a.account_id
 
 -- name: account_of_key
 SELECT account_ids[1] FROM api_keys WHERE hash = $1::text AND account_ids IS NOT NULL AND revoked_at IS NULL

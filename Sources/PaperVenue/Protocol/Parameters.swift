@@ -10,10 +10,13 @@ struct Keyring {
     private let defaultSecret: SymmetricKey?
     /// Keys that are refused although they are known.
     var revoked: Set<String> = []
+    /// Keys that may take money away.
+    private(set) var withdrawers: Set<String> = []
 
     init(_ configuration: PaperVenueConfiguration) {
         for credential in configuration.credentials {
             secrets[credential.key] = SymmetricKey(data: Array(credential.secret.utf8))
+            if credential.mayWithdraw { withdrawers.insert(credential.key) }
         }
         defaultSecret = configuration.defaultSecret.map { SymmetricKey(data: Array($0.utf8)) }
     }

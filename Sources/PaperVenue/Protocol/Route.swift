@@ -57,7 +57,7 @@ struct Route {
         add(.spot, .cancelAll, "DELETE", "/api/v3/openOrders")
         add(.spot, .allOrders, "GET", "/api/v3/allOrders")
         add(.spot, .trades, "GET", "/api/v3/myTrades")
-        add(.spot, .account, "GET", "/api/v3/account")
+        add(.spot, .account, "GET", "/api/v3/account", "/sapi/v1/account/apiRestrictions")
         add(.spot, .exchangeInfo, "GET", "/api/v3/exchangeInfo")
         add(.spot, .time, "GET", "/api/v3/time")
         add(.spot, .ping, "GET", "/api/v3/ping")

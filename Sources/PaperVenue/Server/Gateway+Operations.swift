@@ -20,6 +20,14 @@ extension Gateway {
         case .lookupAlgo: try lookUpAlgo(parameters, account(request), to: &writer)
         case .openAlgos: try listAlgos(route, parameters, account(request), to: &writer)
         case .cancelAllAlgos: try cancelAllAlgos(route, parameters, account(request), to: &writer)
+        case .account where request.path.hasSuffix("/apiRestrictions"):
+            writer.beginObject()
+            writer.member("ipRestrict", false)
+            writer.member("enableReading", true)
+            writer.member("enableSpotAndMarginTrading", true)
+            writer.member("enableFutures", true)
+            writer.member("enableWithdrawals", keyring.withdrawers.contains(request.apiKey ?? ""))
+            writer.endObject()
         case .account:
             switch route.product {
             case .spot: engine.writeSpotAccount(account(request), to: &writer)

@@ -105,7 +105,11 @@ final class DevSession: Sendable {
             tell("starting the paper venue ...")
             var configuration = PaperVenueConfiguration()
             configuration.markets = [DevMarkets.demoMarket] + recorded.map(\.market)
-            configuration.credentials = [.init(key: key, secret: secret)]
+            configuration.credentials = [
+                .init(key: key, secret: secret),
+                // To see what becomes of a key that may withdraw.
+                .init(key: "withdraws", secret: "withdraws-secret", mayWithdraw: true),
+            ]
             configuration.hedgeMode = true
             configuration.logPath = servers.directory + "/paper-venue.jsonl"
             let venue = PaperVenueServer(configuration: configuration, logger: logger)
@@ -230,8 +234,11 @@ final class DevSession: Sendable {
                 }
             }
         }
+        var known = deployment
+        known.masterKey = nil
+        known.intakeKey = try deployment.masterKey.map { try IntakeSeal.publicKey(masterKey: $0) }
         let scoped = try await Backend.open(
-            deployment,
+            known,
             role: "api",
             isTenantScoped: true,
             venues: backend.venues,
