@@ -96,6 +96,7 @@ public final class APIServer: Sendable {
             + ConditionalRoutes(backend: backend, hub: hub).routes
             + ExplainRoute(backend: backend).routes
             + CatalogueRoutes(backend: backend).routes
+            + PositionRoutes(backend: backend, hub: hub).routes
             + AccountRoutes(backend: backend, batches: batches).routes
             + AccountSettingRoutes(backend: backend).routes
             + CredentialRoutes(backend: backend).routes

@@ -13,6 +13,8 @@ public enum CommandError: Error, Sendable {
     /// No price is known that a check needs.
     case priceUnavailable
     case unavailable(String)
+    /// The venue does not say what is held.
+    case venueUnavailable
 }
 
 /// What a command came to.
@@ -87,6 +89,7 @@ public struct CommandService: Sendable {
             case .refused(Self.clientOrderIDConstraint):
                 if let idempotency, let known = try await replay(idempotency) { return known }
                 throw CommandError.refused([.sameClientOrderID(draft.clientOrderID, nil)])
+            case .refused(Self.wholePositionConstraint): throw CommandError.refused([Self.positionIsTaken])
             case .refused where !rights.isEmpty: throw CommandError.refused([PositionView.isManaged])
             case .refused(let constraint):
                 throw CommandError.unavailable("The database refused the order: \(constraint).")
@@ -134,6 +137,7 @@ public struct CommandService: Sendable {
                 case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
                 case .blocked:
                     throw CommandError.unavailable("The store did not take the command; try again.")
+                case .refused(Self.wholePositionConstraint): throw CommandError.refused([Self.positionIsTaken])
                 case .refused(let constraint):
                     throw CommandError.unavailable("The database refused the command: \(constraint).")
                 }

@@ -67,10 +67,11 @@ extension OrderWorker {
         }
     }
 
-    /// Whether the orders on this position own more than there is, with nothing under way that explains it.
+    /// Whether the orders on this position own more than there is, with nothing under way that explains it. An order
+    /// that follows the position owns what there is.
     private func exceeds(_ reading: Holding, _ order: SmartOrder) async throws -> Bool {
         let there = Quantity(order.draft.side.quantity(ofPosition: reading.quantity))
-        guard there.isPositive else { return false }
+        guard there.isPositive, order.draft.sizeMode == .fixed else { return false }
         var owned = order.remaining
         var isMoving = !order.claimed.isZero
         let live = try await context.orders.live(
@@ -79,7 +80,7 @@ extension OrderWorker {
             limit: 1_000,
         )
         for other in live.compactMap(\.smart) where other.id != order.id && other.draft.side == order.draft.side {
-            owned += other.remaining
+            if other.draft.sizeMode == .fixed { owned += other.remaining }
             if !other.claimed.isZero { isMoving = true }
         }
         if owned <= there { return false }

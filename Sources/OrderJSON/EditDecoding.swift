@@ -41,7 +41,7 @@ extension OrderEdit {
         if let field = try json.optional("entry") { entry = try OrderEdit.entry(field, over: draft.entry) }
     }
 
-    private static func change<Part>(
+    static func change<Part>(
         _ json: JSONField,
         _ key: String,
         _ read: (JSONField) throws(JSONError) -> Part,

@@ -58,7 +58,6 @@ public struct OrderContext: Sendable {
         }
     }
 
-    public var kind: Kind = .smart
     public var mode: Mode = .paper
     public var presetID: String?
     public var activatedAt: Timestamp?
@@ -141,7 +140,7 @@ extension JSONWriter {
 
     private mutating func identity(_ order: SmartOrder, _ context: OrderContext) {
         member("id", order.id.description)
-        member("kind", context.kind)
+        member("kind", order.draft.sizeMode == .position ? OrderContext.Kind.position : .smart)
         member("version", order.version)
         member("accountId", order.account.description)
         member("mode", context.mode)

@@ -13,7 +13,7 @@ enum CommitColumn: Int, CaseIterable {
     case id, account, version, market, source, shard, kind, status, phase, health, isLatched, entered, exited
     case reserved, overExit, legs, positionTime, positionSeq, watches, wantsEveryTick, isBusy, dueAt, wantedLeg
     case wantedAttempt, createdAt, updatedAt, sends, fenceMs, commitId, cause, actorKind, actorId, tickSource, tickPrice
-    case tickTime, tickSeq, facts, state, record, clientOrderId
+    case tickTime, tickSeq, facts, state, record, clientOrderId, whole
     // One element per idempotency key.
     case kPlace, kOwner, kKey, kHash
     // One element per intent.
@@ -37,7 +37,8 @@ enum CommitColumn: Int, CaseIterable {
         case .watches: .bytea
         case .market, .source, .kind, .status, .phase, .health, .entered, .exited, .reserved, .overExit, .wantedLeg,
             .cause,
-            .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .clientOrderId, .kOwner, .kKey,
+            .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .clientOrderId, .whole, .kOwner,
+            .kKey,
             .kHash, .iLeg, .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState, .iFilled, .iVenueOrderId,
             .fId, .fLeg,
             .fQuantity, .fPrice, .fFee, .fFeeAsset, .jId, .jName, .jMarket, .jSource:
@@ -140,6 +141,7 @@ struct CommitBatch {
             self[.createdAt].append(order.createdAt)
             self[.clientOrderId].append(order.clientOrderID)
         }
+        self[.whole].append(row.whole?.rawValue)
         self[.source].append(order.triggerSource.rawValue)
         self[.status].append(order.statusName)
         self[.phase].append(order.storedPhase)

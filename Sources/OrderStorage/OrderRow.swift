@@ -15,6 +15,8 @@ struct OrderRow {
     let isLatched: Bool
     /// The exit to try, where one is wanted, something is free and nothing is under way.
     let wanted: VenueOrderKey?
+    /// The side of the position that the order follows; nil: it owns a quantity of its own.
+    let whole: Side?
     /// 0 takes no send right, 1 only rights that lessen what is held, 2 others too.
     let sends: Int
 
@@ -34,6 +36,7 @@ struct OrderRow {
         legs = order.activeLegs
         wanted = order.wantedExit
         isLatched = order.isLatched
+        whole = order.smart.flatMap { $0.draft.sizeMode == .position ? $0.draft.side : nil }
         let adds = commit.venueOrders.contains { intent in
             !order.isExit(intent) && commit.sendRights.contains { $0.key == intent.key }
         }

@@ -247,7 +247,7 @@ final class ClusterRun: Sendable {
                     case .keyReused:
                         world.oracle.report("GA10", "a request that was repeated is said to be another one")
                         return nil
-                    case .priceUnavailable, .unavailable: break
+                    case .priceUnavailable, .unavailable, .venueUnavailable: break
                     }
                 } catch {
                     return nil

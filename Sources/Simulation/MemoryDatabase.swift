@@ -188,6 +188,15 @@ package struct MemoryOrderStore: OrderStore {
         if let next = next.smart, next.status.isTerminal != (next.phase == nil) {
             return .refused(constraint: "orders_liveness")
         }
+        if let next = next.smart, next.followsWholePosition,
+            state.rows.values.contains(where: { row in
+                guard let other = row.order.smart, other.id != next.id, other.followsWholePosition else { return false }
+                return other.account == next.account && other.instrument.market == next.instrument.market
+                    && other.draft.side == next.draft.side
+            })
+        {
+            return .refused(constraint: "orders_whole_position")
+        }
         let isWish = !commit.sendRights.isEmpty || commit.venueOrders.contains { $0.state == .intent }
         if isWish, let next = next.smart, next.exited + next.claimed > next.entered {
             return .refused(constraint: "orders_claims")
@@ -631,4 +640,8 @@ extension Job {
             market: order.instrument.market,
         )
     }
+}
+
+extension SmartOrder {
+    fileprivate var followsWholePosition: Bool { !status.isTerminal && draft.sizeMode == .position }
 }

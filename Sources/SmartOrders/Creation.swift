@@ -230,7 +230,9 @@ extension PlanCheck {
         if !instrument.kind.isDerivative, side == .sell { return }
         // The position has its order: that is said instead.
         if draft.sizeMode == .position, bounds.hasPositionOrder { return }
-        let there = side.quantity(ofPosition: held) - bounds.managedElsewhere.value
+        // What follows the position has all of it, whoever else manages a part (6.1).
+        let managed = draft.sizeMode == .position ? .zero : bounds.managedElsewhere.value
+        let there = side.quantity(ofPosition: held) - managed
         if draft.quantity.value > there {
             fail(.noPosition, "qty", "\(max(there, .zero)) is held and not managed by another order.")
         }

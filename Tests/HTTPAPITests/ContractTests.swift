@@ -40,6 +40,8 @@ private struct Operation: Hashable, CustomStringConvertible {
                 present?.ifMatch = "required"
             } else if line.contains("parameters/IfMatchOrAny'") {
                 present?.ifMatch = "requiredOrAny"
+            } else if line.contains("parameters/IfMatchOrNew'") {
+                present?.ifMatch = "requiredOrNew"
             }
         }
         end()

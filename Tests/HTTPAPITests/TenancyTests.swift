@@ -62,7 +62,7 @@ struct `Tenants are apart` {
                 var answers: [Answer] = []
                 for target in [id, nobody, "nonsense"] {
                     let path = route.pattern.replacing("{id}", with: target).replacing("{token}", with: target)
-                        .replacing("{level}", with: "1")
+                        .replacing("{level}", with: "1").replacing("{market}", with: "paper:linear:DEMO")
                     answers.append(
                         try await api.send(
                             HTTPMethod(rawValue: route.method),
@@ -221,6 +221,7 @@ struct `Tenants are apart` {
             let reader = try await api.tenant(scopes: "read")
             for route in api.server.routes where route.scope == "trade" {
                 let path = route.pattern.replacing("{id}", with: "\(reader.account)").replacing("{level}", with: "1")
+                    .replacing("{market}", with: "paper:linear:DEMO")
                 let answer = try await api.send(HTTPMethod(rawValue: route.method), path, key: reader.key)
                 #expect(answer.status == 403, "\(route.method) \(route.pattern): \(answer.text)")
                 #expect(answer.code == "SCOPE_REQUIRED")

@@ -78,6 +78,8 @@ struct Caller: Sendable {
 enum IfMatch: Hashable, Sendable {
     case any
     case version(Int64)
+    /// `If-None-Match: *`: nothing is there yet.
+    case new
     /// A spelling that matches nothing.
     case never
 
@@ -86,7 +88,7 @@ enum IfMatch: Hashable, Sendable {
         switch self {
         case .any: nil
         case .version(let version): version
-        case .never: -1
+        case .new, .never: -1
         }
     }
 

@@ -82,6 +82,7 @@ struct Problem: Error {
             self.init(.versionMismatch, "The order is at version \(present.version).")
         case .keyReused:
             self.init(.idempotencyKeyReused, "The key was used for another request within the last 24 hours.")
+        case .venueUnavailable: self.init(.venueUnavailable, "The venue does not say what the account holds.")
         case .priceUnavailable: self.init(.priceUnavailable, "No recent price of the trigger source is known.")
         case .unavailable: self.init(.storeUnavailable, "The command could not be stored at the moment.")
         }

@@ -297,11 +297,18 @@ struct Gateway: Sendable {
         let given = request.headers[.ifMatch].map { IfMatch($0) }
         switch route.ifMatch {
         case .none: return given
+        case .requiredOrNew:
+            if let absent = request.headers[.ifNoneMatch] {
+                guard absent == "*", given == nil else {
+                    throw Problem(.badHeader, "Send either If-Match with a version or If-None-Match: *.")
+                }
+                return .new
+            }
         case .required, .requiredOrAny: break
         }
         let example = "Send the version that you saw, for example If-Match: \"v7\"."
         guard let given else { throw Problem(.ifMatchRequired, example) }
-        if given == .any, route.ifMatch == .required {
+        if given == .any, route.ifMatch != .requiredOrAny {
             throw Problem(.ifMatchRequired, "* is not taken here. \(example)")
         }
         return given

@@ -12,6 +12,8 @@ struct Route: Sendable {
         case required
         /// `If-Match: *` is allowed: scripts that must get out must not lose a race.
         case requiredOrAny
+        /// The version that was seen, or `If-None-Match: *` for what is not there yet.
+        case requiredOrNew
     }
 
     let method: HTTPRequest.Method
@@ -48,7 +50,7 @@ package struct RouteSummary: Hashable, Sendable {
     /// Nil: anybody may ask.
     package let scope: String?
     package let needsIdempotencyKey: Bool
-    /// `none`, `required`, `requiredOrAny`.
+    /// `none`, `required`, `requiredOrAny`, `requiredOrNew`.
     package let ifMatch: String
     package let hasBody: Bool
 
@@ -64,6 +66,7 @@ package struct RouteSummary: Hashable, Sendable {
         case .none: ifMatch = "none"
         case .required: ifMatch = "required"
         case .requiredOrAny: ifMatch = "requiredOrAny"
+        case .requiredOrNew: ifMatch = "requiredOrNew"
         }
         hasBody = !route.bodyTypes.isEmpty
     }

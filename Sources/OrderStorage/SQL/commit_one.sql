@@ -12,7 +12,8 @@ o AS (
         over_exit = :overExit::text::numeric, legs = :legs::smallint, position_time = :positionTime::bigint,
         position_seq = :positionSeq::bigint, watches = :watches::bytea, wants_every_tick = :wantsEveryTick::boolean,
         is_busy = :isBusy::boolean, due_at = :dueAt::timestamptz, wanted_leg = :wantedLeg::text,
-        wanted_attempt = :wantedAttempt::integer, updated_at = :updatedAt::timestamptz
+        wanted_attempt = :wantedAttempt::integer, updated_at = :updatedAt::timestamptz,
+        whole_position = :whole::text
     FROM ok
     WHERE orders.id = :id::uuid AND orders.account_id = :account::uuid AND orders.version = :version::bigint - 1
         AND (:sends::smallint = 0 OR (

@@ -1,0 +1,2 @@
+DROP INDEX orders_whole_position;
+ALTER TABLE orders DROP COLUMN whole_position;
