@@ -94,6 +94,12 @@ struct Migration: Sendable {
             up: PackageResources._013_credentials_up_sql,
             down: PackageResources._013_credentials_down_sql,
         ),
+        Migration(
+            version: 14,
+            name: "position_orders",
+            up: PackageResources._014_position_orders_up_sql,
+            down: PackageResources._014_position_orders_down_sql,
+        ),
     ]
 }
 
