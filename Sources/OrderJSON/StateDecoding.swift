@@ -9,7 +9,8 @@ extension SmartOrder {
         "health", "closeReason", "closing", "cancelling", "entered", "entryFilled", "received", "dust", "exited",
         "writtenOff", "heldCost", "averageCost", "averageQty", "entryFees", "entryCost", "entryDue", "realized", "fees",
         "entryRises", "entryTriggered",
-        "entryExtreme", "entryGoal", "entryEnd", "isAdopted", "addWishes", "extreme", "trailingExtreme", "extremeAt",
+        "entryExtreme", "entryGoal", "entryEnd", "isAdopted", "addWishes", "reduceWish", "extreme", "trailingExtreme",
+        "extremeAt",
         "trailingActive", "breakEvenPrice", "followPrice", "lockPrice", "locksReached", "latch", "stopState",
         "delayedSince", "stopAtMarket", "levels", "partialStops", "venueOrders", "attempts", "exitRetry", "targetRetry",
         "entryRetry", "cancelRetry", "exitAttempts", "exitingSince", "lastAttemptRefused", "venueUnreachable",
@@ -77,6 +78,7 @@ extension SmartOrder {
             }
         }
         isAdopted = try json.flag("isAdopted")
+        reduceWish = try json.storedMeasure("reduceWish")
         addWishes = try Draft.list(json, "addWishes", limit: .max) { wish throws(JSONError) in
             AddWish(quantity: try wish.sum("qty"), limit: try wish.storedMeasure("limit"))
         }

@@ -83,6 +83,7 @@ extension JSONWriter {
             member("entryEnd", reason)
         }
         member("isAdopted", ifTrue: order.isAdopted)
+        member("reduceWish", ifPresent: order.reduceWish)
         guard !order.addWishes.isEmpty else { return }
         key("addWishes")
         beginArray()

@@ -99,6 +99,11 @@ extension Deciding {
         case .pending:
             guard let price = moment.price else { throw Refusal(.notReducible, "No current price is known.") }
             order.levels[index].closeRequested = true
+            if order.hasNative {
+                // What rests claims everything: it makes way first.
+                cancelResting { $0.isNative }
+                return true
+            }
             guard fire(index, anchor: price, atMarket: true) else {
                 throw Refusal(.notReducible, "Nothing of this level is free to be closed now.")
             }
@@ -139,11 +144,12 @@ extension Deciding {
     }
 
     private mutating func reduceFunds(_ quantity: Quantity) throws(Refusal) -> Bool {
-        guard order.status.isOpen, order.isUndisturbed, order.free.isPositive else {
+        guard order.status.isOpen, order.isUndisturbed, order.free.isPositive || order.hasNative else {
             throw Refusal(.notReducible, "Nothing is held, or nothing of it is free.")
         }
         try checkQuantity(quantity)
-        guard quantity < order.remaining else {
+        let wished = quantity + (order.reduceWish ?? .zero)
+        guard wished < order.remaining else {
             throw Refusal(
                 .reduceTooLarge,
                 field: "qty",
@@ -151,15 +157,41 @@ extension Deciding {
             )
         }
         guard let price = moment.price else { throw Refusal(.notReducible, "No current price is known.") }
+        if order.hasNative {
+            order.reduceWish = wished
+            cancelResting { $0.isNative }
+            return true
+        }
+        guard reduce(quantity, at: price) else {
+            throw Refusal(.notReducible, "What is free is too little for the venue.")
+        }
+        return true
+    }
+
+    /// False: nothing can be asked.
+    private mutating func reduce(_ quantity: Quantity, at price: Price) -> Bool {
         let lostBefore = order.writtenOff
         let allowed = clamp(quantity).floored(to: order.instrument.stepSize)
         guard order.isUndisturbed else { return true }
         if order.writtenOff != lostBefore { replan() }
-        guard order.instrument.takes(allowed, at: price) else {
-            throw Refusal(.notReducible, "What is free is too little for the venue.")
-        }
+        guard order.instrument.takes(allowed, at: price) else { return false }
         placeImmediate(.reduce, allowed, anchor: price)
         return true
+    }
+
+    /// `closeLevel` and `reduceFunds` go on when what rested at the venue has made way; what can no longer be done is
+    /// given up, and the legs rest again (Native.swift).
+    mutating func goOnAfterNative() {
+        guard order.makesWay, order.isUndisturbed, order.status.isOpen, !order.hasNative else { return }
+        for index in order.levels.indices where order.levels[index].state == .pending {
+            guard order.levels[index].closeRequested else { continue }
+            let hasFired = moment.price.map { fire(index, anchor: $0, atMarket: true) } ?? false
+            guard order.isUndisturbed else { return }
+            if !hasFired { order.levels[index].closeRequested = false }
+        }
+        guard let wish = order.reduceWish else { return }
+        order.reduceWish = nil
+        if let price = moment.price { _ = reduce(min(wish, order.remaining), at: price) }
     }
 
     private func checkQuantity(_ quantity: Quantity) throws(Refusal) {

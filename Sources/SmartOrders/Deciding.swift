@@ -25,6 +25,7 @@ struct Deciding {
 
     /// The decision, or nil when nothing but running extremes changed.
     mutating func finish(isCommand: Bool = false) -> Decision? {
+        goOnAfterNative()
         settle()
         keepNative()
         keepBackstop()

@@ -2,7 +2,8 @@
 //
 // Invariants: a leg is watched here until the venue confirmed that it rests, and again as soon as it does not; a
 // take-profit and a stop that rest together are one claim, because one cancels the other (the venue's list, or
-// `settle` here); a lost leg is not placed again before an edit says so.
+// `settle` here); a lost leg is not placed again before an edit says so; a command that needs what they claim takes them
+// down first and goes on when they are proven gone, watched here meanwhile.
 
 extension SmartOrder {
     /// Sum of live exit claims (R17). Native legs cancel each other, so together they claim the larger, and never more
@@ -36,6 +37,12 @@ extension SmartOrder {
         }
     }
 
+    /// Something of it may rest at the venue.
+    var hasNative: Bool { venueOrders.contains { $0.isNative } }
+
+    /// A command waits until nothing rests.
+    var makesWay: Bool { reduceWish != nil || levels.contains { $0.state == .pending && $0.closeRequested } }
+
     /// A native plan has one stop: fixed or trailing.
     var nativeStopKind: StopKind { draft.stopLoss == nil ? .trailing : .fixed }
 }
@@ -65,7 +72,7 @@ extension Deciding {
             return
         case .native: break
         }
-        guard order.status.isOpen, order.remaining.isPositive else { return }
+        guard order.status.isOpen, order.remaining.isPositive, !order.makesWay else { return }
         let wanted = nativeLegs()
         let differs = order.venueOrders.contains { resting in
             resting.isNative && !resting.cancelWanted && !wanted.contains { $0.isLike(resting) }

@@ -58,6 +58,7 @@ extension Deciding {
         order.entryGoal = .none
         order.entryDue = false
         order.addWishes = []
+        order.reduceWish = nil
         order.delayedSince = nil
         order.exitRetry = .none
         order.targetRetry = .none

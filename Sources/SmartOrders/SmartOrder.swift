@@ -232,6 +232,8 @@ public struct SmartOrder: Hashable, Sendable {
     /// The entry was taken over from elsewhere (6.1); its id is not of our making.
     public var isAdopted: Bool = false
     public var addWishes: [AddWish] = []
+    /// A `reduceFunds` that waits until native legs have made way.
+    public var reduceWish: Quantity?
 
     // Stops.
     /// Best price of the trigger source since the order became active, as of `extremePosition`.

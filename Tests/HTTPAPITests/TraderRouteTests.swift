@@ -236,6 +236,50 @@ struct `What traders ask beside orders` {
         }
     }
 
+    @Test func `cancel-all ends conditional orders too, or the kinds that are named`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant()
+            let other = try await api.tenant()
+            @Sendable func conditional(_ owner: Tenant, _ key: String) async throws -> String {
+                let path = "/v1/conditional-orders"
+                let body = api.conditional(owner.account)
+                let made = try await api.send(.POST, path, key: owner.key, body: body, idempotency: key)
+                return try #require(made.json["id"]?.text, "\(made.text)")
+            }
+            @Sendable func cancelAll(_ body: String, _ key: String) async throws -> JSONValue {
+                let path = "/v1/accounts/\(tenant.account)/cancel-all"
+                let answer = try await api.send(.POST, path, key: tenant.key, body: body, idempotency: key)
+                return try await ended(api, tenant, try #require(answer.json["id"]?.text, "\(answer.text)"))
+            }
+            @Sendable func status(_ kind: String, _ id: String, _ owner: Tenant) async throws -> String? {
+                try await api.send(.GET, "/v1/\(kind)/\(id)", key: owner.key).json["status"]?.text
+            }
+            let smart = try await api.create(tenant, later)
+            api.venues[tenant.account].setPosition(ExactDecimal(10))
+            let whole = try await api.create(tenant, ["sizeMode": "\"position\""])
+            let waiting = [try await conditional(tenant, "one"), try await conditional(tenant, "two")]
+            let theirs = try await conditional(other, "theirs")
+
+            let some = try await cancelAll(#"{"kinds": ["CONDITIONAL"]}"#, "some")
+            #expect(some["total"]?.int64 == 2 && some["done"]?.int64 == 2 && items(some["failed"]).isEmpty)
+            for id in waiting {
+                let order = try await api.send(.GET, "/v1/conditional-orders/\(id)", key: tenant.key).json
+                #expect(order["status"]?.text == "CANCELLED" && order["reason"]?.text == "USER_CANCEL")
+            }
+            #expect(try await status("orders", smart, tenant) == "PENDING")
+            let positions = try await cancelAll(#"{"kinds": ["POSITION"]}"#, "positions")
+            #expect(positions["total"]?.int64 == 1)
+            #expect(try await status("orders", whole, tenant) == "CANCELLED")
+
+            let last = try await conditional(tenant, "three")
+            let all = try await cancelAll("{}", "all")
+            #expect(all["total"]?.int64 == 2 && all["done"]?.int64 == 2, "\(all)")
+            #expect(try await status("conditional-orders", last, tenant) == "CANCELLED")
+            #expect(try await status("orders", smart, tenant) == "CANCELLED")
+            #expect(try await status("conditional-orders", theirs, other) == "PENDING")
+        }
+    }
+
     @Test func `a halt stops new exposure, cancels what waits, and keeps exits`() async throws {
         try await withStoredAPI { api in
             let tenant = try await api.tenant()

@@ -247,6 +247,7 @@ extension SeededRandom {
         order.entryExtreme = maybe { $0.measure() }
         order.entryGoal = pick([.none, .openNow, .replace, .end(pick(CloseReason.self))])
         order.isAdopted = flip()
+        order.reduceWish = maybe { $0.wide() }
         order.addWishes = list(2) { AddWish(quantity: $0.wide(), limit: $0.maybe { $0.measure() }) }
         order.extreme = maybe { $0.measure() }
         order.trailingExtreme = maybe { $0.measure() }

@@ -182,6 +182,48 @@ private func plan(
         #expect(desk.orders(.close).map(\.quantity) == (way == "cancel" ? [] : [quantity("10")]))
     }
 
+    @Test func `a level is closed, or a part reduced, when what rests has made way`() throws {
+        var desk = try Desk(plan(), instrument: futures)
+        try desk.command(.reduceFunds(quantity("4")))
+        #expect(Set(desk.cancelled) == [key(.stop), key(.takeProfit(1))])
+        #expect(desk.orders(.reduce).map(\.quantity) == [quantity("4")] && desk.order.remaining == quantity("6"))
+        #expect(desk.order.venueOrders.map(\.quantity) == [quantity("6"), quantity("6")])
+        #expect(desk.order.watches.isEmpty && desk.order.claimed == quantity("6"))
+        try desk.command(.closeLevel(1))
+        let close = try #require(desk.orders(.takeProfit(1)).last)
+        #expect(close.type == .immediateOrCancel && close.quantity == quantity("6") && close.limit == price("90"))
+        #expect(desk.order.status == .closed && desk.order.closeReason == .allTakeProfitsFilled)
+    }
+
+    @Test func `until the venue has proven it nothing more is asked, and the stop is watched here`() throws {
+        var desk = try Desk(plan(), instrument: futures)
+        desk.answers = .silence
+        try desk.command(.closeLevel(1))
+        #expect(desk.cancelled.count == 2 && desk.order.watches.contains { $0.leg == .stop })
+        desk.end(key(.takeProfit(1)), .cancelled)
+        #expect(desk.orders(.takeProfit(1)).count == 1)
+        desk.end(key(.stop), .cancelled)
+        #expect(desk.orders(.takeProfit(1)).map(\.quantity) == [quantity("10"), quantity("10")])
+        // It fills in part: the rest is at the venue again.
+        desk.accept(key(.takeProfit(1), 2))
+        desk.fill(key(.takeProfit(1), 2), "7")
+        desk.end(key(.takeProfit(1), 2), .expired)
+        #expect(desk.orders(.takeProfit(1)).last?.type == .takeProfitMarket)
+        #expect(desk.orders(.stop).last?.quantity == quantity("3") && desk.order.claimed == quantity("3"))
+    }
+
+    @Test func `a stop that fires meanwhile has all of it`() throws {
+        var desk = try Desk(plan(), instrument: futures)
+        desk.answers = .silence
+        try desk.command(.reduceFunds(quantity("4")))
+        #expect(throws: Refusal.self) { try desk.command(.reduceFunds(quantity("6"))) }
+        desk.tick("95")
+        #expect(desk.order.phase == .stopping && desk.orders(.stop).count == 1)
+        desk.end(key(.takeProfit(1)), .cancelled)
+        desk.end(key(.stop), .cancelled)
+        #expect(desk.orders(.reduce).isEmpty && desk.orders(.stop).last?.quantity == quantity("10"))
+    }
+
     @Test func `a close waits for what the venue still claims`() throws {
         var desk = try Desk(plan(), instrument: futures)
         desk.answers = .silence
