@@ -37,6 +37,32 @@ private let futures: [AccountKind] = [.oneWay, .hedged]
     }
 
     @Test(arguments: futures)
+    func `a trailing stop sleeps until the price comes back by its rate`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await open(rig)
+            let placed = await rig.venue.place(
+                rig.placement(
+                    "r1",
+                    .sell,
+                    .trailingStop,
+                    "2",
+                    callback: .rate(Rate(dec("0.015"))),
+                    isExit: true,
+                )
+            )
+            #expect(placed.snapshot?.state == .open, "\(placed)")
+            await rig.price("120", "50")
+            await rig.price("118.3", "50")
+            #expect(await rig.lookUp("r1", .trailingStop).snapshot?.state == .open)
+            await rig.price("118.2", "50")
+            let done = await rig.lookUp("r1", .trailingStop).snapshot
+            #expect(done?.state == .filled && done?.filled == Quantity("2") && done?.isTriggered == true)
+            #expect(await rig.venue.holding(market: kind.market, side: .buy, fresh: true)?.quantity.isZero == true)
+            #expect(try await rig.venue.instruments().first?.native.contains(.trailing) == true)
+        }
+    }
+
+    @Test(arguments: futures)
     func `a stop that closes the position takes all that is there`(_ kind: AccountKind) async throws {
         try await withRig(kind) { rig async throws in
             await open(rig)
@@ -145,7 +171,7 @@ private let futures: [AccountKind] = [.oneWay, .hedged]
     @Test func `what a market can hold is read from its order types`() async throws {
         try await withRig(.oneWay) { rig async throws in
             let instrument = try #require(try await rig.venue.instruments().first { $0.market == rig.kind.market })
-            #expect(instrument.native == [.takeProfit, .stop, .pair, .backstop])
+            #expect(instrument.native == [.takeProfit, .stop, .pair, .backstop, .trailing])
         }
     }
 }

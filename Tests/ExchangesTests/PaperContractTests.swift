@@ -248,7 +248,7 @@ import Testing
                             takerFee: market.takerFee,
                             status: market.isTrading ? .trading : .halted,
                             native: kind == .spot
-                                ? [.takeProfit, .stop, .list] : [.takeProfit, .stop, .pair, .backstop],
+                                ? [.takeProfit, .stop, .list] : [.takeProfit, .stop, .pair, .backstop, .trailing],
                         )
                     }
             )

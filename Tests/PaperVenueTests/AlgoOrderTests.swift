@@ -29,7 +29,15 @@ private let market = "paper:linear:BTCUSDT"
         Refused(parameters: "side=SELL&type=STOP_MARKET&quantity=1&triggerPrice=95&price=94", code: -1106),
         Refused(parameters: "side=SELL&type=STOP_MARKET&quantity=1&triggerPrice=95&closePosition=true", code: -1106),
         Refused(parameters: "side=SELL&type=STOP&price=94&triggerPrice=95&closePosition=true", code: -1128),
-        Refused(parameters: "side=SELL&type=TRAILING_STOP_MARKET&quantity=1&triggerPrice=95", code: -1116),
+        Refused(parameters: "side=SELL&type=TRAILING_STOP&quantity=1&triggerPrice=95", code: -1116),
+        Refused(parameters: "side=SELL&type=TRAILING_STOP_MARKET&quantity=1&triggerPrice=95", code: -1106),
+        Refused(parameters: "side=SELL&type=TRAILING_STOP_MARKET&quantity=1", code: -1102),
+        Refused(parameters: "side=SELL&type=TRAILING_STOP_MARKET&quantity=1&callbackRate=0.05", code: -1130),
+        Refused(
+            parameters: "side=SELL&type=TRAILING_STOP_MARKET&quantity=1&callbackRate=2&activatePrice=99",
+            code: -2021,
+        ),
+        Refused(parameters: "side=SELL&type=STOP_MARKET&quantity=1&triggerPrice=95&callbackRate=2", code: -1106),
         Refused(parameters: "side=HOLD&type=STOP_MARKET&quantity=1&triggerPrice=95", code: -1117),
         Refused(parameters: "side=SELL&type=STOP_MARKET&quantity=1&triggerPrice=95.05", code: -1013),
         Refused(parameters: "side=SELL&type=STOP_MARKET&quantity=0&triggerPrice=95", code: -1013),
@@ -70,6 +78,36 @@ private let market = "paper:linear:BTCUSDT"
             await client.price(market, "94", source: .mark)
             #expect(try await status(client, "mark") == "FINISHED")
             #expect(try await client.position("BTCUSDT").quantity == dec("1"))
+        }
+    }
+
+    @Test func `a trailing stop follows the best price since its activation, and wakes when it comes back`()
+        async throws
+    {
+        try await withVenue { client async throws in
+            await client.price(market, "100", "50")
+            try await client.linear("symbol=BTCUSDT&side=BUY&type=MARKET&quantity=3")
+            func trail(_ more: String) async throws {
+                let answer = try await algo(client, "type=TRAILING_STOP_MARKET&quantity=1&callbackRate=2&" + more)
+                #expect(answer.status == 200, "\(answer.message)")
+            }
+            try await trail("side=SELL&clientAlgoId=now")
+            try await trail("side=SELL&clientAlgoId=later&activatePrice=110")
+            try await trail("side=BUY&clientAlgoId=short&activatePrice=95")
+            for price in ["105", "103", "102.95"] { await client.price(market, price, "50") }
+            #expect(try await status(client, "now") == "NEW", "105 less 2% is 102.9")
+            await client.price(market, "102.9", "50")
+            #expect(try await status(client, "now") == "FINISHED")
+            #expect(try await status(client, "later") == "NEW")
+            for price in ["110", "107.9"] { await client.price(market, price, "50") }
+            #expect(try await status(client, "later") == "NEW", "110 less 2% is 107.8")
+            await client.price(market, "107.8", "50")
+            #expect(try await status(client, "later") == "FINISHED")
+            for price in ["94", "95.8"] { await client.price(market, price, "50") }
+            #expect(try await status(client, "short") == "NEW", "94 and 2% are 95.88")
+            await client.price(market, "95.9", "50")
+            #expect(try await status(client, "short") == "FINISHED")
+            #expect(try await client.position("BTCUSDT").quantity == dec("2"))
         }
     }
 
@@ -122,6 +160,31 @@ private let market = "paper:linear:BTCUSDT"
                 "symbol=BTCUSDT&orderId=\(ended["actualOrderId"] ?? "")",
             )
             #expect(child["status"] == "FILLED" && child["executedQty"] == "2")
+            #expect(try await client.position("BTCUSDT").quantity.isZero)
+        }
+        removeText(log)
+    }
+
+    @Test func `a trailing stop remembers over a restart what it has reached`() async throws {
+        let log = temporaryPath("venue.jsonl")
+        try await withVenue {
+            $0.logPath = log
+        } _: { client async throws in
+            await client.price(market, "100", "50")
+            try await client.linear("symbol=BTCUSDT&side=BUY&type=MARKET&quantity=1")
+            _ = try await algo(
+                client,
+                "side=SELL&type=TRAILING_STOP_MARKET&quantity=1&callbackRate=5&clientAlgoId=trails",
+            )
+            for price in ["104", "99"] { await client.price(market, price, "50") }
+        }
+        try await withVenue {
+            $0.logPath = log
+        } _: { client async throws in
+            await client.price(market, "98.9", "50")
+            #expect(try await status(client, "trails") == "NEW")
+            await client.price(market, "98.8", "50")
+            #expect(try await status(client, "trails") == "FINISHED")
             #expect(try await client.position("BTCUSDT").quantity.isZero)
         }
         removeText(log)

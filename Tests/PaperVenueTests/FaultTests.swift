@@ -39,7 +39,12 @@ import Testing
         try await withVenue { client async throws in
             await client.price("paper:spot:BTCUSDT", "100", "50")
             try await client.control(#"{"rules":[{"on":"place","times":1,\#(row.rule)}]}"#)
-            let answer = try? await client.send(.POST, "/api/v3/order", buy, timeoutMs: row.status == nil ? 300 : 5000)
+            let answer = try? await client.send(
+                .POST,
+                "/api/v3/order",
+                buy,
+                timeoutMs: row.status == nil ? 3000 : 5000,
+            )
             #expect(answer?.status == row.status)
             #expect(answer?.code == row.code)
             let seen = try await client.send(.GET, "/api/v3/order", query)

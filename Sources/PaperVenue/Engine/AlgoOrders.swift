@@ -2,8 +2,8 @@
 // order with an id of its own (exchanges/FACTS.md 6.3). It reserves nothing and claims nothing before that.
 //
 // NEW -> TRIGGERED (its order lives) | FINISHED (its order has ended) | CANCELED | EXPIRED (nothing to close) | REJECTED.
-// Trailing ones are not offered: `orderTypes` of the market list says so. Cost: a tick looks at every sleeping order of
-// its market.
+// A trailing one follows the best price since its activation; what it has reached is in the log. Cost: a tick looks at
+// every sleeping order of its market.
 
 internal import JSONText
 internal import SmartOrders
@@ -13,9 +13,10 @@ enum AlgoType: String, Sendable {
     case stopMarket = "STOP_MARKET"
     case takeProfit = "TAKE_PROFIT"
     case takeProfitMarket = "TAKE_PROFIT_MARKET"
+    case trailingStop = "TRAILING_STOP_MARKET"
 
-    var isStop: Bool { self == .stop || self == .stopMarket }
-    var isMarket: Bool { self == .stopMarket || self == .takeProfitMarket }
+    var isStop: Bool { self == .stop || self == .stopMarket || self == .trailingStop }
+    var isMarket: Bool { self == .stopMarket || self == .takeProfitMarket || self == .trailingStop }
 }
 
 enum AlgoStatus: String, Sendable {
@@ -37,7 +38,10 @@ struct AlgoTicket {
     var quantity: Quantity
     /// Zero for what becomes a market order.
     var price: Price
+    /// Of a trailing one where it activates; zero: at once.
     var trigger: Price
+    /// Percent; a trailing one has it.
+    var callback: ExactDecimal?
     var watchesMark: Bool
     var closesPosition: Bool
     var reduceOnly: Bool
@@ -48,6 +52,20 @@ struct AlgoTicket {
     func isReached(_ price: Price) -> Bool {
         (side == .sell) == type.isStop ? price <= trigger : price >= trigger
     }
+
+    /// Whether a trailing stop follows from this price on.
+    func activates(at price: Price) -> Bool {
+        !trigger.isPositive || (side == .sell ? price >= trigger : price <= trigger)
+    }
+
+    /// Whether the price came back from the best one by the callback.
+    func cameBack(to price: Price, from best: Price) -> Bool {
+        let hundred = ExactDecimal(100)
+        let callback = callback ?? .zero
+        return side == .sell
+            ? price.value * hundred <= best.value * (hundred - callback)
+            : price.value * hundred >= best.value * (hundred + callback)
+    }
 }
 
 struct AlgoRecord {
@@ -56,6 +74,8 @@ struct AlgoRecord {
     let createdAt: Int64
     var updatedAt: Int64
     var status: AlgoStatus
+    /// Best price since a trailing one is active.
+    var best: Price?
     /// The order that it became.
     var child: Int?
 }
@@ -80,7 +100,8 @@ extension VenueEngine {
         var child = ticket.child(quantity: ticket.quantity)
         if ticket.closesPosition { child.quantity = state.market.minQuantity }
         try checkFilters(child, state)
-        guard ticket.trigger.isPositive, ticket.trigger.value.isMultiple(of: state.market.tickSize.value) else {
+        let hasTrigger = ticket.trigger.isPositive || ticket.type == .trailingStop && ticket.trigger == .zero
+        guard hasTrigger, ticket.trigger.value.isMultiple(of: state.market.tickSize.value) else {
             throw configuration.filterCodes == .native
                 ? VenueRefusal(-4014, "Price not increased by tick size.") : .filter("PRICE_FILTER")
         }
@@ -98,11 +119,17 @@ extension VenueEngine {
                 }
             if isTaken { throw .duplicateAlgo }
         }
-        if let price = state.workingPrice(mark: ticket.watchesMark), ticket.isReached(price) {
-            throw .wouldTriggerLinear
+        let price = state.workingPrice(mark: ticket.watchesMark)
+        if let price {
+            // An activation price lies ahead of the market.
+            let isTooEarly =
+                ticket.type == .trailingStop
+                ? ticket.trigger.isPositive && ticket.activates(at: price) : ticket.isReached(price)
+            if isTooEarly { throw .wouldTriggerLinear }
         }
         let id = admitAlgo(ticket)
         writeAlgo(algos[id - idBase])
+        if let price { _ = trails(id, to: price) }
         onAlgo?(algos[id - idBase])
         return id
     }
@@ -140,8 +167,30 @@ extension VenueEngine {
     func wakeAlgos(_ state: MarketState) {
         for id in state.sleepingAlgos {
             let ticket = algos[id - idBase].ticket
-            guard let price = state.workingPrice(mark: ticket.watchesMark), ticket.isReached(price) else { continue }
+            guard let price = state.workingPrice(mark: ticket.watchesMark) else { continue }
+            guard ticket.type == .trailingStop ? trails(id, to: price) : ticket.isReached(price) else { continue }
             wakeAlgo(id, ticket, state)
+        }
+    }
+
+    /// Moves a trailing stop, after the old one was tested. True: the price came back to it.
+    private func trails(_ id: Int, to price: Price) -> Bool {
+        let algo = algos[id - idBase]
+        guard algo.ticket.type == .trailingStop else { return false }
+        guard let best = algo.best else {
+            if algo.ticket.activates(at: price) { follow(id, price) }
+            return false
+        }
+        if algo.ticket.cameBack(to: price, from: best) { return true }
+        if algo.ticket.side == .sell ? price > best : price < best { follow(id, price) }
+        return false
+    }
+
+    private func follow(_ id: Int, _ price: Price) {
+        algos[id - idBase].best = price
+        log.line("algoTrail", at: now) { writer in
+            writer.member("algoId", id)
+            writer.member("best", price)
         }
     }
 
@@ -203,6 +252,7 @@ extension VenueEngine {
         log.line("algo", at: now) { writer in
             algoMembers(algo, to: &writer)
             writer.member("triggerPrice", algo.ticket.trigger)
+            if let callback = algo.ticket.callback { writer.member("callbackRate", callback) }
             writer.member("mark", algo.ticket.watchesMark)
             writer.member("closePosition", algo.ticket.closesPosition)
             writer.member("reduceOnly", algo.ticket.reduceOnly)
@@ -239,6 +289,10 @@ extension VenueEngine {
         writer.member("actualOrderId", algo.child.map(String.init) ?? "")
         writer.member("triggerPrice", ticket.trigger)
         writer.member("price", ticket.price)
+        if let callback = ticket.callback {
+            writer.member("callbackRate", callback)
+            writer.member("activatePrice", ticket.trigger)
+        }
         writer.member("workingType", ticket.watchesMark ? "MARK_PRICE" : "CONTRACT_PRICE")
         writer.member("closePosition", ticket.closesPosition)
         writer.member("priceProtect", false)

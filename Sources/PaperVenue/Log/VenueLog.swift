@@ -22,8 +22,10 @@
 //   end       FILLED, CANCELED,    orderId, filled; request when a request ended it. Exactly one per accepted order
 //             EXPIRED, EXPIRED_IN_MATCH
 //   wake      NEW                  orderId, reserved (in addition): a sleeping stop is on the book
-//   algo      NEW                  algoId, triggerPrice, mark, closePosition, reduceOnly, positionSide, selfTrade: a
-//                                  conditional order sleeps; the order that it becomes has its clientOrderId
+//   algo      NEW                  algoId, triggerPrice, callbackRate (of a trailing one), mark, closePosition,
+//                                  reduceOnly, positionSide, selfTrade: a conditional order sleeps; the order that it
+//                                  becomes has its clientOrderId
+//   algoTrail -                    algoId, best: what a trailing one has reached
 //   algoEnd   TRIGGERED, FINISHED, algoId; orderId of the order that it became
 //             CANCELED, EXPIRED,
 //             REJECTED

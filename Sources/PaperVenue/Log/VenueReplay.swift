@@ -75,6 +75,12 @@ struct VenueReplay {
         case "accept": try accept(field)
         case "wake": engine.wake(try field.int("orderId"), reserving: try amount(field, "reserved"))
         case "algo": try algo(field)
+        case "algoTrail":
+            let index = try field.int("algoId") - engine.idBase
+            guard engine.algos.indices.contains(index) else {
+                throw VenueLogError(description: "line \(lines): an unknown conditional order")
+            }
+            engine.algos[index].best = Price(try amount(field, "best"))
         case "algoEnd":
             guard let status = AlgoStatus(rawValue: try field.string("result")) else {
                 throw VenueLogError(description: "line \(lines): unknown result")
@@ -188,6 +194,7 @@ struct VenueReplay {
                 quantity: Quantity(try amount(field, "qty")),
                 price: Price(try amount(field, "price")),
                 trigger: Price(try amount(field, "triggerPrice")),
+                callback: try field.has("callbackRate") ? amount(field, "callbackRate") : nil,
                 watchesMark: try field.bool("mark"),
                 closesPosition: try field.bool("closePosition"),
                 reduceOnly: try field.bool("reduceOnly"),

@@ -51,7 +51,7 @@ extension VenueEngine {
             writer.member("quoteOrderQtyMarketAllowed", true)
             writer.member("defaultSelfTradePreventionMode", "NONE")
         } else {
-            types += ["STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET"]
+            types += ["STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
             writer.member("pair", market.symbol)
             writer.member("contractType", "PERPETUAL")
             writer.member("marginAsset", market.quote)

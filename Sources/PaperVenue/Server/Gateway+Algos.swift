@@ -86,7 +86,7 @@ extension Parameters {
     private static let ofAlgos: Set<String> = [
         "algoType", "symbol", "side", "positionSide", "type", "timeInForce", "quantity", "price", "triggerPrice",
         "workingType", "priceMatch", "closePosition", "priceProtect", "reduceOnly", "clientAlgoId", "newOrderRespType",
-        "selfTradePreventionMode", "goodTillDate", "recvWindow", "timestamp",
+        "callbackRate", "activatePrice", "selfTradePreventionMode", "goodTillDate", "recvWindow", "timestamp",
     ]
 
     func algoTicket(
@@ -100,7 +100,7 @@ extension Parameters {
         guard let side = Side(rawValue: try required("side")) else { throw .badSide }
         guard let type = AlgoType(rawValue: try required("type")) else { throw .badType }
         if let text = self["timeInForce"], text != "GTC" { throw .badTimeInForce }
-        guard let trigger = try decimal("triggerPrice") else { throw .missing("triggerPrice") }
+        let (trigger, callback) = try algoTrigger(type)
         let closes = try flag("closePosition")
         let reduceOnly = try flag("reduceOnly")
         let quantity = try decimal("quantity")
@@ -134,12 +134,31 @@ extension Parameters {
             type: type,
             quantity: Quantity(quantity ?? .zero),
             price: Price(price ?? .zero),
-            trigger: Price(trigger),
+            trigger: trigger,
+            callback: callback,
             watchesMark: working == "MARK_PRICE",
             closesPosition: closes,
             reduceOnly: reduceOnly,
             positionSide: positionSide,
             selfTrade: selfTrade,
         )
+    }
+
+    /// Where it wakes; of a trailing stop where it activates (zero: at once), and its callback in percent.
+    private func algoTrigger(_ type: AlgoType) throws(VenueRefusal) -> (Price, ExactDecimal?) {
+        guard type == .trailingStop else {
+            if self["callbackRate"] != nil { throw .notRequired("callbackrate") }
+            if self["activatePrice"] != nil { throw .notRequired("activateprice") }
+            guard let trigger = try decimal("triggerPrice") else { throw .missing("triggerPrice") }
+            return (Price(trigger), nil)
+        }
+        if self["triggerPrice"] != nil { throw .notRequired("triggerprice") }
+        guard let callback = try decimal("callbackRate") else { throw .missing("callbackRate") }
+        // Tenths of a percent, 0.1 to 10.
+        let unit = ExactDecimal(mantissa: 1, scale: 1)
+        guard callback >= unit, callback <= ExactDecimal(10), callback.isMultiple(of: unit) else {
+            throw .badParameter
+        }
+        return (Price(try decimal("activatePrice") ?? .zero), callback)
     }
 }
