@@ -4,6 +4,7 @@
 package enum Mark: String, Hashable, Sendable, CaseIterable {
     case killed
     case paused
+    case blackout
     case stoppedInOrder = "stopped in order"
     case feedGap = "feed gap"
     case answerOfDatabaseLost = "answer of the database lost"
@@ -14,6 +15,7 @@ package enum Mark: String, Hashable, Sendable, CaseIterable {
     case venueRefusedLateRequest = "venue refused late request"
     case duplicateIDAnswer = "duplicate-id answer"
     case venueGaveNoAnswer = "venue gave no answer"
+    case lookUpMissedOnce = "look-up missed once"
     case reconcileFound = "reconcile found"
     case reconcileAbsent = "reconcile absent"
     case absentBeforeFence = "absent refused before the fence"
