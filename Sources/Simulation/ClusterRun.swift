@@ -332,10 +332,11 @@ final class ClusterRun: Sendable {
             process.goOn()
             world.queue.restore(process.id)
         }
-        // No price moves: whatever was in doubt has been asked for by then, and every cancel has arrived.
-        await sleep(60_000)
+        // No price moves: whatever was in doubt has been asked for by then, and every cancel has arrived. A job that
+        // crashed three workers rests for a minute.
+        await sleep(100_000)
         for id in living {
-            guard let row = world.oracle.row(id), world.oracle.changedAt(id) < simulator.milliseconds - 30_000 else {
+            guard let row = world.oracle.row(id), world.oracle.changedAt(id) < simulator.milliseconds - 90_000 else {
                 continue
             }
             for order in row.venueOrders {
@@ -343,7 +344,7 @@ final class ClusterRun: Sendable {
                 case .submitted, .unknown, .cancelRequested:
                     world.oracle.report(
                         "PR14",
-                        "\(id)-\(order.leg)-\(order.attempt) is still \(order.state.rawValue) a minute after the faults",
+                        "\(id)-\(order.leg)-\(order.attempt) is still \(order.state.rawValue) long after the faults",
                     )
                 case .intent, .open, .partial, .filled, .cancelled, .expired, .rejected, .notSent, .absent: break
                 }

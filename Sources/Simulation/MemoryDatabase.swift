@@ -571,7 +571,11 @@ package struct MemoryOrderStore: OrderStore {
 
     package func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)?
     {
-        try await locked("outcome") { state, _ in state.idempotency["\(owner) \(key)"].map { ($0.order, $0.hash) } }
+        try await locked("outcome") { state, _ in
+            guard let known = state.idempotency["\(owner) \(key)"] else { return nil }
+            database.mark(.commandReplayed)
+            return (known.order, known.hash)
+        }
     }
 }
 

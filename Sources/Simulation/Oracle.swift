@@ -485,7 +485,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 for (index, stand) in order.stands.enumerated() {
                     let next = index + 1 < order.stands.count ? order.stands[index + 1] : nil
                     if let missed = missed(stand, next, series) { findings.append(missed) }
-                    if let next, let wrong = Self.wrongExtreme(stand.row, next.row, series) {
+                    if let next, let wrong = wrongExtreme(stand.row, next.row, series) {
                         Self.report("I11", "\(id) \(wrong)", at: now, &state)
                     }
                 }
@@ -496,29 +496,33 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
 
     /// An extreme that is not the best price since the version before: it leaves out a tick that was stored, or has one
     /// that never was (I11).
-    private static func wrongExtreme(_ row: SmartOrder, _ next: SmartOrder, _ series: Series) -> String? {
+    private func wrongExtreme(_ row: SmartOrder, _ next: SmartOrder, _ series: Series) -> String? {
         guard row.status.isOpen, row.phase == .monitoring, next.phase == .monitoring,
-            let from = row.extreme.flatMap(cents), let to = next.extreme.flatMap(cents)
+            let from = row.extreme.flatMap(Self.cents), let to = next.extreme.flatMap(Self.cents)
         else { return nil }
         let isHigh = row.draft.side == .buy
         var least = from
         var most = from
-        var index = firstIndex(in: series.ticks, after: row.extremePosition)
+        let start = Self.firstIndex(in: series.ticks, after: row.extremePosition)
+        // The tick of the version itself may count from the next one on (ORDERS.md R10.4).
+        var index = max(0, start - 1)
         while index < series.ticks.count, series.ticks[index].position <= next.extremePosition {
             let tick = series.ticks[index].cents
             most = isHigh ? max(most, tick) : min(most, tick)
-            if series.isStored[index] { least = isHigh ? max(least, tick) : min(least, tick) }
+            if index >= start, isStreamReliable, series.isStored[index] {
+                least = isHigh ? max(least, tick) : min(least, tick)
+            }
             index += 1
         }
         if isHigh ? to < least : to > least {
             return "version \(next.version) has extreme \(to), \(least) was stored since version \(row.version), "
                 + "\(row.extremePosition.sequence) to \(next.extremePosition.sequence), "
-                + told(series, around: Int(next.extremePosition.sequence))
+                + Self.told(series, around: Int(next.extremePosition.sequence))
         }
         if isHigh ? to > most : to < most {
             return "version \(next.version) has extreme \(to), \(most) was the best since version \(row.version), "
                 + "\(row.extremePosition.sequence) to \(next.extremePosition.sequence), "
-                + told(series, around: Int(next.extremePosition.sequence))
+                + Self.told(series, around: Int(next.extremePosition.sequence))
         }
         return nil
     }

@@ -232,7 +232,7 @@ final class SimulatedVenue: Sendable {
             return state.entries[index].snapshot
         }
         guard let snapshot else {
-            faults.mark(.duplicateIDAnswer)
+            faults.mark("duplicate-id answer")
             return .duplicate
         }
         tell(account, placement.market, snapshot)

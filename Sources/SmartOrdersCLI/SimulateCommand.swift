@@ -100,6 +100,13 @@ struct SimulateCommand: AsyncParsableCommand {
             failure = await Simulation.run(seed: found.seed, options: options)
         }
         if json { showJSON(tally, failure, seconds) } else { showText(tally, failure, seconds) }
+        if choice == .swarm, options.mutant == nil, tally.totals.seeds >= 600 {
+            let unmarked = Mark.allCases.filter { tally.totals.marks[$0.rawValue] == nil }
+            if !unmarked.isEmpty {
+                if !json { show("never met: \(unmarked.map(\.rawValue).joined(separator: ", "))") }
+                throw ExitCode(1)
+            }
+        }
         if (failure != nil) != (options.mutant != nil) { throw ExitCode(1) }
     }
 

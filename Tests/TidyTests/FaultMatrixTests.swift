@@ -3,6 +3,7 @@
 // A row is `number | how`, and how is one or more of, separated by `;`:
 //   sim CLASS ...   fault classes of the deterministic simulation, judged by `keeps every promise`
 //   test NAME       a test function of this repository
+//   chaos NAME ...  a fault of the harness with real processes (Tests/Chaos/chaos.py)
 //   cannot REASON   it does not run on one machine
 //   open REASON     nobody shows it yet
 import Testing
@@ -12,51 +13,51 @@ import Testing
 
     /// FA number and what shows it.
     private static let table = """
-        1 | sim kill blackout; test each exit happens once, whoever dies
-        2 | sim kill blackout; test of a stop and a target on one tick one wins, the other completes without effect (40)
-        3 | sim kill pgReset
-        4 | sim kill; test a take that nobody received comes back without a crash (15)
-        5 | sim kill pause
-        6 | sim kill pgReset
-        7 | sim kill venueLoss; test a request that was lost is repeated only after the proof
-        8 | sim kill venueLoss; open a request cut in the middle reaches the venue as none: shown by its loss
-        9 | sim kill venueAnswer; test an answer that was lost is found by a look-up
-        10 | sim kill; test each exit happens once, whoever dies
-        11 | sim kill pgReset
-        12 | sim kill; test every job may come again
-        13 | sim kill venuePartial venueStream
+        1 | sim kill blackout; test each exit happens once, whoever dies; chaos kill_worker
+        2 | sim kill blackout; test of a stop and a target on one tick one wins, the other completes without effect (40); chaos kill_worker
+        3 | sim kill pgReset; chaos kill_worker network
+        4 | sim kill; test a take that nobody received comes back without a crash (15); chaos kill_worker
+        5 | sim kill pause; chaos kill_worker
+        6 | sim kill pgReset; chaos kill_worker network
+        7 | sim kill venueLoss; test a request that was lost is repeated only after the proof; chaos kill_worker
+        8 | sim kill venueLoss; open a request cut in the middle reaches the venue as none: shown by its loss; chaos kill_worker
+        9 | sim kill venueAnswer; test an answer that was lost is found by a look-up; chaos kill_worker venue_faults
+        10 | sim kill; test each exit happens once, whoever dies; chaos kill_worker
+        11 | sim kill pgReset; chaos kill_worker network
+        12 | sim kill; test every job may come again; chaos kill_worker
+        13 | sim kill venuePartial venueStream; chaos kill_worker
         14 | test a thousand jobs of a dead worker come back in their order; test keeps the contract of queues
-        15 | sim kill; test a job whose process died between commit and offer appears (38)
-        16 | sim blackout; test killing a worker, the leader, and all of Redis changes nothing at the venue
-        17 | sim kill feed
-        18 | sim kill trader; test the same key and body give one order and one answer
-        19 | test a stream that is cut goes on where it was, without gap or repeat
+        15 | sim kill; test a job whose process died between commit and offer appears (38); chaos kill_scheduler
+        16 | sim blackout; test killing a worker, the leader, and all of Redis changes nothing at the venue; chaos kill_worker kill_scheduler
+        17 | sim kill feed; chaos kill_feed
+        18 | sim kill trader; test the same key and body give one order and one answer; chaos kill_api
+        19 | test a stream that is cut goes on where it was, without gap or repeat; chaos kill_api
         20 | sim blackout
         21 | sim blackout; open PostgreSQL and Redis are killed one by one by tests of their drivers, never all at once
         22 | test fifty thousand dead jobs, the run killed half way, each moves once (34)
-        23 | sim pause; test a request lives from its timestamp to the end of its window
-        24 | sim pause; test a leader that slept gives away nothing, and its worker moves no cursor (39)
+        23 | sim pause; test a request lives from its timestamp to the end of its window; chaos pause_worker
+        24 | sim pause; test a leader that slept gives away nothing, and its worker moves no cursor (39); chaos pause_worker
         25 | sim pause; test a leader that slept gives away nothing, and its worker moves no cursor (39)
         26 | sim pause feed
         27 | sim redisOutage; test a silent server gives an unknown outcome by the deadline and is used again when it wakes
         28 | sim pgOutage; test a suspended server holds nobody beyond the deadline
-        29 | sim pause
+        29 | sim pause; chaos pause_worker
         30 | sim pause; test a handler that burns the CPU longer than the lease keeps it (8)
         31 | test a handler that burns the CPU longer than the lease keeps it (8)
         32 | sim kill
-        33 | open the server pauses accepting; no test takes its descriptors away
+        33 | open the server pauses accepting, no test takes its descriptors away
         34 | open a hook that holds the evaluating task is missing
         35 | sim pause
-        36 | sim redisLoss; test acknowledged triggers that Redis loses run all the same, each once (12, 13)
+        36 | sim redisLoss; test acknowledged triggers that Redis loses run all the same, each once (12, 13); chaos kill_redis
         37 | test a worker survives a restart of Redis
-        38 | sim redisLoss; test flushing everything harms no connection
+        38 | sim redisLoss; test flushing everything harms no connection; chaos flush_redis
         39 | test an empty Redis says that it is closed, another deployment and generation are refused
-        40 | test triggers flow while Redis is full (29); test a full Redis refuses offers and drains (29)
+        40 | test triggers flow while Redis is full (29); test a full Redis refuses offers and drains (29); chaos fill_redis
         41 | test a Redis that evicts keys is refused
         42 | sim net redisOutage; test a silent server gives an unknown outcome by the deadline and is used again when it wakes
-        43 | test what was not yet written survives the loss of the connection
+        43 | test what was not yet written survives the loss of the connection; chaos network
         44 | test behind sentinels a failover under load loses no job for good (13)
-        45 | cannot a split of Sentinel's view needs two networks; the loss of content is row 36
+        45 | cannot a split of Sentinel's view needs two networks, the loss of content is row 36
         46 | test partitions lie on all masters, and no call crosses slots (42)
         47 | test each tag lies in its sixteenth of the slots, in bit-reversed order (42)
         48 | test a wrong password is told, the right one works
@@ -68,16 +69,16 @@ import Testing
         54 | test a job without a body is not run, is dead, and can be brought again (26)
         55 | test without queue and stream the outbox and the extremes carry everything
         56 | sim pgOutage; test a terminated session says outcomeUnknown, a restart is survived
-        57 | test kill -9 of the server loses nothing confirmed, and the pool recovers
-        58 | test kill -9 of one backend loses nothing confirmed, and the pool recovers
-        59 | sim pgReset; test a transaction takes effect as a whole or not at all
-        60 | sim pgReset; test a repeated commit learns what became of it
-        61 | open a standby is not started by the tests; the quarantine is
+        57 | test kill -9 of the server loses nothing confirmed, and the pool recovers; chaos kill_postgres
+        58 | test kill -9 of one backend loses nothing confirmed, and the pool recovers; chaos kill_backend
+        59 | sim pgReset; test a transaction takes effect as a whole or not at all; chaos network
+        60 | sim pgReset; test a repeated commit learns what became of it; chaos network
+        61 | open a standby is not started by the tests, the quarantine is
         62 | test a restored database is in quarantine and forgets old decisions
         63 | test a warning that comes with the commit makes it unconfirmed
         64 | cannot a disk that is full needs a file system of its own (user namespaces)
-        65 | open the store locks in ascending order; no test forces 40P01
-        66 | open the store uses READ COMMITTED; no test forces 40001
+        65 | open the store locks in ascending order, no test forces 40P01
+        66 | open the store uses READ COMMITTED, no test forces 40001
         67 | test sessions are in UTC, READ COMMITTED and wait for nothing without end
         68 | test a full queue refuses as notSent
         69 | cannot nobody reads a replica: there is nothing to observe
@@ -86,15 +87,15 @@ import Testing
         72 | test a copied database holds its live accounts
         73 | cannot the clock of a server moves with libfaketime, which the tests do not require
         74 | test a transaction that rolls back leaves no job (37)
-        75 | sim pgOutage redisOutage venueOutage
-        76 | sim net
+        75 | sim pgOutage redisOutage venueOutage; chaos network
+        76 | sim net; chaos network
         77 | test a name that does not resolve keeps the deadline
         78 | open TLS to venues has no test with a certificate of its own
-        79 | sim venueLoss venueAnswer; test a rule does what it says, once, and tells the truth afterwards
+        79 | sim venueLoss venueAnswer; test a rule does what it says, once, and tells the truth afterwards; chaos network
         80 | sim pgOutage redisOutage venueOutage
         81 | sim venueRefusal; test a key that asks too often is told to wait
-        82 | sim venueAnswer; test an error has the class that decides what happens
-        83 | sim venueLoss venueAnswer
+        82 | sim venueAnswer; test an error has the class that decides what happens; chaos venue_faults
+        83 | sim venueLoss venueAnswer; chaos venue_faults
         84 | sim venueStream; test a private stream can be silent, repeat itself, and be cut
         85 | sim venuePartial venueStream; test a fill that races the exit time leaves at market
         86 | sim venuePartial; test a part-filled stop retries the rest: 6 with limit 84.60
@@ -111,14 +112,14 @@ import Testing
         97 | sim venueStream; test a private stream can be silent, repeat itself, and be cut
         98 | cannot no adapter speaks to a venue with nonces yet
         99 | open no venue that breaks its own deadline is simulated
-        100 | test a stream that is cut is told and opened again
+        100 | test a connection that is cut again and again loses and repeats no trade; test a stream that is cut is told and opened again
         101 | open sockets of price feeds have no corpus; test a ping is answered, a bad frame ends the connection, a wrong path is no stream
         102 | test unlimited replays whole files in batches, exact and in order
         103 | test a repeated or late append changes nothing
-        104 | sim feed; test a hole in the prices voids what is before it
-        105 | test a repeated or late append changes nothing
+        104 | sim feed; test a jump in the ids is filled before the newer trade comes out, also while the history fails; test a hole in the prices voids what is before it
+        105 | test what happened before the feed began is read from the venue's history
         106 | open a guard against bad prints is not built
-        107 | sim kill feed; test a repeated or late append changes nothing
+        107 | sim kill feed; test a repeated or late append changes nothing; chaos kill_feed
         108 | sim redisLoss; test the oldest entry tells what was trimmed or lost
         109 | open instruments are read again, no test changes a tick size while legs are armed
         110 | test a worker's clock that is an hour off changes nothing (21, 22)
@@ -138,7 +139,7 @@ import Testing
         124 | test a stranger finds nothing, and the same nothing for what exists and what does not
         125 | test a ticket opens one stream once; test our subprotocol and origin are accepted, extensions are not
         126 | test depth and size have limits; test a body of another shape is refused with its place
-        127 | open texts are parameters of SQL and JSON; no corpus is sent through every field
+        127 | open texts are parameters of SQL and JSON, no corpus is sent through every field
         128 | test a revoked key closes the stream
         129 | cannot there are no webhooks out
         130 | open size caps of venue answers have no test
@@ -191,6 +192,7 @@ import Testing
             let words = line.split { !$0.isLetter }
             if words.first == "case" { classes.formUnion(words.dropFirst()) }
         }
+        let chaos = try Checkout.text("Tests/Chaos/chaos.py")
         for row in matrix {
             #expect(!row.ways.isEmpty)
             for (kind, what) in row.ways {
@@ -199,6 +201,10 @@ import Testing
                 case "sim":
                     for name in what.split(separator: " ") {
                         #expect(classes.contains(name), "FA\(row.number): no fault class is called \(name)")
+                    }
+                case "chaos":
+                    for name in what.split(separator: " ") {
+                        #expect(chaos.contains("def \(name)(self)"), "FA\(row.number): chaos does not do \(name)")
                     }
                 case "cannot", "open": #expect(what.count > 10, "FA\(row.number) gives no reason")
                 default: Issue.record("FA\(row.number): what is \(kind)?")
