@@ -31,6 +31,8 @@ public struct EngineContext: Sendable {
     public let reportsEveryBatch: Bool
     /// Keeps what happened without a version; nil: nobody does.
     public let timeline: (any TimelineStore)?
+    /// How often the evaluator looks at its timers and at what is open.
+    public let beatMs: Int64
 
     public init(
         orders: any OrderStore,
@@ -46,6 +48,7 @@ public struct EngineContext: Sendable {
         worker: WorkerID,
         reportsEveryBatch: Bool = false,
         timeline: (any TimelineStore)? = nil,
+        beatMs: Int64 = 50,
     ) {
         self.orders = orders
         self.accounts = accounts
@@ -60,6 +63,7 @@ public struct EngineContext: Sendable {
         self.worker = worker
         self.reportsEveryBatch = reportsEveryBatch
         self.timeline = timeline
+        self.beatMs = beatMs
     }
 
     var actor: Actor { Actor(kind: .worker, id: worker.text) }

@@ -17,6 +17,7 @@ public final class Evaluator: Sendable {
     private let plan = ReadPlan()
     /// The newest word about shards; taken before each message.
     private let orders = Locked(ShardOrders())
+    private static let silenceLimit: Int64 = 500_000_000
 
     public init(context: EngineContext, history: PriceHistory) {
         self.context = context
@@ -66,6 +67,8 @@ public final class Evaluator: Sendable {
 
     private func readTicks() async throws {
         var isDown = false
+        /// Since when nothing could be read.
+        var silentSince: Int64?
         while !Task.isCancelled {
             let wanted = plan.positions
             guard !wanted.isEmpty else {
@@ -73,16 +76,24 @@ public final class Evaluator: Sendable {
                 continue
             }
             do throws(TickLogError) {
-                let batches = try await context.ticks.read(wanted, limit: 2_000, waitMs: 100)
+                let batches = try await context.ticks.read(wanted, limit: 2_000, waitMs: 2 * context.beatMs)
                 if isDown { await inbox.send(.streamUp) }
                 isDown = false
+                silentSince = nil
                 guard !batches.isEmpty else { continue }
                 plan.advance(batches, from: wanted)
                 await inbox.send(.ticks(batches, from: wanted))
             } catch {
                 context.observer.count("ticklog_errors_total", 1)
-                if !isDown { await inbox.send(.streamDown) }
-                isDown = true
+                // One lost answer is no outage: what the stream has and nobody stored would be passed over
+                // (RELIABILITY.md 0, 3.3).
+                let now = context.clock.monotonicNanoseconds()
+                let since = silentSince ?? now
+                silentSince = since
+                if !isDown, now - since >= Self.silenceLimit {
+                    await inbox.send(.streamDown)
+                    isDown = true
+                }
                 try await context.clock.sleep(milliseconds: 250)
             }
         }
@@ -108,7 +119,7 @@ public final class Evaluator: Sendable {
 
     private func beat() async throws {
         while !Task.isCancelled {
-            try await context.clock.sleep(milliseconds: 50)
+            try await context.clock.sleep(milliseconds: context.beatMs)
             _ = inbox.trySend(.beat)
         }
     }

@@ -70,6 +70,8 @@ public final class FeedDuty: Sendable {
     private static let ringLimit = 20_000
     /// Series whose last append failed: the end of the stream is looked up first.
     private let suspect = Locked<Set<PriceSeries>>([])
+    /// Series whose stream goes on without a hole from the feed before this one to its own first tick.
+    private let joined = Locked<Set<PriceSeries>>([])
     private let isStoring = Locked(false)
 
     public init(
@@ -122,7 +124,7 @@ public final class FeedDuty: Sendable {
         for series in bySeries.keys.sorted() {
             do throws(TickLogError) {
                 // Behind a failed append nothing newer goes in before what is missing: readers would not see the hole.
-                if suspect.withLock({ $0.contains(series) }) {
+                if suspect.withLock({ $0.contains(series) }) || !joined.withLock({ $0.contains(series) }) {
                     try await restore(series)
                 } else {
                     try await context.ticks.append(bySeries[series] ?? [], to: series)
@@ -149,7 +151,7 @@ public final class FeedDuty: Sendable {
     }
 
     private func restore(_ series: PriceSeries) async throws(TickLogError) {
-        let end = try await context.ticks.latest(series)?.position ?? .start
+        let end = try await join(series, context.ticks.latest(series)?.position ?? .start)
         let missing = ring.withLock { ring in
             let ticks = ring[series] ?? []
             return Array(ticks[(ticks.lastIndex { $0.position <= end }.map { $0 + 1 } ?? 0)...])
@@ -159,6 +161,37 @@ public final class FeedDuty: Sendable {
             context.observer.count("ticks_restored_total", missing.count)
         }
         suspect.withLock { _ = $0.remove(series) }
+    }
+
+    /// What the feed before this one stored and could not append goes into the stream before this one's first tick: behind
+    /// it nobody would see the hole. An empty stream shows by itself where it begins. Returns the end of the stream.
+    private func join(_ series: PriceSeries, _ end: TickPosition) async throws(TickLogError) -> TickPosition {
+        guard !joined.withLock({ $0.contains(series) }), let first = ring.withLock({ $0[series]?.first?.position })
+        else { return end }
+        var end = end
+        while end > .start, end < first {
+            let page: [ExtremeBucket.Point]
+            do throws(StoreError) {
+                page = try await context.cluster.extremes(
+                    market: series.market,
+                    source: series.source,
+                    after: end,
+                    limit: 10_000,
+                )
+            } catch {
+                throw TickLogError("what was stored cannot be read: \(error.detail)")
+            }
+            let older = page.filter { $0.position < first }
+            guard let last = older.last else { break }
+            try await context.ticks.append(
+                older.map { RawTick(position: $0.position, price: $0.price, receivedAt: 0) },
+                to: series,
+            )
+            context.observer.count("ticks_restored_total", older.count)
+            end = last.position
+        }
+        joined.withLock { _ = $0.insert(series) }
+        return end
     }
 
     /// Stores what was collected, oldest first: one caller at a time, so that no bucket overtakes an older one.

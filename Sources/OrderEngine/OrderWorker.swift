@@ -408,7 +408,10 @@ public struct OrderWorker: Sendable {
             let unsent = transition
             let sent = maySend ? transition.submit { _ in true } : []
             let effects = transition.takeEffects()
-            guard transition.isChanged else { return isFirst ? .obsolete : .done(transition.order) }
+            // The next job starts from what is stored: quiet ticks that were only looked at are in no version.
+            guard transition.isChanged else {
+                return isFirst ? .obsolete : .done(transition.stored ?? transition.order)
+            }
             let rights = sent.map { order in
                 SendRight(
                     key: order.key,

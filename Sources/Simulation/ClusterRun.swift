@@ -157,16 +157,17 @@ final class ClusterRun: Sendable {
 
     private func breakServers() async {
         let faults = world.faults
-        func outage(_ fault: FaultClass, _ set: @escaping @Sendable (Bool) -> Void) {
-            guard faults.plan[fault] > 0 else { return }
+        // One in `long` lasts up to a minute.
+        func outage(_ fault: FaultClass, long: Int64 = .max, _ set: @escaping @Sendable (Bool) -> Void) {
+            guard faults.planned(fault) > 0 else { return }
             world.spawn {
                 while faults.isOn {
-                    await self.sleep(Int64(Double(5_000 + self.chance(240_000)) / faults.plan[fault]))
+                    await self.sleep(Int64(Double(5_000 + self.chance(240_000)) / faults.planned(fault)))
                     guard faults.isOn else { return }
-                    faults.mark("\(fault.rawValue)")
-                    self.simulator.note("\(fault.rawValue)")
+                    faults.mark(fault.name)
+                    self.simulator.note(fault.name)
                     set(true)
-                    await self.sleep(100 + self.chance(10_000))
+                    await self.sleep(100 + self.chance(self.chance(long) == 0 ? 60_000 : 10_000))
                     set(false)
                 }
             }
@@ -178,11 +179,37 @@ final class ClusterRun: Sendable {
             world.ticks.setAway(isAway)
         }
         outage(.halt) { world.database.setHalted($0) }
-        outage(.venueOutage) { world.venue.setAway($0) }
+        outage(.venueOutage, long: 8) { isAway in
+            world.venue.setAway(isAway, dumb: isAway && self.simulator.random() % 3 == 0)
+        }
+        if faults.planned(.blackout) > 0 { world.spawn { await self.blackOut() } }
         outage(.redisLoss) { isLost in
             guard isLost else { return }
             world.queue.loseAll()
             world.ticks.loseAll()
+        }
+    }
+
+    /// What was offered and not taken is lost with everybody who knew of it.
+    private func blackOut() async {
+        let faults = world.faults
+        while faults.isOn {
+            await sleep(Int64(Double(10_000 + chance(240_000)) / faults.planned(.blackout)))
+            guard faults.isOn else { return }
+            simulator.note("blackout")
+            faults.mark(.blackout)
+            world.queue.setPaused(true)
+            await sleep(500 + chance(3_000))
+            let isWhole = chance(2) == 0
+            for process in state.withLock({ $0.living }).sorted(by: { $0.key < $1.key }).map(\.value)
+            where isWhole || chance(2) == 0 {
+                process.kill()
+            }
+            if chance(2) == 0 {
+                world.queue.loseAll()
+                world.ticks.loseAll()
+            }
+            world.queue.setPaused(false)
         }
     }
 
@@ -196,17 +223,12 @@ final class ClusterRun: Sendable {
         guard world.faults.isOn || world.faults.plan == .none else { return }
         let market = world.markets[Int(chance(Int64(world.markets.count)))]
         let side: Side = chance(2) == 0 ? .buy : .sell
-        let account = world.accounts[side == .buy ? 0 : 1]
+        let account = world.accounts[(side == .buy ? 0 : 1) + (market.instrument.kind.isDerivative ? 0 : 2)]
+        if chance(6) == 0 { return await tradeConditional(number, market, side, account) }
         var order: OrderID?
         for attempt in 0..<3 where order == nil {
-            let draft = simulator.draw { random in
-                Traders.draft(
-                    around: market.cents,
-                    side: side,
-                    now: Timestamp(microseconds: ProcessClock.epoch + simulator.nanoseconds / 1_000),
-                    &random,
-                )
-            }
+            let now = Timestamp(microseconds: ProcessClock.epoch + simulator.nanoseconds / 1_000)
+            let draft = simulator.draw { Traders.draft(around: market.cents, side: side, now: now, &$0) }
             let key = IdempotencyRecord(owner: "trader", key: "create-\(number)-\(attempt)", requestHash: "h")
             order = await ask { service in
                 try await service.create(
@@ -220,7 +242,7 @@ final class ClusterRun: Sendable {
         }
         guard let order else { return }
         var count = 0
-        while !state.withLock({ $0.isCalm }), chance(3) > 0 {
+        while world.faults.isOn || world.faults.plan == .none, !state.withLock({ $0.isCalm }), chance(3) > 0 {
             await sleep(1_000 + chance(120_000))
             guard !world.isEnding, let row = world.oracle.row(order), !row.status.isTerminal else { return }
             let command = simulator.draw { Traders.command(around: market.cents, &$0) }
@@ -235,12 +257,47 @@ final class ClusterRun: Sendable {
         }
     }
 
+    /// One trader who makes a conditional order, and perhaps cancels it.
+    private func tradeConditional(_ number: Int, _ market: SimulatedMarket, _ side: Side, _ account: Account) async {
+        var order: OrderID?
+        for attempt in 0..<3 where order == nil {
+            let now = Timestamp(microseconds: ProcessClock.epoch + simulator.nanoseconds / 1_000)
+            let draft = simulator.draw { random in
+                Traders.conditional(
+                    around: market.cents,
+                    side: side,
+                    isDerivative: market.instrument.kind.isDerivative,
+                    now: now,
+                    &random,
+                )
+            }
+            let key = IdempotencyRecord(owner: "trader", key: "create-\(number)-\(attempt)", requestHash: "h")
+            order = await ask { service in
+                try await service.create(
+                    draft,
+                    market: market.series.market,
+                    account: account.id,
+                    actor: Self.user,
+                    idempotency: key,
+                ).stored.id
+            }
+        }
+        guard let order, chance(3) == 0 else { return }
+        await sleep(1_000 + chance(200_000))
+        guard world.faults.isOn || world.faults.plan == .none, !state.withLock({ $0.isCalm }) else { return }
+        let key = IdempotencyRecord(owner: "trader", key: "command-\(number)-1", requestHash: "h")
+        _ = await ask { service in
+            try await service.execute(.cancel, on: order, version: nil, actor: Self.user, idempotency: key).isCommitted
+        }
+    }
+
     /// Repeats a request, at whichever api process lives, until there is an answer. Nil: refused, or nobody answered.
     private func ask<Answer: Sendable>(_ body: (CommandService) async throws -> Answer) async -> Answer? {
         for _ in 0..<20 {
             if let (process, service) = state.withLock({ $0.api }), !process.isDead {
                 do {
-                    return try await body(service)
+                    let answer = try await body(service)
+                    if !world.happens(0.1, .trader) { return answer }
                 } catch let error as CommandError {
                     switch error {
                     case .refused, .versionMismatch: return nil
@@ -264,6 +321,8 @@ final class ClusterRun: Sendable {
     private func heal() async {
         simulator.note("everything heals")
         world.faults.turnOff()
+        state.withLock { $0.isCalm = true }
+        world.queue.setPaused(false)
         world.setPostgresAway(false)
         world.queue.setAway(false)
         world.ticks.setAway(false)
@@ -273,7 +332,24 @@ final class ClusterRun: Sendable {
             process.goOn()
             world.queue.restore(process.id)
         }
-        await sleep(30_000)
+        // No price moves: whatever was in doubt has been asked for by then, and every cancel has arrived. A job that
+        // crashed three workers rests for a minute.
+        await sleep(100_000)
+        for id in living {
+            guard let row = world.oracle.row(id), world.oracle.changedAt(id) < simulator.milliseconds - 90_000 else {
+                continue
+            }
+            for order in row.venueOrders {
+                switch order.state {
+                case .submitted, .unknown, .cancelRequested:
+                    world.oracle.report(
+                        "PR14",
+                        "\(id)-\(order.leg)-\(order.attempt) is still \(order.state.rawValue) long after the faults",
+                    )
+                case .intent, .open, .partial, .filled, .cancelled, .expired, .rejected, .notSent, .absent: break
+                }
+            }
+        }
     }
 
     private var living: [OrderID] {
@@ -282,13 +358,19 @@ final class ClusterRun: Sendable {
 
     /// Whatever is armed is reached, whatever is left is closed by hand: then everything has ended within two minutes.
     private func settle() async {
-        state.withLock { $0.isCalm = true }
         for factor in [97, 103, 90, 115, 60, 190] {
             for market in world.markets { market.move(world, to: 10_000 * factor / 100) }
             await sleep(5_000)
         }
         var wait = 0
-        while !living.isEmpty, wait < 30 {
+        while !living.isEmpty || !world.oracle.openConditionals.isEmpty, wait < 30 {
+            for id in world.oracle.openConditionals where wait % 6 == 0 {
+                let key = IdempotencyRecord(owner: "trader", key: "end-\(id)-\(wait)", requestHash: "h")
+                _ = await ask { service in
+                    try await service.execute(.cancel, on: id, version: nil, actor: Self.user, idempotency: key)
+                        .isCommitted
+                }
+            }
             for id in living where wait % 6 == 0 {
                 guard let row = world.oracle.row(id) else { continue }
                 let command: Command = row.status.isOpen ? .closeMarket : .cancel
@@ -312,7 +394,9 @@ final class ClusterRun: Sendable {
                     + "version \(row.version), remaining \(row.remaining), \(orders)",
             )
         }
+        for id in world.oracle.openConditionals { world.oracle.report("PR14", "\(id) never ended") }
         for id in world.venue.resting { world.oracle.report("PR4", "\(id) rests at the venue after the end") }
+        world.oracle.judgeSums()
         await judgeStores()
     }
 

@@ -1,7 +1,7 @@
 // What goes wrong in a simulation, how often, and what is left out of the protocol on purpose.
 
 /// Classes of faults (RELIABILITY.md 8.3), by their names on the command line.
-package enum FaultClass: String, Hashable, Sendable, CaseIterable {
+package enum FaultClass: Int, Hashable, Sendable, CaseIterable {
     /// Processes: killed, stopped in order, held up.
     case kill, drain, pause
     /// PostgreSQL: connections reset before and after a statement, outages.
@@ -19,6 +19,12 @@ package enum FaultClass: String, Hashable, Sendable, CaseIterable {
     case clock
     /// An operator halts every send for a while.
     case halt
+    /// The queue hands out nothing for a while, then some or all processes die, often with Redis.
+    case blackout
+    /// A trader's answer is lost: the request comes again.
+    case trader
+
+    package var name: String { "\(self)" }
 }
 
 /// How much of each class a run has: a factor of its base rate.
@@ -49,7 +55,7 @@ package struct FaultPlan: Hashable, Sendable {
     /// `kill=4 pause=1`, without what is absent.
     package var text: String {
         let parts = FaultClass.allCases.compactMap { fault in
-            self[fault] == 0 ? nil : "\(fault.rawValue)=\(self[fault])"
+            self[fault] == 0 ? nil : "\(fault.name)=\(self[fault])"
         }
         return parts.isEmpty ? "none" : parts.joined(separator: ",")
     }
@@ -70,7 +76,7 @@ package enum FaultChoice: Hashable, Sendable {
             var plan = FaultPlan()
             for part in text.split(separator: ",") {
                 let sides = part.split(separator: "=")
-                guard sides.count == 2, let fault = FaultClass(rawValue: String(sides[0])),
+                guard sides.count == 2, let fault = FaultClass.allCases.first(where: { $0.name == sides[0] }),
                     let factor = Double(sides[1]), factor >= 0, factor <= 100
                 else { return nil }
                 plan.factors[fault] = factor

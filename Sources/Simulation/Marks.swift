@@ -4,6 +4,7 @@
 package enum Mark: String, Hashable, Sendable, CaseIterable {
     case killed
     case paused
+    case blackout
     case stoppedInOrder = "stopped in order"
     case feedGap = "feed gap"
     case answerOfDatabaseLost = "answer of the database lost"
@@ -12,11 +13,10 @@ package enum Mark: String, Hashable, Sendable, CaseIterable {
     case orderVersionLost = "compare-and-set lost on order"
     case intentTokenLost = "compare-and-set lost on intent"
     case venueRefusedLateRequest = "venue refused late request"
-    case duplicateIDAnswer = "duplicate-id answer"
     case venueGaveNoAnswer = "venue gave no answer"
+    case lookUpMissedOnce = "look-up missed once"
     case reconcileFound = "reconcile found"
     case reconcileAbsent = "reconcile absent"
-    case absentBeforeFence = "absent refused before the fence"
     case claimFreedByProof = "claim freed by proof"
     case raceFillWhileStopping = "race fill while stopping"
     case obsoleteJob = "obsolete job"

@@ -100,6 +100,9 @@ package struct MemoryClusterStore: ClusterStore {
     package func register(_ worker: WorkerID) async throws(StoreError) {
         try await locked("register") { state, now in
             release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)
+            // Who lapsed long ago and holds nothing is nobody any more.
+            let holders = Self.view(&state).assignments
+            state.workers = state.workers.filter { $0.value > now - 60_000 || holders[$0.key] != nil }
             state.workers[worker] = now + Self.leaseMs
             state.quiet.remove(worker)
         }
@@ -258,15 +261,12 @@ package struct MemoryClusterStore: ClusterStore {
                 database.watcher?.stored(bucket)
                 if database.has(.extremesNotStored) { continue }
                 let name = PriceSeries(market: bucket.market, source: bucket.source)
-                var points = state.extremes[name] ?? []
-                let isSorted = (points.last?.position ?? .start) < bucket.points[0].position
-                points += bucket.points
-                if !isSorted {
-                    var known: Set<TickPosition> = []
-                    points = points.sorted { $0.position < $1.position }
-                        .filter { known.insert($0.position).inserted }
-                }
-                state.extremes[name] = points
+                let isSorted = (state.extremes[name]?.last?.position ?? .start) < bucket.points[0].position
+                state.extremes[name, default: []] += bucket.points
+                guard !isSorted, let points = state.extremes[name] else { continue }
+                var known: Set<TickPosition> = []
+                state.extremes[name] = points.sorted { $0.position < $1.position }
+                    .filter { known.insert($0.position).inserted }
             }
         }
     }

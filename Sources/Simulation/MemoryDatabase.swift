@@ -43,6 +43,10 @@ package final class MemoryDatabase: Sendable {
         var instruments: [MarketID: Instrument] = [:]
 
         var rows: [OrderID: Row] = [:]
+        /// Orders that have not ended, or that have live venue orders; in order.
+        var open: [OrderID] = []
+        /// Every change, in order.
+        var changes: [(number: Int64, order: OrderID)] = []
         var lastChange: Int64 = 0
         var events: [StoredEvent] = []
         var versions: [StoredVersion] = []
@@ -70,6 +74,18 @@ package final class MemoryDatabase: Sendable {
         var extremes: [PriceSeries: [ExtremeBucket.Point]] = [:]
         /// No send right is given.
         var isHalted = false
+
+        mutating func note(_ id: OrderID, isOpen: Bool) {
+            var low = 0
+            var high = open.count
+            while low < high {
+                let middle = (low + high) / 2
+                if open[middle] < id { low = middle + 1 } else { high = middle }
+            }
+            let isKnown = low < open.count && open[low] == id
+            if isOpen, !isKnown { open.insert(id, at: low) }
+            if !isOpen, isKnown { open.remove(at: low) }
+        }
     }
 
     struct ShardView {
@@ -204,6 +220,7 @@ package struct MemoryOrderStore: OrderStore {
 
         state.lastChange += 1
         state.rows[next.id] = MemoryDatabase.Row(order: next, change: state.lastChange)
+        state.changes.append((state.lastChange, next.id))
         let sequence = (state.sequences[next.account] ?? 0) + 1
         state.sequences[next.account] = sequence
         state.commits[commit.id] = (next.id, sequence)
@@ -217,7 +234,7 @@ package struct MemoryOrderStore: OrderStore {
                 cause: commit.cause,
                 actor: commit.actor,
                 tick: commit.tick,
-                json: Array("\(commit.facts) \(next.health.rawValue)".utf8),
+                json: database.watcher == nil ? Array("\(commit.facts) \(next.health.rawValue)".utf8) : [],
             )
         )
         if let order = next.smart {
@@ -236,6 +253,8 @@ package struct MemoryOrderStore: OrderStore {
             )
         }
         for venueOrder in commit.venueOrders { store(venueOrder, of: commit, &state, now) }
+        let isOpen = !next.isTerminal || (state.intents[next.id] ?? []).contains { $0.stored.state.isLive }
+        state.note(next.id, isOpen: isOpen)
         for (key, fill) in commit.fills
         where !database.has(.fillsDropped)
             && state.fillIDs.insert("\(next.account) \(next.instrument.market) \(fill.venueFillID)").inserted
@@ -253,6 +272,7 @@ package struct MemoryOrderStore: OrderStore {
             let intents = state.intents[next.id] ?? []
             watcher.committed(row?.smart, order, commit, intents: intents.map(\.stored), at: now)
         }
+        if let watcher = database.watcher, let order = next.conditional { watcher.committed(order, commit, at: now) }
         return .committed(sequence: sequence)
     }
 
@@ -285,8 +305,8 @@ package struct MemoryOrderStore: OrderStore {
     package func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError) {
         let wanted = Set(shards)
         let orders = try await locked("loadArmed") { state, _ in
-            state.rows.values.map(\.order).filter { wanted.contains($0.id.shard) && !$0.isTerminal }
-                .sorted { $0.id < $1.id }.map { order in
+            state.open.filter { wanted.contains($0.shard) }.compactMap { state.rows[$0]?.order }
+                .filter { !$0.isTerminal }.map { order in
                     let armed = seen(order)
                     guard database.has(.waterMarkRestarted) else { return armed }
                     let series = PriceSeries(market: armed.market, source: armed.source)
@@ -304,8 +324,9 @@ package struct MemoryOrderStore: OrderStore {
         try await locked("changes") { state, _ in
             guard let since, since.value < state.lastChange else { return ([], ChangeCursor(value: state.lastChange)) }
             let wanted = Set(shards)
-            let changed = state.rows.values.filter { $0.change > since.value && wanted.contains($0.order.id.shard) }
-                .sorted { $0.change < $1.change }
+            // Numbers are without holes: this is the place behind `since`.
+            let changed = state.changes[Int(since.value)...].filter { wanted.contains($0.order.shard) }
+                .compactMap { change in state.rows[change.order].flatMap { $0.change == change.number ? $0 : nil } }
             let told = database.has(.changesMissed) ? [] : changed
             return (told.map { seen($0.order) }, ChangeCursor(value: state.lastChange))
         }
@@ -405,8 +426,8 @@ package struct MemoryOrderStore: OrderStore {
             if database.has(.noSweep) { return [] }
             var jobs: [Job] = []
             let second = Int(wall.milliseconds / 1_000)
-            for (id, row) in state.rows.sorted(by: { $0.key < $1.key }) {
-                let order = row.order
+            for id in state.open {
+                guard let order = state.rows[id]?.order else { continue }
                 for intent in state.intents[id] ?? [] {
                     guard intent.stored.state.isLive, let due = intent.nextCheck, due <= now else { continue }
                     let number = intent.stored.state == .intent ? second : intent.checks + 1
@@ -434,6 +455,7 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     private func unoffered(_ state: State, _ now: Int64, _ limit: Int) -> [Job] {
+        guard !state.outboxOrder.isEmpty else { return [] }
         let jobs = state.outboxOrder.compactMap { state.outbox[$0] }
             .filter { $0.isPending && ($0.offeredAt.map { $0 <= now - 1_000 } ?? true) }.map(\.job)
         let ordered = JobClass.allCases.flatMap { jobClass in jobs.filter { $0.jobClass == jobClass } }
@@ -455,7 +477,12 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func closeJobs(_ ids: [JobID]) async throws(StoreError) {
-        try await locked("closeJobs") { state, _ in for id in ids { state.outbox[id]?.isPending = false } }
+        try await locked("closeJobs") { state, _ in
+            let known = Set(ids.filter { state.outbox[$0]?.isPending == true })
+            guard !known.isEmpty else { return }
+            for id in known { state.outbox[id]?.isPending = false }
+            state.outboxOrder.removeAll { known.contains($0) }
+        }
     }
 
     package func hasEnded(_ id: JobID) async throws(StoreError) -> Bool {
@@ -465,7 +492,7 @@ package struct MemoryOrderStore: OrderStore {
     package func storeJobs(_ jobs: [Job]) async throws(StoreError) {
         try await locked("storeJobs") { state, _ in
             for job in jobs where state.outbox[job.id]?.isPending != true {
-                if state.outbox[job.id] == nil { state.outboxOrder.append(job.id) }
+                state.outboxOrder.append(job.id)
                 state.outbox[job.id] = MemoryDatabase.OutboxRow(job: job)
             }
         }
@@ -553,7 +580,11 @@ package struct MemoryOrderStore: OrderStore {
 
     package func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)?
     {
-        try await locked("outcome") { state, _ in state.idempotency["\(owner) \(key)"].map { ($0.order, $0.hash) } }
+        try await locked("outcome") { state, _ in
+            guard let known = state.idempotency["\(owner) \(key)"] else { return nil }
+            database.mark(.commandReplayed)
+            return (known.order, known.hash)
+        }
     }
 }
 

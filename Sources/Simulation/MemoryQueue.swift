@@ -41,11 +41,13 @@ package final class MemoryQueueServer: Sendable {
         var cutOff: [WorkerID: Int64] = [:]
         var takes: [WorkerID: Int] = [:]
         var isAway = false
+        /// Hands out nothing (QUEUE.md: paused).
+        var isPaused = false
         /// False after a loss, until somebody opens it again.
         var isOpen = true
-        var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        var waiters: [UInt64: MemoryTickServer.Waiter] = [:]
         var nextWaiter: UInt64 = 0
-        var hasWork: Bool { waiting.values.contains { !$0.isEmpty } }
+        var hasWork: Bool { !isPaused && waiting.values.contains { !$0.isEmpty } }
     }
 
     fileprivate let state = Locked(State())
@@ -56,6 +58,8 @@ package final class MemoryQueueServer: Sendable {
 
     fileprivate let flaws: Flaws
     private let faults: FaultSwitch?
+    /// Sleepers of a simulation are woken; others are raced.
+    fileprivate let simulator: Simulator?
 
     package convenience init(
         clock: any EngineClock,
@@ -84,6 +88,7 @@ package final class MemoryQueueServer: Sendable {
         self.flaws = flaws
         self.faults = faults
         self.clock = clock
+        simulator = (clock as? ProcessClock)?.simulator
         self.leaseMs = leaseMs
         self.partitions = partitions
         self.keepCompletedMs = keepCompletedMs
@@ -99,6 +104,9 @@ package final class MemoryQueueServer: Sendable {
     }
 
     package func restore(_ worker: WorkerID) { state.withLock { _ = $0.cutOff.removeValue(forKey: worker) } }
+
+    /// Takes what is offered and hands out nothing.
+    package func setPaused(_ isPaused: Bool) { state.withLock { $0.isPaused = isPaused } }
 
     /// Every verb fails while the queue is away.
     package func setAway(_ isAway: Bool) { state.withLock { $0.isAway = isAway } }
@@ -168,7 +176,7 @@ package final class MemoryQueue: JobQueue {
                 let result = try body(&state, now)
                 return (result, state.hasWork ? takeWaiters(&state) : [])
             }
-            for waiter in waiters { waiter.resume() }
+            for waiter in waiters { waiter.wake() }
             return result
         }
     }
@@ -227,6 +235,7 @@ package final class MemoryQueue: JobQueue {
     private func takeUnheld(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] {
         try await locked("take") { state, now throws(QueueError) in
             var taken: [TakenJob] = []
+            if state.isPaused { return taken }
             let token = "\(worker.text):\((state.takes[worker] ?? 0) + 1)"
             let holdsSuspect = state.active.contains { id in
                 guard let entry = state.entries[id] else { return false }
@@ -281,6 +290,13 @@ package final class MemoryQueue: JobQueue {
             return (state.nextWaiter, min(1_000, max(1, (state.delayed.first?.due ?? .max) - now)))
         }
         guard let ticket else { return }
+        if let simulator = server.simulator {
+            let number = simulator.newSleeper()
+            server.state.withLock { $0.waiters[ticket] = .sleeper(simulator, number) }
+            _ = await simulator.sleep(nanoseconds: due * 1_000_000, as: number)
+            _ = server.state.withLock { $0.waiters.removeValue(forKey: ticket) }
+            return
+        }
         let clock = server.clock
         await withTaskGroup { group in
             group.addTask { await self.waitForOffer(ticket) }
@@ -295,13 +311,13 @@ package final class MemoryQueue: JobQueue {
             await withCheckedContinuation { continuation in
                 let isReady = server.state.withLock { state in
                     if Task.isCancelled || state.hasWork { return true }
-                    state.waiters[ticket] = continuation
+                    state.waiters[ticket] = .continuation(continuation)
                     return false
                 }
                 if isReady { continuation.resume() }
             }
         } onCancel: {
-            server.state.withLock { $0.waiters.removeValue(forKey: ticket) }?.resume()
+            server.state.withLock { $0.waiters.removeValue(forKey: ticket) }?.wake()
         }
     }
 
@@ -432,7 +448,7 @@ package final class MemoryQueue: JobQueue {
         }
     }
 
-    private func takeWaiters(_ state: inout State) -> [CheckedContinuation<Void, Never>] {
+    private func takeWaiters(_ state: inout State) -> [MemoryTickServer.Waiter] {
         defer { state.waiters = [:] }
         return state.waiters.keys.sorted().compactMap { state.waiters[$0] }
     }

@@ -12,12 +12,33 @@ package final class MemoryTickServer: Sendable {
         var changed: [OrderID] = []
         var progress: [PriceSeries: [WorkerID: EvaluationProgress]] = [:]
         var isAway = false
-        var waiting: [Topic: [UInt64: CheckedContinuation<Void, Never>]] = [:]
+        var waiting: [Topic: [UInt64: Waiter]] = [:]
         var nextWaiter: UInt64 = 0
+
+        mutating func append(_ ticks: [RawTick], to series: PriceSeries, keeping length: Int) {
+            for tick in ticks where streams[series]?.last.map({ $0.position < tick.position }) ?? true {
+                streams[series, default: []].append(tick)
+            }
+            if let count = streams[series]?.count, count > length { streams[series]?.removeFirst(count - length) }
+        }
+    }
+
+    enum Waiter {
+        case sleeper(Simulator, UInt64)
+        case continuation(CheckedContinuation<Void, Never>)
+
+        func wake() {
+            switch self {
+            case .sleeper(let simulator, let number): simulator.wake(number)
+            case .continuation(let continuation): continuation.resume()
+            }
+        }
     }
 
     let state = Locked(State())
     let clock: any EngineClock
+    /// Sleepers of a simulation are woken; others are raced.
+    let simulator: Simulator?
     let length: Int
     let flaws: Flaws
     /// Told of every tick.
@@ -31,6 +52,7 @@ package final class MemoryTickServer: Sendable {
     init(clock: any EngineClock, length: Int, watcher: (any StreamWatcher)?, flaws: Flaws) {
         self.flaws = flaws
         self.clock = clock
+        simulator = (clock as? ProcessClock)?.simulator
         self.length = length
         self.watcher = watcher
     }
@@ -74,14 +96,11 @@ package final class MemoryTickLog: TickLog {
     package func append(_ ticks: [RawTick], to series: PriceSeries) async throws(TickLogError) {
         try await link.carry("append") { () throws(TickLogError) in
             let waiting = try here { state in
-                var stream = state.streams[series] ?? []
-                for tick in ticks where stream.last.map({ $0.position < tick.position }) ?? true { stream.append(tick) }
-                if stream.count > server.length { stream.removeFirst(stream.count - server.length) }
-                state.streams[series] = stream
+                state.append(ticks, to: series, keeping: server.length)
                 return Self.take(.ticks, &state)
             }
             server.watcher?.streamed(series, ticks)
-            for one in waiting { one.resume() }
+            for one in waiting { one.wake() }
         }
     }
 
@@ -133,7 +152,7 @@ package final class MemoryTickLog: TickLog {
                 if !server.flaws.contains(.changesMissed) { state.changed += orders }
                 return Self.take(.changes, &state)
             }
-            for one in waiting { one.resume() }
+            for one in waiting { one.wake() }
         }
     }
 
@@ -174,7 +193,7 @@ package final class MemoryTickLog: TickLog {
     private static func take(
         _ topic: MemoryTickServer.Topic,
         _ state: inout State,
-    ) -> [CheckedContinuation<Void, Never>] {
+    ) -> [MemoryTickServer.Waiter] {
         guard let waiting = state.waiting[topic], !waiting.isEmpty else { return [] }
         state.waiting[topic] = [:]
         return waiting.sorted { $0.key < $1.key }.map(\.value)
@@ -193,19 +212,26 @@ package final class MemoryTickLog: TickLog {
         }
         guard let ticket else { return }
         let server = server
+        if let simulator = server.simulator {
+            let number = simulator.newSleeper()
+            server.state.withLock { $0.waiting[topic, default: [:]][ticket] = .sleeper(simulator, number) }
+            _ = await simulator.sleep(nanoseconds: nanoseconds, as: number)
+            _ = server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }
+            return
+        }
         await withTaskGroup { group in
             group.addTask {
                 await withTaskCancellationHandler {
                     await withCheckedContinuation { continuation in
                         let isOver = server.state.withLock { state in
                             if Task.isCancelled { return true }
-                            state.waiting[topic, default: [:]][ticket] = continuation
+                            state.waiting[topic, default: [:]][ticket] = .continuation(continuation)
                             return false
                         }
                         if isOver { continuation.resume() }
                     }
                 } onCancel: {
-                    server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }?.resume()
+                    server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }?.wake()
                 }
             }
             group.addTask {

@@ -89,17 +89,19 @@ extension Mutant {
     package var faults: FaultPlan {
         switch self {
         case .oneAbsenceSuffices, .fenceNotAwaited, .fenceWithoutMargin, .failedLookUpIsAbsence:
-            FaultPlan(factors: [.kill: 4, .venueDelay: 12, .venueLag: 4, .venueAnswer: 12, .venueLoss: 4])
+            FaultPlan(factors: [.kill: 1, .venueQueue: 12, .venueLag: 12, .venueAnswer: 12, .venueOutage: 12])
         case .lateT0, .noDeadline, .clientRepeats, .timeoutTakenAsRefused, .timeoutTakenAsNotSent:
             FaultPlan(factors: [.pause: 4, .venueDelay: 12, .venueAnswer: 12, .venueQueue: 12])
         case .latestExtremeOnly, .extremesNotStored, .gapNotFilled:
             FaultPlan(factors: [.redisOutage: 12, .redisLoss: 12, .kill: 1])
         case .cancelTakenAsDone, .cancelNotSent, .fillAfterCancelDropped:
-            FaultPlan(factors: [.venueAnswer: 12, .venueLoss: 12, .venuePartial: 8])
-        case .unknownCommitTakenAsDone, .keyNotStored: FaultPlan(factors: [.pgReset: 12])
+            FaultPlan(factors: [.venueAnswer: 4, .venueLoss: 4, .venuePartial: 8, .venueStream: 12])
+        case .unknownCommitTakenAsDone: FaultPlan(factors: [.pgReset: 12])
+        case .keyNotStored: FaultPlan(factors: [.pgReset: 4, .trader: 4])
         case .haltNotRead: FaultPlan(factors: [.halt: 12])
+        case .cursorMovesAtOffer: FaultPlan(factors: [.blackout: 12])
         case .noVersionCheck, .fillCountsTwice, .fillsDropped, .noSweep, .changesMissed, .stopOneTickLooser,
-            .waterMarkRestarted, .cursorMovesAtOffer, .handoverTooFar, .leaseNeverLapses, .leaderNeverLapses,
+            .waterMarkRestarted, .handoverTooFar, .leaseNeverLapses, .leaderNeverLapses,
             .followUpReusesID, .latestPriceOnly, .randomClientID, .idWithoutAttempt, .exitOneStepTooLarge,
             .notReduceOnly:
             .uniform

@@ -25,6 +25,7 @@ protocol DatabaseWatcher: Sendable {
         intents: [VenueOrder],
         at milliseconds: Int64,
     )
+    func committed(_ next: ConditionalOrder, _ commit: Commit, at milliseconds: Int64)
     func stored(_ bucket: ExtremeBucket)
     func halted(_ isHalted: Bool)
 }
@@ -37,7 +38,7 @@ protocol StreamWatcher: Sendable {
 
 final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     /// One venue order in the venue's log.
-    private struct Accepted {
+    struct Accepted {
         let order: OrderID
         let isExit: Bool
         var open: ExactDecimal
@@ -45,13 +46,13 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     }
 
     /// A row as it was committed: what the prices after it are judged by.
-    private struct Stand {
+    struct Stand {
         let row: SmartOrder
         let cause: EventCause
         let tick: TickPosition?
     }
 
-    private struct Watched {
+    struct Watched {
         var row: SmartOrder
         var stands: [Stand]
         var entered: ExactDecimal
@@ -60,9 +61,11 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var openExits = ExactDecimal.zero
         var terminalAt: Int64?
         var attempts: Int
+        /// When its last version was stored.
+        var changedAt: Int64 = 0
     }
 
-    private struct Series {
+    struct Series {
         var ticks: [MarketTick] = []
         /// Which feed heard it; nil: nobody.
         var heardBy: [WorkerID?] = []
@@ -70,13 +73,15 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var isStored: [Bool] = []
     }
 
-    private struct Name: Hashable {
+    struct Name: Hashable {
         let order: OrderID
         let leg: Leg
         let attempt: Int
     }
 
-    private struct State {
+    struct State {
+        var conditionals: [OrderID: WatchedConditional] = [:]
+        var conditionalsInOrder: [OrderID] = []
         var orders: [OrderID: Watched] = [:]
         var inOrder: [OrderID] = []
         var names: [String: Name] = [:]
@@ -91,13 +96,16 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var fills: [String: ExactDecimal] = [:]
     }
 
-    private let simulator: Simulator
-    private let state: Locked<State>
+    let simulator: Simulator
+    let state: Locked<State>
     private let faults: FaultSwitch
+    /// A tick that was never stored has to be known from the stream, unless Redis fails: two things may go wrong at once.
+    let isStreamReliable: Bool
 
     init(simulator: Simulator, markets: [Instrument], faults: FaultSwitch) {
         self.simulator = simulator
         self.faults = faults
+        isStreamReliable = [.redisReset, .redisLoss, .redisOutage].allSatisfy { faults.planned($0) == 0 }
         var first = State()
         for market in markets {
             first.series[PriceSeries(market: market.market, source: market.defaultTriggerSource)] = Series()
@@ -108,6 +116,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     var violations: [Violation] { state.withLock { $0.violations } }
     var commits: Int { state.withLock { $0.commits } }
     var orderIDs: [OrderID] { state.withLock { $0.inOrder } }
+    func changedAt(_ id: OrderID) -> Int64 { state.withLock { $0.orders[id]?.changedAt ?? 0 } }
     func row(_ id: OrderID) -> SmartOrder? { state.withLock { $0.orders[id]?.row } }
 
     func report(_ predicate: String, _ evidence: String) {
@@ -115,7 +124,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         state.withLock { Self.report(predicate, evidence, at: now, &$0) }
     }
 
-    private static func report(_ predicate: String, _ evidence: String, at now: Int64, _ state: inout State) {
+    static func report(_ predicate: String, _ evidence: String, at now: Int64, _ state: inout State) {
         guard state.violations.count < 20 else { return }
         state.violations.append(Violation(predicate: predicate, evidence: evidence, milliseconds: now))
     }
@@ -154,7 +163,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         [.entry, .add, .reduce, .close, .stop, .conditional] + (1...6).map(Leg.takeProfit)
         + (1...3).map(Leg.partialStop)
 
-    private static func clientID(_ name: Name) -> String {
+    static func clientID(_ name: Name) -> String {
         let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567")
         let digest = digest(Array("smartorders/1:\(name.order):\(name.leg):\(name.attempt)".utf8))
         var bits: [Bool] = []
@@ -195,7 +204,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         simulator.note("venue accepts \(id) \(placement.side.rawValue) \(placement.quantity)")
         state.withLock { state in
             func fail(_ predicate: String, _ evidence: String) { Self.report(predicate, evidence, at: now, &state) }
-            guard let name = Self.name(id, &state), let order = state.orders[name.order] else {
+            guard let name = Self.name(id, &state) else {
                 return fail("PR1", "\(id) is of no known order, leg and attempt")
             }
             let label = "\(name.order)-\(name.leg)-\(name.attempt)"
@@ -206,6 +215,9 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 if !right.isLive { fail("PR8", "\(label) was accepted after its attempt was over") }
             } else {
                 fail("PR8", "\(label) was accepted without a committed intent")
+            }
+            guard let order = state.orders[name.order] else {
+                return Self.accepted(placement, of: name.order, label, at: now, &state)
             }
             if let ended = order.terminalAt { fail("PR7", "\(label) was accepted at \(now), ended at \(ended)") }
             let isExit = placement.side != order.row.draft.side
@@ -244,6 +256,9 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 state.orders[known.order]?.openExits -= quantity.value
                 state.orders[known.order]?.exited += quantity.value
                 Self.checkExit(known.order, clientOrderID, at: now, &state)
+            } else if state.conditionals[known.order] != nil {
+                state.conditionals[known.order]?.filled += quantity.value
+                state.conditionals[known.order]?.open -= quantity.value
             } else {
                 state.orders[known.order]?.entered += quantity.value
             }
@@ -255,6 +270,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         state.withLock { state in
             guard var known = state.accepted[clientOrderID] else { return }
             if known.isExit { state.orders[known.order]?.openExits -= known.open }
+            state.conditionals[known.order]?.open -= known.open
             known.open = .zero
             state.accepted[clientOrderID] = known
         }
@@ -263,7 +279,9 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     // MARK: The database
 
     func committed(_ before: SmartOrder?, _ next: SmartOrder, _ commit: Commit, intents: [VenueOrder], at now: Int64) {
-        simulator.note("commit \(next.id) \(next.version) \(commit.cause.rawValue) \(next.status.rawValue)")
+        simulator.note(
+            "commit \(next.id) \(next.version) \(commit.cause.rawValue) \(next.status.rawValue) \(commit.facts)"
+        )
         var findings = Self.judge(before, next, commit, intents: intents)
         if let difference = ReplayCheck.difference(before, next, commit) { findings.append(("EX2", difference)) }
         state.withLock { state in
@@ -310,6 +328,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 Self.learnNames(of: next.id, through: 4, &state)
             }
             state.orders[next.id]?.row = next
+            state.orders[next.id]?.changedAt = now
             state.orders[next.id]?.stands.append(stand)
             if next.status.isTerminal, state.orders[next.id]?.terminalAt == nil {
                 state.orders[next.id]?.terminalAt = now
@@ -400,6 +419,24 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         }
     }
 
+    /// What the venue executed for each order is what its row says, to the last step (PR12, I15).
+    func judgeSums() {
+        let now = simulator.milliseconds
+        state.withLock { state in
+            for id in state.inOrder {
+                guard let order = state.orders[id] else { continue }
+                let row = order.row
+                if row.exited.value != order.exited {
+                    Self.report("PR12", "\(id) exited \(row.exited), the venue \(order.exited)", at: now, &state)
+                }
+                if row.entered.value != order.entered {
+                    Self.report("PR12", "\(id) entered \(row.entered), the venue \(order.entered)", at: now, &state)
+                }
+            }
+            Self.judgeConditionalSums(at: now, &state)
+        }
+    }
+
     // MARK: Prices
 
     func ticked(_ name: PriceSeries, _ tick: MarketTick) {
@@ -439,6 +476,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     func judgePrices() {
         let now = simulator.milliseconds
         state.withLock { state in
+            judgeConditionalPrices(at: now, &state)
             for id in state.inOrder {
                 guard let order = state.orders[id] else { continue }
                 let name = PriceSeries(market: order.row.instrument.market, source: order.row.triggerSource)
@@ -446,26 +484,64 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 var findings: [String] = []
                 for (index, stand) in order.stands.enumerated() {
                     let next = index + 1 < order.stands.count ? order.stands[index + 1] : nil
-                    if let missed = Self.missed(stand, next, series) { findings.append(missed) }
+                    if let missed = missed(stand, next, series) { findings.append(missed) }
+                    if let next, let wrong = wrongExtreme(stand.row, next.row, series) {
+                        Self.report("I11", "\(id) \(wrong)", at: now, &state)
+                    }
                 }
                 for finding in findings { Self.report("PR3", "\(id) \(finding)", at: now, &state) }
             }
         }
     }
 
+    /// An extreme that is not the best price since the version before: it leaves out a tick that was stored, or has one
+    /// that never was (I11).
+    private func wrongExtreme(_ row: SmartOrder, _ next: SmartOrder, _ series: Series) -> String? {
+        guard row.status.isOpen, row.phase == .monitoring, next.phase == .monitoring,
+            let from = row.extreme.flatMap(Self.cents), let to = next.extreme.flatMap(Self.cents)
+        else { return nil }
+        let isHigh = row.draft.side == .buy
+        var least = from
+        var most = from
+        let start = Self.firstIndex(in: series.ticks, after: row.extremePosition)
+        // The tick of the version itself may count from the next one on (ORDERS.md R10.4).
+        var index = max(0, start - 1)
+        while index < series.ticks.count, series.ticks[index].position <= next.extremePosition {
+            let tick = series.ticks[index].cents
+            most = isHigh ? max(most, tick) : min(most, tick)
+            if index >= start, isStreamReliable, series.isStored[index] {
+                least = isHigh ? max(least, tick) : min(least, tick)
+            }
+            index += 1
+        }
+        if isHigh ? to < least : to > least {
+            return "version \(next.version) has extreme \(to), \(least) was stored since version \(row.version), "
+                + "\(row.extremePosition.sequence) to \(next.extremePosition.sequence), "
+                + Self.told(series, around: Int(next.extremePosition.sequence))
+        }
+        if isHigh ? to > most : to < most {
+            return "version \(next.version) has extreme \(to), \(most) was the best since version \(row.version), "
+                + "\(row.extremePosition.sequence) to \(next.extremePosition.sequence), "
+                + Self.told(series, around: Int(next.extremePosition.sequence))
+        }
+        return nil
+    }
+
+    private static func cents(_ price: Price) -> Int? { price.value.units(decimals: 2).map { Int($0) } }
+
     /// The tick between two versions that the first one waited for and nobody decided on.
-    private static func missed(_ stand: Stand, _ next: Stand?, _ series: Series) -> String? {
+    private func missed(_ stand: Stand, _ next: Stand?, _ series: Series) -> String? {
         let row = stand.row
         guard !row.status.isTerminal else { return nil }
         let rules = row.watches.compactMap { WatchedPrice($0.condition, tickSize: row.instrument.tickSize) }
         guard !rules.isEmpty else { return nil }
-        var index = firstIndex(in: series.ticks, after: row.extremePosition)
+        var index = Self.firstIndex(in: series.ticks, after: row.extremePosition)
         var moving = rules
         while index < series.ticks.count {
             let tick = series.ticks[index]
             if let next, tick.position >= next.row.extremePosition { return nil }
             defer { index += 1 }
-            guard series.isStored[index] || series.isStreamed[index] else {
+            guard series.isStored[index] || series.isStreamed[index] && isStreamReliable else {
                 // Nobody has to know it, and somebody may.
                 if moving.contains(where: { $0.isMoving }) { return nil }
                 continue
@@ -473,12 +549,22 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             var isCrossed = false
             for place in moving.indices where moving[place].cross(tick.cents) { isCrossed = true }
             guard isCrossed else { continue }
-            if isMoot(row, series, through: index) { continue }
-            if let next, isDecidedLater(next, series, from: index, moving) { return nil }
-            return "version \(row.version) waited for tick \(tick.position.sequence) at \(tick.cents); "
+            if Self.isMoot(row, series, through: index) { continue }
+            if let next, Self.isDecidedLater(next, series, from: index, moving) { return nil }
+            return "version \(row.version) at \(row.extremePosition.sequence) waited for tick "
+                + "\(tick.position.sequence) at \(tick.cents) by \(row.watches); "
                 + (next.map { "version \($0.row.version) is at \($0.row.extremePosition.sequence)" } ?? "nothing came")
+                + "; \(Self.told(series, around: index))"
         }
         return nil
+    }
+
+    /// The ticks around one: what they were at, and who could know them.
+    static func told(_ series: Series, around index: Int) -> String {
+        (max(0, index - 8)..<min(series.ticks.count, index + 15)).map { place in
+            let ways = (series.isStored[place] ? "x" : "") + (series.isStreamed[place] ? "s" : "")
+            return "\(place):\(series.ticks[place].cents)\(ways)"
+        }.joined(separator: " ")
     }
 
     /// A rule answers the tick with nothing.
@@ -512,17 +598,10 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         _ rules: [WatchedPrice],
     ) -> Bool {
         guard let decided = next.tick, decided >= series.ticks[index].position else { return false }
-        let end = Int(decided.sequence)
-        guard end < series.ticks.count, end > index else { return end == index }
-        let isRising = series.ticks[end].cents > series.ticks[index].cents
-        for step in index..<end {
-            let change = series.ticks[step + 1].cents - series.ticks[step].cents
-            if isRising ? change < 0 : change > 0 { return false }
-        }
-        return true
+        return isOneRun(series, from: index, to: Int(decided.sequence))
     }
 
-    private static func firstIndex(in ticks: [MarketTick], after position: TickPosition) -> Int {
+    static func firstIndex(in ticks: [MarketTick], after position: TickPosition) -> Int {
         var low = 0
         var high = ticks.count
         while low < high {

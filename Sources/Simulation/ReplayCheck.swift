@@ -21,11 +21,21 @@ enum ReplayCheck {
             guard let steps = try DecisionReplay.steps(of: version, before: before) else {
                 return "no steps are stored"
             }
-            if steps.last?.after != next { return "its steps give another row" }
+            if let last = steps.last?.after, last != next {
+                return "its steps give another row: \(fields(last, next)); steps \(commit.record.steps)"
+            }
             if steps.flatMap(\.facts) != commit.facts { return "its steps give other facts" }
             return nil
         } catch {
             return "its steps are refused: \(error.code.rawValue)"
         }
+    }
+
+    /// The fields in which two rows differ.
+    private static func fields(_ left: SmartOrder, _ right: SmartOrder) -> String {
+        zip(Mirror(reflecting: left).children, Mirror(reflecting: right).children)
+            .filter { "\($0.value)" != "\($1.value)" }
+            .map { "\($0.label ?? "?") \($0.value) for \($1.value)" }
+            .joined(separator: ", ")
     }
 }

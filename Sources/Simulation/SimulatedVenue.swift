@@ -34,6 +34,8 @@ final class SimulatedVenue: Sendable {
         let acceptedAt: Int64
         /// Look-ups do not find it before.
         let visibleAt: Int64
+        /// A look-up was answered by a replica that did not know it; never twice.
+        var wasHidden = false
         var state: VenueSnapshot.State = .open
         var filled: Quantity = .zero
         var fills: [Fill] = []
@@ -57,6 +59,7 @@ final class SimulatedVenue: Sendable {
         var open: [MarketID: [Int]] = [:]
         var nextFill = 0
         var isAway = false
+        var isDumb = false
         var listeners: [UInt64: (account: AccountID, stream: AsyncStream<VenueStreamEvent>.Continuation)] = [:]
         var nextListener: UInt64 = 0
     }
@@ -82,7 +85,14 @@ final class SimulatedVenue: Sendable {
     }
 
     var isAway: Bool { state.withLock { $0.isAway } }
-    func setAway(_ isAway: Bool) { state.withLock { $0.isAway = isAway } }
+    /// Placements and cancels arrive, look-ups do not.
+    var isDumb: Bool { state.withLock { $0.isDumb } }
+    func setAway(_ isAway: Bool, dumb: Bool = false) {
+        state.withLock { state in
+            state.isAway = isAway && !dumb
+            state.isDumb = isAway && dumb
+        }
+    }
 
     // MARK: Market
 
@@ -114,7 +124,7 @@ final class SimulatedVenue: Sendable {
         var changed = false
         if crosses {
             var quantity = placement.quantity - entry.filled
-            if simulator.draw({ $0.happens(0.1 * faults[.venuePartial]) }) {
+            if happens(0.1, .venuePartial) {
                 // A part of it, on a step of a tenth; perhaps nothing.
                 let tenths = Int64(quantity.value.units(decimals: 1) ?? 0)
                 let part = tenths > 0 ? Int64(simulator.random() % UInt64(tenths + 1)) : 0
@@ -146,7 +156,7 @@ final class SimulatedVenue: Sendable {
     }
 
     private func tell(_ account: AccountID, _ market: MarketID, _ snapshot: VenueSnapshot) {
-        guard !simulator.draw({ $0.happens(0.05 * faults[.venueStream]) }) else { return }
+        guard !happens(0.05, .venueStream) else { return }
         let streams = state.withLock { state in
             state.listeners.sorted { $0.key < $1.key }.filter { $0.value.account == account }.map(\.value.stream)
         }
@@ -167,24 +177,34 @@ final class SimulatedVenue: Sendable {
         _ = state.withLock { $0.listeners.removeValue(forKey: listener) }
     }
 
+    private func happens(_ rate: Double, _ fault: FaultClass) -> Bool {
+        let chance = rate * faults[fault]
+        return chance > 0 && simulator.draw { $0.happens(chance) }
+    }
+
+    /// Milliseconds, as often near the most that is promised as anywhere: margins are there for that.
+    private func delay(upTo most: Int64) -> Int64 {
+        simulator.draw { random in
+            let part = Int64(random.next() % UInt64(most))
+            return random.next() % 2 == 0 ? part : most - part / 20 - 1
+        }
+    }
+
     // MARK: Requests
 
     /// A request that arrived: the gateway checks it, the engine takes it.
     func place(_ placement: Placement, of account: AccountID) async -> PlacementAnswer {
         if let refusal = checkTime(placement) { return refusal }
-        if simulator.draw({ $0.happens(0.02 * faults[.venueRefusal]) }) {
+        if happens(0.02, .venueRefusal) {
             faults.mark("venue refused at random")
             let kinds: [VenueNews.RefusalKind] = [.rejected, .insufficientBalance, .rateLimited]
             return .refused(kinds[Int(simulator.random() % 3)], code: "-2010", detail: "by chance")
         }
-        if simulator.draw({ $0.happens(0.05 * faults[.venueQueue]) }) {
-            let most = min(habits.engineBoundMs, 1_000)
-            await simulator.pass(nanoseconds: Int64(simulator.random() % UInt64(most)) * 1_000_000)
+        if happens(0.05, .venueQueue) {
+            await simulator.pass(nanoseconds: delay(upTo: habits.engineBoundMs) * 1_000_000)
             if habits.checksTwice, let refusal = checkTime(placement) { return refusal }
         }
-        let lag =
-            simulator.draw { $0.happens(0.2 * faults[.venueLag]) }
-            ? Int64(simulator.random() % UInt64(habits.queryLagMs)) : 0
+        let lag = happens(0.2, .venueLag) ? delay(upTo: habits.queryLagMs) : 0
         let snapshot: VenueSnapshot? = state.withLock { state in
             let known = state.byClientID[placement.clientOrderID] ?? []
             let isTaken =
@@ -212,7 +232,7 @@ final class SimulatedVenue: Sendable {
             return state.entries[index].snapshot
         }
         guard let snapshot else {
-            faults.mark(.duplicateIDAnswer)
+            faults.mark("duplicate-id answer")
             return .duplicate
         }
         tell(account, placement.market, snapshot)
@@ -261,6 +281,11 @@ final class SimulatedVenue: Sendable {
             let now = simulator.milliseconds
             guard let index = state.byClientID[clientOrderID]?.last(where: { state.entries[$0].visibleAt <= now })
             else { return .notFound }
+            if !state.entries[index].wasHidden, happens(0.05, .venueLag) {
+                state.entries[index].wasHidden = true
+                faults.mark(.lookUpMissedOnce)
+                return .notFound
+            }
             return .found(state.entries[index].snapshot)
         }
     }
@@ -289,9 +314,10 @@ struct SimulatedConnection: Venue {
 
     /// How a message fares: nil: it never arrives.
     private func way(_ lossRate: Double) -> Int64? {
-        world.simulator.draw { random in
+        let delayRate = 0.05 * world.faults[.venueDelay]
+        return world.simulator.draw { random in
             if random.happens(lossRate) { return nil }
-            if random.happens(0.05 * world.faults[.venueDelay]) {
+            if random.happens(delayRate) {
                 return 500_000_000 + Int64(random.next() % 19_500_000_000)
             }
             return 2_000_000 + random.exponential(mean: 20_000_000)
@@ -301,6 +327,7 @@ struct SimulatedConnection: Venue {
     /// Carries a request to the venue and its answer back. Nil: no answer came in time.
     private func exchange<Answer: Sendable>(
         _ call: StaticString,
+        isLookUp: Bool = false,
         _ body: @escaping @Sendable () async -> Answer,
     ) async -> Answer? {
         do {
@@ -312,7 +339,7 @@ struct SimulatedConnection: Venue {
         let begun = simulator.milliseconds
         simulator.note("\(process.id) \(call)")
         var answer: Answer?
-        if !venue.isAway, let there = way(0.02 * world.faults[.venueLoss]) {
+        if !venue.isAway, !(isLookUp && venue.isDumb), let there = way(0.02 * world.faults[.venueLoss]) {
             if there > Self.timeoutMs * 1_000_000 {
                 // It arrives when nobody waits for it any more.
                 world.spawn {
@@ -329,7 +356,10 @@ struct SimulatedConnection: Venue {
             }
         }
         if answer == nil || simulator.milliseconds - begun >= Self.timeoutMs {
-            await simulator.pass(nanoseconds: (Self.timeoutMs - (simulator.milliseconds - begun)) * 1_000_000)
+            // A connection that is reset says so at once, another one after the client's time.
+            if simulator.random() % 2 == 0 {
+                await simulator.pass(nanoseconds: (Self.timeoutMs - (simulator.milliseconds - begun)) * 1_000_000)
+            }
             world.faults.mark(.venueGaveNoAnswer)
             answer = nil
         }
@@ -376,7 +406,7 @@ struct SimulatedConnection: Venue {
 
     func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
         let venue = venue
-        let answer = await exchange("lookUp") { venue.lookUp(clientOrderID) }
+        let answer = await exchange("lookUp", isLookUp: true) { venue.lookUp(clientOrderID) }
         if answer == nil, world.flaws.contains(.failedLookUpIsAbsence) { return .notFound }
         if case .found = answer { world.faults.mark(.reconcileFound) }
         return answer ?? .failed("no answer")

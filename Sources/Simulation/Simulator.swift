@@ -17,8 +17,49 @@ package final class Simulator: Sendable {
         var now: Int64 = 0
         var random: SeededRandom
         var heap: [Sleeper] = []
-        var sleeping: [UInt64: CheckedContinuation<Bool, Never>] = [:]
+        /// By place; a place is used again when its sleeper is gone.
+        var sleeping: [(number: UInt64, continuation: CheckedContinuation<Bool, Never>?)] = []
+        var freePlaces: [Int] = []
         var nextNumber: UInt64 = 0
+
+        /// A number of its own, with the place in its lower half.
+        mutating func newSleeper() -> UInt64 {
+            let place: Int
+            if let free = freePlaces.popLast() {
+                place = free
+            } else {
+                place = sleeping.count
+                sleeping.append((0, nil))
+            }
+            nextNumber += 1
+            let number = nextNumber << 32 | UInt64(place)
+            sleeping[place] = (number, nil)
+            return number
+        }
+
+        /// Who sleeps under this number, once; nil: nobody any more, or not yet.
+        mutating func takeSleeper(_ number: UInt64) -> CheckedContinuation<Bool, Never>? {
+            let place = Int(number & 0xffff_ffff)
+            guard place < sleeping.count, sleeping[place].number == number,
+                let continuation = sleeping[place].continuation
+            else { return nil }
+            sleeping[place] = (0, nil)
+            freePlaces.append(place)
+            return continuation
+        }
+
+        mutating func sleep(_ continuation: CheckedContinuation<Bool, Never>, as number: UInt64, until due: Int64) {
+            sleeping[Int(number & 0xffff_ffff)].continuation = continuation
+            Simulator.push(Sleeper(due: due, number: number), on: &heap)
+        }
+
+        /// A number that nobody will sleep under.
+        mutating func drop(_ number: UInt64) {
+            let place = Int(number & 0xffff_ffff)
+            guard sleeping[place].number == number else { return }
+            sleeping[place] = (0, nil)
+            freePlaces.append(place)
+        }
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         var steps = 0
         var trace: [String] = []
@@ -92,7 +133,7 @@ package final class Simulator: Sendable {
     private func wakeNext() -> Bool {
         let sleeper = state.withLock { state -> CheckedContinuation<Bool, Never>? in
             while let next = Self.pop(&state.heap) {
-                guard let sleeper = state.sleeping.removeValue(forKey: next.number) else { continue }
+                guard let sleeper = state.takeSleeper(next.number) else { continue }
                 state.now = max(state.now, next.due)
                 state.hash = (state.hash ^ UInt64(bitPattern: state.now)) &* 0x0000_0100_0000_01b3
                 return sleeper
@@ -114,22 +155,34 @@ package final class Simulator: Sendable {
 
     /// Sleeps in virtual time. False: the task was cancelled before.
     package func sleep(nanoseconds: Int64) async -> Bool {
-        let number = state.withLock { state in
-            state.nextNumber += 1
-            return state.nextNumber
-        }
-        return await withTaskCancellationHandler {
+        await sleep(nanoseconds: nanoseconds, as: newSleeper())
+    }
+
+    /// The number of a sleeper that `wake` may wake early.
+    func newSleeper() -> UInt64 {
+        state.withLock { $0.newSleeper() }
+    }
+
+    /// Ends a sleep that has begun.
+    func wake(_ number: UInt64) {
+        state.withLock { $0.takeSleeper(number) }?.resume(returning: true)
+    }
+
+    func sleep(nanoseconds: Int64, as number: UInt64) async -> Bool {
+        await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isCancelled = state.withLock { state in
-                    if Task.isCancelled { return true }
-                    state.sleeping[number] = continuation
-                    Self.push(Sleeper(due: state.now + max(0, nanoseconds), number: number), on: &state.heap)
+                    if Task.isCancelled {
+                        state.drop(number)
+                        return true
+                    }
+                    state.sleep(continuation, as: number, until: state.now + max(0, nanoseconds))
                     return false
                 }
                 if isCancelled { continuation.resume(returning: false) }
             }
         } onCancel: {
-            state.withLock { $0.sleeping.removeValue(forKey: number) }?.resume(returning: false)
+            state.withLock { $0.takeSleeper(number) }?.resume(returning: false)
         }
     }
 
@@ -138,9 +191,8 @@ package final class Simulator: Sendable {
         guard nanoseconds > 0 else { return }
         _ = await withCheckedContinuation { continuation in
             state.withLock { state in
-                state.nextNumber += 1
-                state.sleeping[state.nextNumber] = continuation
-                Self.push(Sleeper(due: state.now + nanoseconds, number: state.nextNumber), on: &state.heap)
+                let number = state.newSleeper()
+                state.sleep(continuation, as: number, until: state.now + nanoseconds)
             }
         }
     }
@@ -180,12 +232,9 @@ package final class Simulator: Sendable {
     /// A number by the seed.
     package func random() -> UInt64 { state.withLock { $0.random.next() } }
 
-    /// Draws by the seed. `body` uses only the generator it is given.
+    /// Draws by the seed. `body` uses only the generator it is given, and asks nothing of the simulator.
     func draw<Value>(_ body: (inout SeededRandom) -> Value) -> Value {
-        // Outside the lock: there is one thread, and `body` may ask for the time.
-        var random = state.withLock { $0.random }
-        defer { state.withLock { $0.random = random } }
-        return body(&random)
+        state.withLock { body(&$0.random) }
     }
 
     /// A fingerprint of everything that happened so far, in its order.
@@ -193,12 +242,12 @@ package final class Simulator: Sendable {
     package var steps: Int { state.withLock { $0.steps } }
     package var trace: [String] { state.withLock { $0.trace } }
 
-    /// Notes what happened: it counts for the hash, and for the trace if one is kept.
+    /// Notes what happened, if a trace is kept; then it counts for the hash too.
     func note(_ what: @autoclosure () -> String) {
+        guard traceLimit > 0 else { return }
         let text = what()
         state.withLock { state in
             for byte in text.utf8 { state.hash = (state.hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-            guard traceLimit > 0 else { return }
             if state.trace.count >= traceLimit * 2 { state.trace.removeFirst(traceLimit) }
             let milliseconds = state.now / 1_000_000
             state.trace.append("\(milliseconds) \(text)")

@@ -89,6 +89,31 @@ struct Traders {
         return draft
     }
 
+    /// A conditional order.
+    static func conditional(
+        around cents: Int,
+        side: Side,
+        isDerivative: Bool,
+        now: Timestamp,
+        _ random: inout SeededRandom,
+    ) -> ConditionalDraft {
+        func once(in times: UInt64) -> Bool { random.next() % times == 0 }
+        func between(_ low: Int, _ high: Int) -> Int { low + Int(random.next() % UInt64(high - low + 1)) }
+        let kind: ConditionalDraft.Kind = once(in: 2) ? .stopLoss : .takeProfit
+        // A stop-loss that sells and a take-profit that buys wait below.
+        let isBelow = (kind == .stopLoss) == (side == .sell)
+        let trigger = SimulatedMarket.price(max(1, cents + (isBelow ? -1 : 1) * between(20, 200)))
+        return ConditionalDraft(
+            kind: kind,
+            side: side,
+            quantity: Quantity(ExactDecimal(mantissa: Int128(between(1, 100)), scale: 1)),
+            trigger: trigger,
+            limit: once(in: 3) ? trigger : nil,
+            reduceOnly: kind == .stopLoss && isDerivative && once(in: 2),
+            expiresAt: once(in: 4) ? now.advanced(milliseconds: Int64(between(5_000, 200_000))) : nil,
+        )
+    }
+
     static func command(around cents: Int, _ random: inout SeededRandom) -> Command {
         func once(in times: UInt64) -> Bool { random.next() % times == 0 }
         func between(_ low: Int, _ high: Int) -> Int { low + Int(random.next() % UInt64(high - low + 1)) }

@@ -10,13 +10,20 @@ package final class FaultSwitch: Sendable {
         var marks: [String: Int] = [:]
     }
     let plan: FaultPlan
+    /// By `FaultClass.rawValue`.
+    private let factors: [Double]
     private let state = Locked(State())
 
-    init(_ plan: FaultPlan) { self.plan = plan }
+    init(_ plan: FaultPlan) {
+        self.plan = plan
+        factors = FaultClass.allCases.map { plan[$0] }
+    }
 
     var isOn: Bool { state.withLock { $0.isOn } }
     func turnOff() { state.withLock { $0.isOn = false } }
-    subscript(_ fault: FaultClass) -> Double { isOn ? plan[fault] : 0 }
+    /// Its factor, also when the faults have ended.
+    func planned(_ fault: FaultClass) -> Double { factors[fault.rawValue] }
+    subscript(_ fault: FaultClass) -> Double { factors[fault.rawValue] > 0 && isOn ? factors[fault.rawValue] : 0 }
 
     /// Counts a rare branch (RELIABILITY.md 8.5).
     func mark(_ mark: Mark) { self.mark(mark.rawValue) }
@@ -41,6 +48,7 @@ final class World: Sendable {
     let ticks: MemoryTickServer
     let markets: [SimulatedMarket]
     let accounts: [Account]
+    private let beatMs: Int64
     private let state = Locked(State())
 
     init(simulator: Simulator, plan: FaultPlan, mutant: Mutant?, setup: Setup) {
@@ -49,6 +57,7 @@ final class World: Sendable {
         flaws = Flaws(mutant: mutant)
         markets = setup.markets.map { SimulatedMarket($0) }
         accounts = setup.accounts
+        beatMs = setup.beatMs
         let clock = ProcessClock(simulator: simulator, process: nil, skewMicroseconds: 0, driftPerMillion: 0)
         let oracle = Oracle(simulator: simulator, markets: setup.markets, faults: faults)
         self.oracle = oracle
@@ -85,11 +94,12 @@ final class World: Sendable {
     /// A moment at which a process may die or be held up. `isTrading`: on the way of an exit, not of a poll.
     func step(_ process: SimulatedProcess, isTrading: Bool) async throws(ProcessDied) {
         try await process.pass()
-        guard faults.isOn else { return }
         let weight = isTrading ? 1 : 0.01
+        let (kill, pause) = (faults.planned(.kill), faults.planned(.pause))
+        guard kill + pause > 0, faults.isOn else { return }
         let fate = simulator.draw { random -> Fate in
-            if random.happens(0.01 * faults.plan[.kill] * weight) { return .dies }
-            if random.happens(0.005 * faults.plan[.pause] * weight) {
+            if random.happens(0.01 * kill * weight) { return .dies }
+            if random.happens(0.005 * pause * weight) {
                 // From 50 ms to a minute, mostly short.
                 let bits = random.next() % 11
                 return .rests((50 + Int64(random.next() % 10)) << Int64(bits))
@@ -124,11 +134,21 @@ final class World: Sendable {
 
     // MARK: Ways
 
+    /// Whether a fault of a class happens now.
+    func happens(_ rate: Double, _ fault: FaultClass) -> Bool {
+        let chance = rate * faults[fault]
+        return chance > 0 && simulator.draw { $0.happens(chance) }
+    }
+
     var isPostgresAway: Bool { state.withLock { $0.pgAway } }
     func setPostgresAway(_ isAway: Bool) { state.withLock { $0.pgAway = isAway } }
 
     private static func isTrading(_ call: StaticString) -> Bool {
-        switch "\(call)" {
+        // Not by interpolation: it is asked of every call.
+        switch String(
+            decoding: UnsafeBufferPointer(start: call.utf8Start, count: call.utf8CodeUnitCount),
+            as: UTF8.self,
+        ) {
         case "load", "commit", "claimSend", "noteCheck", "intents", "intent", "fills", "offer", "finish", "storeJobs",
             "closeJobs", "accept", "loadArmed", "cursors", "assign", "notifyChanged", "release":
             true
@@ -155,7 +175,7 @@ final class World: Sendable {
                     await self.simulator.pass(nanoseconds: 50_000_000)
                     throw StoreError(.unavailable, "the database is away")
                 }
-                if self.simulator.draw({ $0.happens(0.01 * self.faults[.pgReset]) }) {
+                if self.happens(0.01, .pgReset) {
                     if self.simulator.random() % 2 == 0 {
                         throw StoreError(.unavailable, "reset before the statement")
                     }
@@ -169,7 +189,7 @@ final class World: Sendable {
             },
             answer: { call async throws(StoreError) in
                 let isTrading = Self.isTrading(call)
-                if self.simulator.draw({ $0.happens(0.01 * self.faults[.pgReset]) }) {
+                if self.happens(0.01, .pgReset) {
                     self.faults.mark(.answerOfDatabaseLost)
                     throw StoreError(.outcomeUnknown, "reset after the statement")
                 }
@@ -187,13 +207,13 @@ final class World: Sendable {
                 do { try await self.step(process, isTrading: isTrading) } catch {
                     throw QueueError(.unavailable, "the process is dead")
                 }
-                if self.simulator.draw({ $0.happens(0.005 * self.faults[.redisReset]) }) {
+                if self.happens(0.005, .redisReset) {
                     throw QueueError(.unavailable, "reset before the command")
                 }
                 if isTrading { await self.simulator.pass(nanoseconds: self.latency(200_000)) }
             },
             answer: { call async throws(QueueError) in
-                if self.simulator.draw({ $0.happens(0.005 * self.faults[.redisReset]) }) {
+                if self.happens(0.005, .redisReset) {
                     throw QueueError(.outcomeUnknown, "reset after the command")
                 }
                 do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
@@ -209,12 +229,12 @@ final class World: Sendable {
                 do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
                     throw TickLogError("the process is dead")
                 }
-                if self.simulator.draw({ $0.happens(0.002 * self.faults[.redisReset]) }) {
+                if self.happens(0.002, .redisReset) {
                     throw TickLogError("reset before the command")
                 }
             },
             answer: { call async throws(TickLogError) in
-                if self.simulator.draw({ $0.happens(0.002 * self.faults[.redisReset]) }) {
+                if self.happens(0.002, .redisReset) {
                     throw TickLogError("reset after the command")
                 }
                 do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
@@ -229,7 +249,7 @@ final class World: Sendable {
     /// What a process works with.
     func context(_ process: SimulatedProcess) -> EngineContext {
         let (skew, drift, offset) = simulator.draw { random -> (Int64, Int64, Int64) in
-            guard faults.plan[.clock] > 0 else { return (0, 0, 0) }
+            guard faults.planned(.clock) > 0 else { return (0, 0, 0) }
             return (
                 Int64(random.next() % 1_600_000) - 800_000, Int64(random.next() % 400) - 200,
                 Int64(random.next() % 800) - 400,
@@ -255,6 +275,7 @@ final class World: Sendable {
             identity: flaws.identity(self),
             random: { simulator.random() },
             worker: process.id,
+            beatMs: beatMs,
         )
     }
 }

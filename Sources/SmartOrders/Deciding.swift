@@ -84,11 +84,12 @@ struct Deciding {
         place(leg, .immediateOrCancel, quantity, limit: limit)
     }
 
-    /// Asks the venue to cancel every live resting order that fits. Its claim stays until the proof (2.8).
+    /// Asks the venue to cancel every live resting order that fits. Its claim stays until the proof (2.8). What waits to
+    /// be sent (a halt, a pause) rests too, whatever its type: else a take-profit would leave after the latch.
     mutating func cancelResting(where fits: (VenueOrder) -> Bool) {
         for index in order.venueOrders.indices {
             let resting = order.venueOrders[index]
-            guard resting.type.rests, !resting.cancelWanted, fits(resting) else { continue }
+            guard resting.type.rests || resting.state == .intent, !resting.cancelWanted, fits(resting) else { continue }
             order.venueOrders[index].cancelWanted = true
             switch resting.state {
             case .open, .partial:

@@ -129,7 +129,15 @@ public struct MarketID: Hashable, Comparable, Sendable, CustomStringConvertible 
         self.init(venue: String(parts[0]), product: String(parts[1]), symbol: String(parts[2]))
     }
 
-    public static func < (left: MarketID, right: MarketID) -> Bool { left.description < right.description }
+    /// By the text; markets of one product differ in the symbol alone.
+    public static func < (left: MarketID, right: MarketID) -> Bool {
+        if left.product == right.product, left.venue == right.venue { return left.symbol < right.symbol }
+        return left.description < right.description
+    }
+
+    /// The symbol tells nearly all markets apart, and series are looked up at every tick.
+    public func hash(into hasher: inout Hasher) { hasher.combine(symbol) }
+
     public var description: String { "\(venue):\(product):\(symbol)" }
 }
 

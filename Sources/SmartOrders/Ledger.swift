@@ -93,6 +93,7 @@ extension Deciding {
         case .backstop: backstopFired(key, at: fill.price)
         case .close, .entry, .add, .conditional, .timer, .reconcile: break
         }
+        if !order.isUndisturbed { planWhatWasAsked() }
     }
 
     /// Gives up quantity that is not there, or that nobody takes; its cost leaves with it.

@@ -21,7 +21,7 @@ extension SmartOrder {
 extension Deciding {
     /// Shares what is not with TRIGGERED levels over the PENDING ones (R1.5).
     mutating func replan() {
-        guard order.isUndisturbed else { return }
+        guard order.isUndisturbed else { return planWhatWasAsked() }
         var quantity = order.remaining
         var pending: [Int] = []
         for (index, level) in order.levels.enumerated() {
@@ -55,6 +55,13 @@ extension Deciding {
         for index in pending where order.levels[index].filled.isPositive {
             if order.levels[index].planned == order.levels[index].filled { levelFilled(index) }
         }
+    }
+
+    /// A full exit takes whatever is free: TRIGGERED levels keep what their orders ask for, and no more (I6).
+    mutating func planWhatWasAsked() {
+        var planned = Quantity.zero
+        for level in order.levels where level.state == .triggered { planned += level.planned - level.filled }
+        if planned > order.remaining { _ = trimTriggered(by: planned - order.remaining) }
     }
 
     /// Other exits took what TRIGGERED levels had planned beyond their orders: they plan what they asked for (I6).

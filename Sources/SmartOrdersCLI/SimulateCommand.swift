@@ -28,7 +28,7 @@ struct SimulateCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Which faults: none, uniform, swarm, or factors of base rates.",
-            discussion: "Classes: \(FaultClass.allCases.map(\.rawValue).joined(separator: ", ")).",
+            discussion: "Classes: \(FaultClass.allCases.map(\.name).joined(separator: ", ")).",
             valueName: "none|uniform|swarm|name=x,...",
         )
     )
@@ -42,7 +42,12 @@ struct SimulateCommand: AsyncParsableCommand {
     @Option(help: "Threads, one seed each.")
     var cores = 1
 
-    @Option(help: ArgumentHelp("A planted error that must be found, or all of them.", visibility: .hidden))
+    @Option(
+        help: ArgumentHelp(
+            "A planted error that must be found under its own faults, or `all` of them.",
+            valueName: "name|all",
+        )
+    )
     var mutant: String?
 
     @Flag(help: "Prints the last lines of a failed run.")
@@ -71,11 +76,13 @@ struct SimulateCommand: AsyncParsableCommand {
         options.faults = choice
         options.safetyMinutes = minutes - 3
         if canary { options.mutant = .noVersionCheck }
+        if mutant == "all" { return try await findAll(options) }
         if let mutant {
             guard let known = Mutant(rawValue: mutant) else {
                 throw Failure(.usage, "USAGE", "there is no mutant \(mutant)")
             }
             options.mutant = known
+            options.faults = .fixed(known.faults)
         }
         let tally = Tally(first: seed, count: seeds, options: options)
         let begun = SystemClock().monotonicNanoseconds()
@@ -93,7 +100,34 @@ struct SimulateCommand: AsyncParsableCommand {
             failure = await Simulation.run(seed: found.seed, options: options)
         }
         if json { showJSON(tally, failure, seconds) } else { showText(tally, failure, seconds) }
+        if choice == .swarm, options.mutant == nil, tally.totals.seeds >= 600 {
+            let unmarked = Mark.allCases.filter { tally.totals.marks[$0.rawValue] == nil }
+            if !unmarked.isEmpty {
+                if !json { show("never met: \(unmarked.map(\.rawValue).joined(separator: ", "))") }
+                throw ExitCode(1)
+            }
+        }
         if (failure != nil) != (options.mutant != nil) { throw ExitCode(1) }
+    }
+
+    /// Plants one error after the other; a survivor means that the oracle or the faults are too weak.
+    private func findAll(_ options: SimulationOptions) async throws {
+        var survivors = 0
+        for mutant in Mutant.allCases {
+            var options = options
+            options.mutant = mutant
+            options.faults = .fixed(mutant.faults)
+            let tally = Tally(first: seed, count: seeds, options: options)
+            await tally.work { _ in }
+            if let found = tally.failure, let violation = found.violations.first {
+                show("\(mutant.rawValue): \(violation.predicate) in seed \(found.seed)")
+            } else {
+                survivors += 1
+                show("\(mutant.rawValue): SURVIVED \(seeds) seeds")
+            }
+        }
+        show("\(Mutant.allCases.count - survivors) of \(Mutant.allCases.count) planted errors found")
+        if survivors > 0 { throw ExitCode(1) }
     }
 
     /// `90s`, `18m`, `2h`; nil: something else.

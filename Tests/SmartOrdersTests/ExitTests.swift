@@ -45,6 +45,22 @@ struct ExitTests {
         #expect(desk.order.realized == money("-39"))
     }
 
+    @Test func `what waits to be sent gives way to the stop, whatever its type`() throws {
+        // A halt kept the level's market order back; after the latch it may not leave any more (PR10).
+        var desk = try Desk(
+            draft(takeProfits: [level("105", "40"), level("120", "60")], stop: "95"),
+            answers: .silence,
+        )
+        desk.fill(key(.entry), "10")
+        desk.tick("105")
+        #expect(desk.order.venueOrders.map(\.state) == [.intent])
+        desk.tick("95")
+        #expect(desk.cancelled == [key(.takeProfit(1))])
+        #expect(desk.orders(.stop).map(\.quantity) == [quantity("6")])
+        desk.end(key(.takeProfit(1)), .cancelled)
+        #expect(desk.orders(.stop).map(\.quantity) == [quantity("6"), quantity("4")])
+    }
+
     @Test func `a stop that gaps is retried at the current price until flat`() throws {
         var desk = try Desk(draft(stop: "95"))
         desk.tick("80")
