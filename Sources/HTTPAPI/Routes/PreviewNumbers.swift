@@ -8,6 +8,8 @@ struct PreviewNumbers: Sendable {
         case levelNearMinimum = "LEVEL_NEAR_MIN"
         case breakEvenBelowFees = "BREAK_EVEN_BELOW_FEES"
         case feedStale = "FEED_STALE"
+        case backstopSkipped = "BACKSTOP_SKIPPED"
+        case firstLiveOrder = "FIRST_LIVE_ORDER"
         case noStopUntilActivation = "NO_STOP_UNTIL_ACTIVATION"
     }
 
