@@ -286,8 +286,9 @@ enum Rules {
         ]
         guard asked.type == .immediateOrCancel, let limit = asked.limit else { return request }
         let tickSize = instrument.tickSize
+        let band = moment.flatMap { $0.band ?? instrument.band(around: $0.price) }
         let anchor = anchors.compactMap { $0 }.first {
-            Pricing.immediateLimit(side: asked.side, anchor: $0, tickSize: tickSize, band: moment?.band) == limit
+            Pricing.immediateLimit(side: asked.side, anchor: $0, tickSize: tickSize, band: band) == limit
         }
         guard let anchor else { return request }
         let rounded = Pricing.immediateLimit(side: asked.side, anchor: anchor, tickSize: tickSize)
@@ -295,7 +296,7 @@ enum Rules {
         request["raw"] = JSONValue(anchor.value * ExactDecimal(mantissa: asked.side == .sell ? 9 : 11, scale: 1))
         request["rounded"] = JSONValue(rounded)
         request["clamped"] = .bool(rounded != limit)
-        if let band = moment?.band { request["band"] = ["min": JSONValue(band.low), "max": JSONValue(band.high)] }
+        if let band { request["band"] = ["min": JSONValue(band.low), "max": JSONValue(band.high)] }
         return request
     }
 }

@@ -150,7 +150,7 @@ struct `Conditional order routes` {
             #expect(Self.list(some.json["timeline"]).count == 1)
             // The other kind's address does not know it.
             #expect(try await api.send(.GET, "/v1/orders/\(id)/explain", key: tenant.key).status == 404)
-            let smart = try await api.create(tenant)
+            let smart = try await api.create(tenant, ["stopLoss": #"{"price": "90"}"#])
             #expect(try await api.send(.GET, "\(Self.path)/\(smart)/explain", key: tenant.key).status == 404)
 
             let store = PostgresTimelineStore(pool: api.pool)

@@ -20,12 +20,7 @@ struct ConditionalPreview {
         let free: Price
 
         init(_ order: ConditionalOrder) {
-            let band = order.instrument.bandRule.map { rule in
-                PriceBand(
-                    low: Price(order.draft.trigger.value * rule.low.value),
-                    high: Price(order.draft.trigger.value * rule.high.value),
-                )
-            }
+            let band = order.instrument.band(around: order.draft.trigger)
             if let limit = order.draft.limit {
                 free = limit
                 asked = limit
@@ -44,9 +39,8 @@ struct ConditionalPreview {
         let price = VenuePrice(order)
         let instrument = order.instrument
         var isOutside = price.asked != price.free
-        if let rule = instrument.bandRule, let limit = order.draft.limit {
-            let trigger = order.draft.trigger.value
-            isOutside = limit.value < trigger * rule.low.value || limit.value > trigger * rule.high.value
+        if let band = instrument.band(around: order.draft.trigger), let limit = order.draft.limit {
+            isOutside = limit < band.low || limit > band.high
         }
         if isOutside { warnings.append(.stopOutsideBand) }
         let half = Quantity(order.remaining.value * ExactDecimal(mantissa: 5, scale: 1))

@@ -88,9 +88,7 @@ struct PreviewNumbers: Sendable {
     }
 
     private func band(around price: Price) -> PriceBand? {
-        order.instrument.bandRule.map { rule in
-            PriceBand(low: Price(price.value * rule.low.value), high: Price(price.value * rule.high.value))
-        }
+        order.instrument.band(around: price)
     }
 
     private mutating func addEntry() {
