@@ -41,9 +41,9 @@ public struct Explainer: Sendable {
         guard let first = versions.first?.order, let last = versions.last?.order else { return nil }
         let notes = try await timeline.notes(of: id)
         let halts = try await timeline.halts(id, account: last.account, market: last.instrument.market)
-        let from = first.extremePosition
+        let from = first.position
         // An order that ended is judged by the prices of its life.
-        let until = last.status.isTerminal ? last.extremePosition : TickPosition(venueTime: .max, sequence: .max)
+        let until = last.isTerminal ? last.position : TickPosition(venueTime: .max, sequence: .max)
         var prices: [TriggerSource: PriceEvidence] = [:]
         for source in TriggerSource.allCases {
             let series = PriceSeries(market: last.instrument.market, source: source)
@@ -84,7 +84,7 @@ public struct Explainer: Sendable {
         _ series: PriceSeries,
         after position: TickPosition,
         until last: TickPosition,
-        of order: SmartOrder,
+        of order: StoredOrder,
     ) async throws(StoreError) -> PriceEvidence? {
         let decimals = order.instrument.priceDecimals
         var points: [PricePoint] = []
@@ -167,7 +167,7 @@ public enum ReplayFinding: Hashable, Sendable {
 
     /// Makes every decision again, from the row before it and its recorded steps; stops at the first difference.
     public static func replay(_ versions: [StoredVersion]) -> ReplayFinding {
-        var before: SmartOrder?
+        var before: StoredOrder?
         var unrecorded = 0
         for version in versions {
             defer { before = version.order }
@@ -193,7 +193,7 @@ public enum ReplayFinding: Hashable, Sendable {
         return .same(versions: versions.count, unrecorded: unrecorded)
     }
 
-    private static func difference(_ stored: SmartOrder, _ repeated: SmartOrder) -> FieldChange? {
+    private static func difference(_ stored: StoredOrder, _ repeated: StoredOrder) -> FieldChange? {
         do throws(JSONError) {
             let old = try JSONValue(parsing: stored.encodedState())
             let new = try JSONValue(parsing: repeated.encodedState())

@@ -72,7 +72,7 @@ extension Stretch {
         for (index, version) in versions.enumerated() {
             let row = version.order
             let isLast = index + 1 == versions.count
-            let through = isLast ? max(end, row.extremePosition) : versions[index + 1].order.extremePosition
+            let through = isLast ? max(end, row.position) : versions[index + 1].order.position
             var now: [Stretch] = []
             for threshold in row.thresholds {
                 let known = open.firstIndex { $0.isContinued(by: threshold, source: row.triggerSource) }
@@ -87,7 +87,7 @@ extension Stretch {
                             threshold: threshold,
                             sinceVersion: version.version,
                             untilVersion: version.version,
-                            after: row.extremePosition,
+                            after: row.position,
                             through: through,
                             source: row.triggerSource,
                             since: version.at,

@@ -59,9 +59,16 @@ public struct NotFired: Sendable {
 
     /// One answer per leg and kind of threshold that has not done its part, in the order of R10.
     public static func all(_ evidence: Evidence) -> [NotFired] {
-        guard let last = evidence.versions.last?.order else { return [] }
-        let end = evidence.prices[last.triggerSource]?.end ?? last.extremePosition
+        guard let stored = evidence.versions.last?.order else { return [] }
+        let end = evidence.prices[stored.triggerSource]?.end ?? stored.position
         let stretches = Stretch.all(of: evidence.versions, end: end)
+        switch stored {
+        case .smart(let order): return all(evidence, order, stretches)
+        case .conditional(let order): return ConditionalJudge(order: order, evidence: evidence).answers(stretches)
+        }
+    }
+
+    private static func all(_ evidence: Evidence, _ last: SmartOrder, _ stretches: [Stretch]) -> [NotFired] {
         var roles: [LegThreshold.Role] = []
         for stretch in stretches where !roles.contains(stretch.threshold.role) { roles.append(stretch.threshold.role) }
         let judge = Judge(order: last, evidence: evidence)
@@ -141,23 +148,19 @@ private struct Judge {
         case .activation: return order.trailingActive
         case .step(let number): return order.locksReached >= number
         case .breakEvenArming: return order.breakEvenPrice != nil
+        case .conditional: return true
         }
     }
 
     // MARK: Not fired
 
     func answer(_ role: LegThreshold.Role, _ stretches: [Stretch]) -> NotFired {
-        let near = stretches.map(nearness)
+        let tickSize = order.instrument.tickSize
+        let near = stretches.map { evidence.nearness($0, tickSize) }
         let newest = stretches.first
-        let prices = newest.map(points) ?? []
-        let gaps =
-            newest.map { stretch in
-                evidence.gaps.filter {
-                    $0.to >= stretch.after.venueTime && $0.from <= stretch.through.venueTime
-                        && $0.series.source == stretch.source
-                }
-            } ?? []
-        let other = newest.flatMap(otherSource)
+        let prices = newest.map(evidence.points) ?? []
+        let gaps = newest.map(evidence.gaps) ?? []
+        let other = newest.flatMap { evidence.otherSource($0, tickSize) }
         let reason = reason(role, newest, gaps: gaps, hasPrices: !prices.isEmpty, crossedElsewhere: other != nil)
         return NotFired(
             leg: role.leg,
@@ -169,44 +172,6 @@ private struct Judge {
             text: text(role, reason, near.first, other, gaps),
             tickSize: order.instrument.tickSize,
         )
-    }
-
-    private func points(_ stretch: Stretch) -> ArraySlice<PricePoint> {
-        let prices = evidence.prices[stretch.source] ?? .nothing
-        return prices.points(after: stretch.after, through: stretch.through)
-    }
-
-    private func nearness(_ stretch: Stretch) -> NotFired.Nearness {
-        let points = points(stretch)
-        let miss =
-            stretch.threshold.idle == nil
-            ? stretch.nearestMiss(in: points, tickSize: order.instrument.tickSize) : nil
-        let coverage = (evidence.prices[stretch.source] ?? .nothing).coverage(after: stretch.after, points)
-        return NotFired.Nearness(
-            stretch: stretch,
-            needed: miss?.threshold ?? stretch.threshold.price,
-            miss: miss,
-            coverage: coverage,
-        )
-    }
-
-    /// Another price of the market that would have reached it; `last` before the others.
-    private func otherSource(
-        _ stretch: Stretch
-    ) -> (source: TriggerSource, extreme: Price, at: TickPosition)? {
-        guard stretch.threshold.idle == nil else { return nil }
-        for source in TriggerSource.allCases where source != stretch.source {
-            guard let prices = evidence.prices[source] else { continue }
-            // Positions of two sources are comparable by time only.
-            let points = prices.points(
-                after: TickPosition(venueTime: stretch.after.venueTime, sequence: .max),
-                through: TickPosition(venueTime: stretch.through.venueTime, sequence: .max),
-            )
-            if let found = stretch.crossing(in: points, tickSize: order.instrument.tickSize) {
-                return (source, found.price, found.position)
-            }
-        }
-        return nil
     }
 
     private func reason(
@@ -272,13 +237,7 @@ private struct Judge {
         case .latchedWaitingVenue: return "\(Sentences.subject(role)) fired and waits for the venue."
         case .superseded: return superseded(role, near?.stretch.threshold.idle)
         case .feedGap:
-            let spans = gaps.map { gap in
-                let filled = gap.isBackfilled ? "filled later" : "not filled"
-                return
-                    "\(Timestamp(microseconds: gap.from).rfc3339) to \(Timestamp(microseconds: gap.to).rfc3339) (\(filled))"
-            }
-            return
-                "There were no \(source) prices from \(spans.joined(separator: ", ")); what is known: \(closest(role, near))"
+            return Sentences.missing(gaps, source) + closest(role, near)
         case .positionGone:
             return "\(Sentences.subject(role)) had nothing left to act on: the position was closed or turned elsewhere."
         case .halted: return "\(Sentences.subject(role)) is held back by a halt."
@@ -294,6 +253,7 @@ private struct Judge {
         case .partialStop: "partial stop"
         case .entry, .entryActivation: "entry"
         case .activation, .step, .breakEvenArming: "mark"
+        case .conditional: "order"
         }
     }
 
@@ -305,11 +265,7 @@ private struct Judge {
                 ? "No prices are known for the time in which \(Sentences.object(role)) stood."
                 : "\(Sentences.subject(role)) was not reached."
         }
-        let source = Sentences.name(near.stretch.source)
-        let ticks = miss.ticks(order.instrument.tickSize)
-        let range = miss.isRange ? ", or \(miss.otherDistance) if the high came first" : ""
-        return "\(source) came no closer than \(shown(miss.price)) to "
-            + "\(Sentences.stands(role, at: shown(miss.threshold))) (\(ticks) \(ticks == 1 ? "tick" : "ticks")\(range))."
+        return Sentences.closest(miss, role, near.stretch.source, order.instrument) + "."
     }
 
     private func notArmed(_ role: LegThreshold.Role, _ idle: LegThreshold.Idle?) -> String {
@@ -350,5 +306,79 @@ private struct Judge {
         return "The price has been beyond the stop since \(since.rfc3339); it fires at "
             + "\(since.advanced(milliseconds: wait).rfc3339) unless the price comes back (\(resets) "
             + "\(resets == 1 ? "reset" : "resets") so far)."
+    }
+}
+
+extension NotFired.Evidence {
+    func points(_ stretch: Stretch) -> ArraySlice<PricePoint> {
+        let known = prices[stretch.source] ?? .nothing
+        return known.points(after: stretch.after, through: stretch.through)
+    }
+
+    func nearness(_ stretch: Stretch, _ tickSize: Price) -> NotFired.Nearness {
+        let points = points(stretch)
+        let miss =
+            stretch.threshold.idle == nil ? stretch.nearestMiss(in: points, tickSize: tickSize) : nil
+        let coverage = (prices[stretch.source] ?? .nothing).coverage(after: stretch.after, points)
+        return NotFired.Nearness(
+            stretch: stretch,
+            needed: miss?.threshold ?? stretch.threshold.price,
+            miss: miss,
+            coverage: coverage,
+        )
+    }
+
+    /// Another price of the market that would have reached it; `last` before the others.
+    func otherSource(
+        _ stretch: Stretch,
+        _ tickSize: Price,
+    ) -> (source: TriggerSource, extreme: Price, at: TickPosition)? {
+        guard stretch.threshold.idle == nil else { return nil }
+        for source in TriggerSource.allCases where source != stretch.source {
+            guard let known = prices[source] else { continue }
+            // Positions of two sources are comparable by time only.
+            let points = known.points(
+                after: TickPosition(venueTime: stretch.after.venueTime, sequence: .max),
+                through: TickPosition(venueTime: stretch.through.venueTime, sequence: .max),
+            )
+            if let found = stretch.crossing(in: points, tickSize: tickSize) {
+                return (source, found.price, found.position)
+            }
+        }
+        return nil
+    }
+
+    /// Gaps in which a stretch stood.
+    func gaps(_ stretch: Stretch) -> [FeedGap] {
+        gaps.filter {
+            $0.to >= stretch.after.venueTime && $0.from <= stretch.through.venueTime
+                && $0.series.source == stretch.source
+        }
+    }
+}
+
+extension Sentences {
+    /// "Mark came no closer than 97.03 to the stop 97.00 (3 ticks)", without the full stop.
+    static func closest(
+        _ miss: NearestMiss,
+        _ role: LegThreshold.Role,
+        _ source: TriggerSource,
+        _ instrument: Instrument,
+    ) -> String {
+        let ticks = miss.ticks(instrument.tickSize)
+        let range = miss.isRange ? ", or \(miss.otherDistance) if the high came first" : ""
+        return "\(name(source)) came no closer than \(shown(miss.price, instrument)) to "
+            + "\(stands(role, at: shown(miss.threshold, instrument))) "
+            + "(\(ticks) \(ticks == 1 ? "tick" : "ticks")\(range))"
+    }
+
+    /// The beginning of a statement that rests on prices with gaps.
+    static func missing(_ gaps: [FeedGap], _ source: String) -> String {
+        let spans = gaps.map { gap in
+            let filled = gap.isBackfilled ? "filled later" : "not filled"
+            let from = Timestamp(microseconds: gap.from).rfc3339
+            return "\(from) to \(Timestamp(microseconds: gap.to).rfc3339) (\(filled))"
+        }
+        return "There were no \(source) prices from \(spans.joined(separator: ", ")); what is known: "
     }
 }

@@ -44,6 +44,7 @@ enum Rules {
             return "R2"
         case .activation: return "F4"
         case .breakEvenArming: return "F10"
+        case .conditional: return "R19"
         }
     }
 
@@ -73,7 +74,7 @@ enum Rules {
             if let since = order.delayedSince { basis["delayedSince"] = JSONValue(since) }
             return basis
         case .entry, .entryActivation, .stop(.fixed), .stop(.trailing), .stop(.backstop), .emergency, .partialStop,
-            .activation:
+            .activation, .conditional:
             return [:]
         }
     }
@@ -205,6 +206,7 @@ enum Rules {
         case .activation: return !before.trailingActive && after.trailingActive
         case .step(let number): return after.locksReached >= number
         case .breakEvenArming: return before.breakEvenPrice == nil && after.breakEvenPrice != nil
+        case .conditional: return false
         }
     }
 
@@ -261,6 +263,21 @@ enum Rules {
         _ after: SmartOrder,
         _ moment: Moment?,
     ) -> JSONObject {
+        let anchors: [Price?] = [
+            asked.attempt == 1 ? after.latch?.price : nil,
+            after.partialStops.first { asked.leg == .partialStop($0.number) && asked.attempt == 1 }?.firedAt,
+            after.levels.first { asked.leg == .takeProfit($0.number) }?.price, moment?.price,
+        ]
+        return request(asked, before.instrument, anchors: anchors, moment)
+    }
+
+    /// - Parameter anchors: prices that its limit may have been counted from, the likeliest first.
+    static func request(
+        _ asked: VenueOrder,
+        _ instrument: Instrument,
+        anchors: [Price?],
+        _ moment: Moment?,
+    ) -> JSONObject {
         var request: JSONObject = [
             "purpose": .string(asked.leg.description), "attempt": .integer(asked.attempt),
             "side": .string(asked.side.rawValue), "type": .string(asked.type.rawValue),
@@ -268,14 +285,10 @@ enum Rules {
             "reduceOnly": .bool(asked.reduceOnly),
         ]
         guard asked.type == .immediateOrCancel, let limit = asked.limit else { return request }
-        let tickSize = before.instrument.tickSize
-        let anchors: [Price?] = [
-            asked.attempt == 1 ? after.latch?.price : nil,
-            after.partialStops.first { asked.leg == .partialStop($0.number) && asked.attempt == 1 }?.firedAt,
-            after.levels.first { asked.leg == .takeProfit($0.number) }?.price, moment?.price,
-        ]
+        let tickSize = instrument.tickSize
+        let band = moment.flatMap { $0.band ?? instrument.band(around: $0.price) }
         let anchor = anchors.compactMap { $0 }.first {
-            Pricing.immediateLimit(side: asked.side, anchor: $0, tickSize: tickSize, band: moment?.band) == limit
+            Pricing.immediateLimit(side: asked.side, anchor: $0, tickSize: tickSize, band: band) == limit
         }
         guard let anchor else { return request }
         let rounded = Pricing.immediateLimit(side: asked.side, anchor: anchor, tickSize: tickSize)
@@ -283,7 +296,7 @@ enum Rules {
         request["raw"] = JSONValue(anchor.value * ExactDecimal(mantissa: asked.side == .sell ? 9 : 11, scale: 1))
         request["rounded"] = JSONValue(rounded)
         request["clamped"] = .bool(rounded != limit)
-        if let band = moment?.band { request["band"] = ["min": JSONValue(band.low), "max": JSONValue(band.high)] }
+        if let band { request["band"] = ["min": JSONValue(band.low), "max": JSONValue(band.high)] }
         return request
     }
 }

@@ -25,8 +25,10 @@ public enum Sentences {
     // MARK: Numbers and words
 
     /// With the decimals of the grid, more where the price is finer.
-    static func shown(_ price: Price, _ order: SmartOrder) -> String {
-        let places = Int(order.instrument.tickSize.value.scale)
+    static func shown(_ price: Price, _ order: SmartOrder) -> String { shown(price, order.instrument) }
+
+    static func shown(_ price: Price, _ instrument: Instrument) -> String {
+        let places = Int(instrument.tickSize.value.scale)
         let text = price.description
         guard places > 0 else { return text }
         guard let point = text.firstIndex(of: ".") else { return text + "." + String(repeating: "0", count: places) }
@@ -83,6 +85,7 @@ public enum Sentences {
         case .activation: "activation price of the trailing stop"
         case .step(let number): "step \(number)"
         case .breakEvenArming: "price that arms break-even"
+        case .conditional: "trigger"
         }
     }
 
@@ -110,7 +113,8 @@ public enum Sentences {
     static func object(_ role: LegThreshold.Role) -> String {
         switch role {
         case .takeProfit, .partialStop, .step: name(role)
-        case .entry, .entryActivation, .stop, .timeout, .emergency, .activation, .breakEvenArming: "the \(name(role))"
+        case .entry, .entryActivation, .stop, .timeout, .emergency, .activation, .breakEvenArming, .conditional:
+            "the \(name(role))"
         }
     }
 
@@ -152,17 +156,25 @@ public enum Sentences {
 
     /// "Mark 107.79 was at or below the trailing stop 107.80 (2% under the high 110)."
     public static func crossed(_ threshold: LegThreshold, _ scene: Scene) -> String {
-        let order = scene.before ?? scene.after
-        guard let stood = threshold.price, let price = scene.price else { return "\(subject(threshold.role)) fired." }
-        return "\(Self.name(scene.source)) \(shown(price, order)) was \(side(threshold.comparison)) "
-            + "\(stands(threshold.role, at: shown(stood, order)))\(distance(threshold))."
+        crossed(threshold, at: scene.price, of: scene.source, scene.after.instrument)
+    }
+
+    static func crossed(
+        _ threshold: LegThreshold,
+        at price: Price?,
+        of source: TriggerSource,
+        _ instrument: Instrument,
+    ) -> String {
+        guard let stood = threshold.price, let price else { return "\(subject(threshold.role)) fired." }
+        return "\(Self.name(source)) \(shown(price, instrument)) was \(side(threshold.comparison)) "
+            + "\(stands(threshold.role, at: shown(stood, instrument)))\(distance(threshold))."
     }
 
     /// "the stop 95.00", but "target 1 at 105.00".
     static func stands(_ role: LegThreshold.Role, at price: String) -> String {
         switch role {
         case .takeProfit, .partialStop, .step: "\(object(role)) at \(price)"
-        case .entry, .entryActivation, .stop, .timeout, .emergency, .activation, .breakEvenArming:
+        case .entry, .entryActivation, .stop, .timeout, .emergency, .activation, .breakEvenArming, .conditional:
             "\(object(role)) \(price)"
         }
     }
@@ -339,16 +351,27 @@ public enum Sentences {
             case .takeProfit, .stop, .partialStop, .close, .reduce, .backstop, .conditional, .timer, .reconcile: false
             }
         let side = isEntry ? order.side : order.exitSide
+        return filled(fill, side, "The \(name(key.leg)) order")
+    }
+
+    static func filled(_ fill: Fill, _ side: Side, _ order: String) -> String {
         let verb = side == .buy ? "bought" : "sold"
-        return
-            "The \(name(key.leg)) order \(verb) \(fill.quantity) at \(fill.price) (\(fill.isMaker ? "maker" : "taker"))."
+        return "\(order) \(verb) \(fill.quantity) at \(fill.price) (\(fill.isMaker ? "maker" : "taker"))."
     }
 
     private static func venueOrder(_ key: VenueOrderKey, _ state: VenueOrderState, _ scene: Scene) -> String {
         let order = "The \(name(key.leg)) order, attempt \(key.attempt),"
+        let asked = scene.after.venueOrders.first { $0.key == key }
+        return venueOrder(order, state, asked.map { request($0, scene.after.instrument) } ?? "")
+    }
+
+    /// - Parameters:
+    ///   - order: the beginning of the sentence.
+    ///   - request: what is asked for; empty where that is no longer known.
+    static func venueOrder(_ order: String, _ state: VenueOrderState, _ request: String) -> String {
         switch state {
-        case .intent: return "\(order) was prepared\(request(key, scene))."
-        case .submitted: return "\(order) was sent\(request(key, scene))."
+        case .intent: return "\(order) was prepared\(request)."
+        case .submitted: return "\(order) was sent\(request)."
         case .open: return "\(order) was taken by the venue."
         case .partial: return "\(order) is filled in part."
         case .unknown: return "\(order) has no answer yet: it is looked up, never repeated blindly."
@@ -363,9 +386,8 @@ public enum Sentences {
     }
 
     /// ": sell 10, limit 97.02, IOC"
-    private static func request(_ key: VenueOrderKey, _ scene: Scene) -> String {
-        guard let asked = scene.after.venueOrders.first(where: { $0.key == key }) else { return "" }
-        let limit = asked.limit.map { ", limit \(shown($0, scene.after))" } ?? ""
+    static func request(_ asked: VenueOrder, _ instrument: Instrument) -> String {
+        let limit = asked.limit.map { ", limit \(shown($0, instrument))" } ?? ""
         return ": \(asked.side == .buy ? "buy" : "sell") \(asked.quantity)\(limit), \(asked.type.rawValue)"
     }
 

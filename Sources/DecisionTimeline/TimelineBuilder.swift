@@ -12,13 +12,13 @@ public struct TimelineBuilder {
     /// Requests of earlier entries, by venue order: their answers come with later versions.
     private var asked: [VenueOrderKey: Int] = [:]
     private var entries: [TimelineEntry] = []
-    private var before: SmartOrder?
+    private(set) var before: StoredOrder?
     private var beforeText: JSONValue?
     /// Per kind of threshold what made it, and since which version.
-    private var since: [LegThreshold.Role: (made: Making, version: Int64)] = [:]
+    private(set) var since: [LegThreshold.Role: (made: Making, version: Int64)] = [:]
 
     /// What makes a threshold another one: a water mark that moves is the same threshold.
-    private struct Making: Hashable {
+    struct Making: Hashable {
         let price: Price?
         let callback: Callback?
         init(_ threshold: LegThreshold) {
@@ -54,7 +54,6 @@ public struct TimelineBuilder {
 
     public mutating func add(_ version: StoredVersion) {
         let after = version.order
-        let scene = decisive(version)
         var entry = TimelineEntry(at: version.at, kind: .changed, text: "")
         entry.version = version.version
         entry.cause = version.cause
@@ -67,9 +66,17 @@ public struct TimelineBuilder {
         entry.times.crossedAt = version.record?.crossing?.crossedAt
         entry.times.takenAt = version.record?.takenAt
         entry.times.committedAt = version.committedAt
-        tell(version, scene, &entry)
-        explain(scene, &entry)
-        request(version, scene, &entry)
+        switch after {
+        case .smart(let order):
+            let scene = decisive(version, order)
+            tell(version, order, scene, &entry)
+            explain(scene, &entry)
+            request(order, scene, &entry)
+        case .conditional(let order): describe(version, order, &entry)
+        }
+        for fact in version.facts {
+            if case .venueOrder(let key, .intent) = fact { asked[key] = entries.count }
+        }
         answer(version, &entry)
         let text = Self.row(after)
         entry.changes = FieldChange.between(beforeText, text)
@@ -79,7 +86,7 @@ public struct TimelineBuilder {
         entries.append(entry)
     }
 
-    private static func row(_ order: SmartOrder) -> JSONValue {
+    private static func row(_ order: StoredOrder) -> JSONValue {
         do throws(JSONError) {
             return try JSONValue(parsing: order.encodedState())
         } catch {
@@ -96,35 +103,57 @@ public struct TimelineBuilder {
         let isTick: Bool
     }
 
-    /// The step that mattered most, with the order right before it; without steps the version as a whole.
-    private func decisive(_ version: StoredVersion) -> Decisive {
-        var best: (rank: Int, scene: Decisive)?
+    /// One decision of a version.
+    struct DecidedStep {
+        let step: RepeatedStep
+        let moment: Moment
+        /// Whether a price was decided on.
+        let isTick: Bool
+    }
+
+    /// The decision that mattered most; nil: no steps were recorded.
+    func heaviest(_ version: StoredVersion) -> DecidedStep? {
+        var best: (rank: Int, step: DecidedStep)?
         for step in repeated(version) {
-            guard case .decide(let event, let moment) = step.step else { continue }
-            let scene = Scene(
-                before: step.before,
-                after: step.after,
-                price: moment.price,
-                source: step.after.triggerSource,
-            )
-            let isTick: Bool =
-                switch event {
-                case .tick, .trigger, .timer: true
-                case .venue, .cancelFailed, .position, .attention, .command: false
-                }
+            let moment: Moment
+            let isTick: Bool
+            switch step.step {
+            case .decide(let event, let at):
+                moment = at
+                isTick =
+                    switch event {
+                    case .tick, .trigger, .timer: true
+                    case .venue, .cancelFailed, .position, .attention, .command: false
+                    }
+            case .change(_, let at): (moment, isTick) = (at, false)
+            case .create, .absorb, .reach, .begin, .submit: continue
+            }
             let rank = step.facts.map { Weight($0).rawValue }.max() ?? -1
             if best.map({ rank > $0.rank }) ?? true {
-                best = (rank, Decisive(scene: scene, moment: moment, isTick: isTick))
+                best = (rank, DecidedStep(step: step, moment: moment, isTick: isTick))
             }
         }
-        if let best { return best.scene }
+        return best?.step
+    }
+
+    /// The step that mattered most, with the order right before it; without steps the version as a whole.
+    private func decisive(_ version: StoredVersion, _ order: SmartOrder) -> Decisive {
+        guard let decided = heaviest(version), let after = decided.step.after.smart else {
+            let scene = Scene(
+                before: before?.smart,
+                after: order,
+                price: version.tick?.price,
+                source: version.tick?.source ?? order.triggerSource,
+            )
+            return Decisive(scene: scene, moment: nil, isTick: version.tick != nil)
+        }
         let scene = Scene(
-            before: before,
-            after: version.order,
-            price: version.tick?.price,
-            source: version.tick?.source ?? version.order.triggerSource,
+            before: decided.step.before?.smart,
+            after: after,
+            price: decided.moment.price,
+            source: after.triggerSource,
         )
-        return Decisive(scene: scene, moment: nil, isTick: version.tick != nil)
+        return Decisive(scene: scene, moment: decided.moment, isTick: decided.isTick)
     }
 
     private func repeated(_ version: StoredVersion) -> [RepeatedStep] {
@@ -137,7 +166,7 @@ public struct TimelineBuilder {
     }
 
     /// How much a fact matters to a reader; the heaviest one is the entry's sentence.
-    private enum Weight: Int {
+    enum Weight: Int {
         case detail, venue, level, stop, status, fill, partialStop, target, latch
         init(_ fact: Fact) {
             switch fact {
@@ -159,35 +188,47 @@ public struct TimelineBuilder {
         }
     }
 
-    private func tell(_ version: StoredVersion, _ decisive: Decisive, _ entry: inout TimelineEntry) {
+    /// One thing to say of a version.
+    typealias Told = (weight: Int, text: String, kind: TimelineEntry.Kind, leg: String?)
+
+    private func tell(
+        _ version: StoredVersion,
+        _ order: SmartOrder,
+        _ decisive: Decisive,
+        _ entry: inout TimelineEntry,
+    ) {
         let scene = decisive.scene
-        var told: [(weight: Int, text: String, kind: TimelineEntry.Kind, leg: String?)] = []
+        var told: [Told] = []
         if let entered = entered(decisive) {
             told.append((Weight.target.rawValue, Sentences.crossed(entered, scene), .fired, entered.role.leg))
         }
-        if let goal = Sentences.goal(Scene(before: before, after: version.order, price: nil, source: scene.source)) {
-            told.append((Weight.partialStop.rawValue, goal, .changed, nil))
-        }
+        let whole = Scene(before: before?.smart, after: order, price: nil, source: scene.source)
+        if let goal = Sentences.goal(whole) { told.append((Weight.partialStop.rawValue, goal, .changed, nil)) }
         for fact in version.facts {
             // Venue orders as they were right after the decision, with the version's end for what came later.
             let isRequest = if case .venueOrder = fact { true } else { false }
             let told0 =
                 isRequest
-                ? Scene(before: scene.before, after: version.order, price: scene.price, source: scene.source) : scene
+                ? Scene(before: scene.before, after: order, price: scene.price, source: scene.source) : scene
             guard let text = Sentences.sentence(fact, told0) else { continue }
             told.append((Weight(fact).rawValue, text, Self.kind(fact), Self.leg(fact)))
         }
+        Self.tell(told, version.cause, &entry)
+    }
+
+    /// The heaviest, of equals the first, is the entry's sentence.
+    static func tell(_ told: [Told], _ cause: EventCause, _ entry: inout TimelineEntry) {
         guard
             let first = told.indices.max(by: {
                 told[$0].weight < told[$1].weight || told[$0].weight == told[$1].weight && $0 > $1
             })
         else {
-            entry.text = Self.quiet(version.cause)
-            entry.kind = version.cause == .recovery ? .recovered : .changed
+            entry.text = quiet(cause)
+            entry.kind = cause == .recovery ? .recovered : .changed
             return
         }
         entry.text = told[first].text
-        entry.kind = version.cause == .recovery ? .recovered : told[first].kind
+        entry.kind = cause == .recovery ? .recovered : told[first].kind
         entry.leg = told[first].leg
         entry.also = told.indices.filter { $0 != first }.map { told[$0].text }
     }
@@ -213,14 +254,16 @@ public struct TimelineBuilder {
             case .entry, .entryActivation:
                 guard let stood = threshold.price, threshold.comparison.holds(price, stood) else { return false }
                 return Rules.acted(threshold.role, old, decisive.scene.after)
-            case .stop, .timeout, .emergency, .partialStop, .takeProfit, .activation, .step, .breakEvenArming:
+            case .stop, .timeout, .emergency, .partialStop, .takeProfit, .activation, .step, .breakEvenArming,
+                .conditional:
                 return false
             }
         }
     }
 
-    private static func kind(_ fact: Fact) -> TimelineEntry.Kind {
+    static func kind(_ fact: Fact) -> TimelineEntry.Kind {
         switch fact {
+        case .conditionalChanged(_, .triggered, _): .fired
         case .stopLatched, .levelTriggered, .partialStopFired, .backstopFired: .fired
         case .created, .activated, .breakEvenArmed, .breakEvenNotArmed, .trailingActivated, .levelRearmed: .armed
         case .stopMoved, .lockReached, .backstopMoved: .moved
@@ -239,8 +282,9 @@ public struct TimelineBuilder {
         }
     }
 
-    private static func leg(_ fact: Fact) -> String? {
+    static func leg(_ fact: Fact) -> String? {
         switch fact {
+        case .conditionalChanged(_, .triggered, _): Leg.conditional.shown
         case .levelTriggered(let level), .levelFilled(let level), .levelRearmed(let level), .levelCancelled(let level),
             .levelMerged(let level):
             "TP\(level)"
@@ -276,7 +320,7 @@ public struct TimelineBuilder {
     }
 
     /// Since when each threshold has been made as it is.
-    private mutating func remember(_ order: SmartOrder) {
+    private mutating func remember(_ order: StoredOrder) {
         var now: [LegThreshold.Role: (made: Making, version: Int64)] = [:]
         for threshold in order.thresholds {
             let made = Making(threshold)
@@ -292,18 +336,20 @@ public struct TimelineBuilder {
     // MARK: The venue
 
     /// What is asked of the venue with this version.
-    private mutating func request(_ version: StoredVersion, _ decisive: Decisive, _ entry: inout TimelineEntry) {
-        let known = Set((before?.venueOrders ?? []).map(\.key))
-        for asked in version.order.venueOrders where !known.contains(asked.key) {
-            let old = decisive.scene.before ?? version.order
+    private func request(_ order: SmartOrder, _ decisive: Decisive, _ entry: inout TimelineEntry) {
+        for asked in asked(with: .smart(order)) {
+            let old = decisive.scene.before ?? order
             entry.orders.append(.object(Rules.request(asked, old, decisive.scene.after, decisive.moment)))
-            if asked.side != version.order.draft.side, decisive.scene.before != nil, entry.quantity == nil {
+            if asked.side != order.draft.side, decisive.scene.before != nil, entry.quantity == nil {
                 entry.quantity = Rules.quantity(asked, old, decisive.moment)
             }
         }
-        for fact in version.facts {
-            if case .venueOrder(let key, .intent) = fact { self.asked[key] = entries.count }
-        }
+    }
+
+    /// Venue orders that the row before did not have.
+    func asked(with order: StoredOrder) -> [VenueOrder] {
+        let known = Set((before?.venueOrders ?? []).map(\.key))
+        return order.venueOrders.filter { !known.contains($0.key) }
     }
 
     /// What the venue said; times go to the entry that asked, too.
@@ -353,7 +399,7 @@ public struct TimelineBuilder {
         return nil
     }
 
-    private mutating func fill(_ key: VenueOrderKey, _ fill: Fill, _ order: SmartOrder, _ entry: inout TimelineEntry) {
+    private mutating func fill(_ key: VenueOrderKey, _ fill: Fill, _ order: StoredOrder, _ entry: inout TimelineEntry) {
         var shown: JSONObject = [
             "purpose": .string(key.leg.description), "attempt": .integer(key.attempt),
             "venueFillId": .string(fill.venueFillID), "qty": JSONValue(fill.quantity), "price": JSONValue(fill.price),
@@ -364,23 +410,34 @@ public struct TimelineBuilder {
         case .base: shown["feeAsset"] = "base"
         case .other(let coin): shown["feeAsset"] = .string(coin)
         }
-        let threshold: Price? =
-            switch key.leg {
-            case .stop: order.latch?.price
-            case .takeProfit(let number): order.levels.first { $0.number == number }?.price
-            case .partialStop(let number): order.partialStops.first { $0.number == number }?.firedAt
-            case .entry: order.draft.entry.trigger
-            case .close, .reduce, .add, .backstop, .conditional, .timer, .reconcile: nil
-            }
+        let threshold: Price?
+        let sells: Bool
+        switch order {
+        case .smart(let order):
+            threshold = Self.threshold(of: key.leg, order)
+            sells = (order.side == .sell) == (key.leg == .entry)
+        case .conditional(let order):
+            threshold = order.draft.trigger
+            sells = order.draft.side == .sell
+        }
         if let threshold {
             // Positive: better for the trader than the threshold.
-            let sells = (order.side == .sell) == (key.leg == .entry)
             let gain = sells ? fill.price.value - threshold.value : threshold.value - fill.price.value
             shown["slippage"] = JSONValue(gain)
         }
         entry.fills.append(.object(shown))
         if let place = asked[key], place < entries.count, entries[place].times.filledAt == nil {
             entries[place].times.filledAt = fill.time
+        }
+    }
+
+    private static func threshold(of leg: Leg, _ order: SmartOrder) -> Price? {
+        switch leg {
+        case .stop: order.latch?.price
+        case .takeProfit(let number): order.levels.first { $0.number == number }?.price
+        case .partialStop(let number): order.partialStops.first { $0.number == number }?.firedAt
+        case .entry: order.draft.entry.trigger
+        case .close, .reduce, .add, .backstop, .conditional, .timer, .reconcile: nil
         }
     }
 

@@ -25,7 +25,7 @@ public struct TimelineEntry: Sendable {
     public var version: Int64?
     public var at: Timestamp
     public var kind: Kind
-    /// `SL`, `TP1`, `PS1`, `ENTRY`, `CLOSE`, ...; nil: of the whole order.
+    /// `SL`, `TP1`, `PS1`, `ENTRY`, `CLOSE`, `COND`, ...; nil: of the whole order.
     public var leg: String?
     public var cause: EventCause?
     public var actor: Actor?
@@ -125,6 +125,7 @@ extension LegThreshold.Role {
         case .activation: "ACTIVATION"
         case .step(let number): "STEP\(number)"
         case .breakEvenArming: "BE_ARM"
+        case .conditional: Leg.conditional.shown
         }
     }
 
@@ -140,6 +141,7 @@ extension LegThreshold.Role {
         case .takeProfit: "TP"
         case .step: "STEP"
         case .breakEvenArming: "BE_ARM"
+        case .conditional: "TRIGGER"
         }
     }
 }

@@ -147,7 +147,7 @@ extension CommandService {
         view.bound(&bounds)
         moment = view.placed(moment)
         let failures =
-            SmartOrder.check(draft, instrument: instrument, bounds: bounds, at: moment)
+            SmartOrder.check(draft, instrument: instrument, bounds: bounds, at: moment).map { view.naming($0) }
             + standing.refusals(opening: draft.clientOrderID, on: owner, isLiveEnabled: isLiveEnabled)
         return CreationPlan(
             instrument: instrument,
@@ -240,11 +240,7 @@ extension CommandService {
         switchingTo source: TriggerSource,
     ) async throws -> Moment {
         guard row.instrument.publishedSources.contains(source) else {
-            throw Refusal(
-                .sourceUnavailable,
-                field: "triggerSource",
-                "The market does not publish a \(source.rawValue) price.",
-            )
+            throw source.unavailable(row.instrument.publishedSources)
         }
         let series = PriceSeries(market: row.instrument.market, source: source)
         guard let latest = try await newest(series) else { throw CommandError.priceUnavailable }

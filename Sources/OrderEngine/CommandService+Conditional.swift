@@ -1,19 +1,6 @@
 // Conditional orders: create, preview, change (ORDERS.md R19). Cancelling them is the command of every order.
 public import SmartOrders
 
-/// What a trader changes of a conditional order that waits; nil: stays.
-public struct ConditionalChange: Hashable, Sendable {
-    public var trigger: Price?
-    /// `.some(nil)`: a market order from now on.
-    public var limit: Price??
-    public var quantity: Quantity?
-    public init(trigger: Price? = nil, limit: Price?? = nil, quantity: Quantity? = nil) {
-        self.trigger = trigger
-        self.limit = limit
-        self.quantity = quantity
-    }
-}
-
 extension CommandService {
     /// A conditional creation, judged at the present price.
     private struct Judged {

@@ -7,8 +7,10 @@ internal import SmartOrders
 struct PositionView {
     private var holding: Holding?
     private var managed: Quantity = .zero
-    private var hasOpposite = false
-    private var hasPositionOrder = false
+    /// The oldest order of the other direction on a netted position.
+    private var opposite: OrderID?
+    /// The order that has the size of the position.
+    private var positionOrder: OrderID?
     private var freeBalance: ExactDecimal?
     private var resting: RestingOrder?
     private var isFollowing = false
@@ -46,10 +48,10 @@ struct PositionView {
             limit: isAttached || isFollowing ? 10_000 : 50,
         ).compactMap(\.smart)
         if instrument.kind.isDerivative, !venue.isHedged {
-            view.hasOpposite = live.contains { $0.draft.side != draft.side }
+            view.opposite = live.last { $0.draft.side != draft.side }?.id
         }
         let alike = live.filter { $0.draft.side == draft.side }
-        view.hasPositionOrder = alike.contains { $0.draft.sizeMode == .position }
+        view.positionOrder = alike.first { $0.draft.sizeMode == .position }?.id
         guard isAttached else {
             if !instrument.kind.isDerivative {
                 let coin = draft.side == .buy ? instrument.quoteAsset : instrument.baseAsset
@@ -85,12 +87,25 @@ struct PositionView {
     }
 
     func bound(_ bounds: inout CreationBounds) {
-        bounds.hasOpposite = hasOpposite
-        bounds.hasPositionOrder = hasPositionOrder
+        bounds.hasOpposite = opposite != nil
+        bounds.hasPositionOrder = positionOrder != nil
         bounds.managedElsewhere = managed
         bounds.positionAverage = holding?.average
         bounds.freeBalance = freeBalance
         bounds.adopted = resting?.order
+    }
+
+    /// A refusal because of another order says which one.
+    func naming(_ refusal: Refusal) -> Refusal {
+        let other: OrderID?
+        if refusal.code == .positionSideConflict {
+            other = opposite
+        } else if refusal.code == .positionTPSLExists {
+            other = positionOrder
+        } else {
+            return refusal
+        }
+        return refusal.with(["orderId": other.map { .text($0.description) } ?? .none])
     }
 
     func placed(_ moment: Moment) -> Moment {

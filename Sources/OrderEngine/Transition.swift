@@ -70,14 +70,8 @@ public struct Transition: Sendable {
         guard case .conditional(let order) = order else {
             throw Refusal(.notFound, "There is no such conditional order.")
         }
-        guard
-            let decision = try order.edit(
-                trigger: change.trigger,
-                limit: change.limit,
-                quantity: change.quantity,
-                at: moment,
-            )
-        else { return false }
+        guard let decision = try order.edit(change, at: moment) else { return false }
+        steps.append(.change(change, moment))
         accept(StoredDecision(decision))
         return true
     }
@@ -91,6 +85,7 @@ public struct Transition: Sendable {
         case .absorb(let price, let position): absorb(price, upTo: position)
         case .reach(let position): reach(position)
         case .decide(let event, let moment): try apply(event, at: moment)
+        case .change(let change, let moment): _ = try apply(change, at: moment)
         case .begin(let now): begin(exitsAt: now)
         case .submit(let keys): _ = submit { keys.contains($0.key) }
         }

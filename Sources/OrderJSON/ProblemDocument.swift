@@ -63,14 +63,18 @@ public struct ProblemDocument: Sendable {
             title: first.code.title,
             detail: first.detail,
             instance: instance,
-            violations: refusals.compactMap { refusal in
-                refusal.field.map {
-                    Violation(pointer: Self.pointer($0), code: refusal.code.rawValue, detail: refusal.detail)
-                }
-            },
+            // One that concerns no field and says no more is the document itself.
+            violations: refusals.count == 1 && first.field == nil && first.members.all.isEmpty
+                ? [] : refusals.map { Violation($0) },
             requestID: requestID,
+            members: first.members.json.without(Self.ownMembers),
         )
     }
+
+    /// What a code's members do not stand beside: `status` of an order is in `errors` alone.
+    private static let ownMembers: Set<String> = [
+        "type", "title", "status", "detail", "instance", "code", "errors", "requestId", "retryable",
+    ]
 
     /// A body that does not have the documented shape.
     public init(_ error: JSONError, instance: String? = nil, requestID: String? = nil) {
@@ -112,14 +116,7 @@ public struct ProblemDocument: Sendable {
         if !violations.isEmpty {
             writer.key("errors")
             writer.beginArray()
-            for violation in violations {
-                writer.beginObject()
-                writer.member("pointer", violation.pointer)
-                writer.member("code", violation.code)
-                writer.member("detail", violation.detail)
-                writer.members(violation.members)
-                writer.endObject()
-            }
+            for violation in violations { writer.violation(violation) }
             writer.endArray()
         }
         writer.member("requestId", ifPresent: requestID)
@@ -136,6 +133,58 @@ extension JSONWriter {
             key(escaping: member.key)
             value(member.value)
         }
+    }
+}
+
+extension ProblemDocument.Violation {
+    /// `pointer` is empty where the whole request is at fault.
+    public init(_ refusal: Refusal) {
+        self.init(
+            pointer: refusal.field.map { ProblemDocument.pointer($0) } ?? "",
+            code: refusal.code.rawValue,
+            detail: refusal.detail,
+            members: refusal.members.json,
+        )
+    }
+}
+
+extension JSONObject {
+    fileprivate func without(_ names: Set<String>) -> JSONObject {
+        var object = self
+        for name in names { object[name] = nil }
+        return object
+    }
+}
+
+extension RefusalMembers {
+    /// As INTERFACES.md 1.6.2 names them: decimals are strings, counts are numbers.
+    public var json: JSONObject {
+        var object = JSONObject()
+        for member in all {
+            switch member.value {
+            case .number(let value): object[member.name] = .string(value.description)
+            case .numbers(let values): object[member.name] = .array(values.map { .string($0.description) })
+            case .count(let count): object[member.name] = .integer(count)
+            case .flag(let flag): object[member.name] = .bool(flag)
+            case .text(let text): object[member.name] = .string(text)
+            case .texts(let texts): object[member.name] = .array(texts.map { .string($0) })
+            case .time(let time): object[member.name] = .string(time.rfc3339)
+            case .none: object[member.name] = .null
+            }
+        }
+        return object
+    }
+}
+
+extension JSONWriter {
+    /// One refusal among others: `pointer`, `code`, `detail`, and what else it says.
+    public mutating func violation(_ violation: ProblemDocument.Violation) {
+        beginObject()
+        member("pointer", violation.pointer)
+        member("code", violation.code)
+        member("detail", violation.detail)
+        members(violation.members)
+        endObject()
     }
 }
 

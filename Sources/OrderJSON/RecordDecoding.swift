@@ -43,6 +43,16 @@ extension DecisionStep {
             self = .absorb(price, upTo: try json.required("upTo").tickPosition())
         } else if let position = try json.optional("reach") {
             self = .reach(try position.tickPosition())
+        } else if let field = try json.optional("change") {
+            var change = ConditionalChange()
+            change.trigger = try field.storedMeasure("trigger")
+            if case .null? = field.value["limit"] {
+                change.limit = .some(nil)
+            } else if let limit = try field.storedMeasure("limit", as: Price.self) {
+                change.limit = limit
+            }
+            change.quantity = try field.storedMeasure("qty")
+            self = .change(change, try Moment(json: json.required("at")))
         } else if let now = try json.optionalMoment("begin") {
             self = .begin(now)
         } else if let field = try json.optional("submit") {

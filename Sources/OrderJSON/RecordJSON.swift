@@ -66,6 +66,14 @@ extension JSONWriter {
             member("event", name(event))
             members(event)
             self.moment(moment)
+        case .change(let change, let moment):
+            key("change")
+            object { writer in
+                writer.member("trigger", ifPresent: change.trigger)
+                writer.change("limit", change.limit) { $0.decimal($1.value) }
+                writer.member("qty", ifPresent: change.quantity)
+            }
+            self.moment(moment)
         case .begin(let now): member("begin", now.microseconds)
         case .submit(let keys):
             key("submit")

@@ -32,7 +32,7 @@ public struct PostgresTimelineStore: TimelineStore {
     }
 
     private func version(_ row: Row) throws -> StoredVersion {
-        let order = try SmartOrder(encodedState: row.bytes(12))
+        let order = try StoredOrder(encodedState: row.bytes(12))
         let source: TriggerSource? = row.isNull(7) ? nil : try row.word(7)
         let tick = try source.map { source in
             Tick(

@@ -20,20 +20,18 @@ package struct BacktestInput {
     /// Prices are whole units of 10^-`decimals`: fine enough for the tick size and for every price of the series.
     package let decimals: Int
     package let entry: TickSurvey.Entry
+    /// Counts from the first tick that is looked at; nil: the draft says.
+    let exitAfterMs: Int64?
 
     /// - Parameters:
-    ///   - start: the first tick's time; `exitAtMs` counts from it.
     ///   - series: as `venue:symbol`; nil: the one that the order means.
     package init(order bytes: [UInt8], survey: TickSurvey, series wanted: String?) throws {
         let json = JSONField(try JSONValue(parsing: bytes))
-        var draft = try Draft(json: json, allowing: ["accountId", "market", "instrument", "fees", "exitAtMs"])
+        draft = try Draft(json: json, allowing: ["accountId", "market", "instrument", "fees", "exitAtMs"])
         fees = try ScenarioFees(json: json.optional("fees"))
         let instrument = try json.optional("instrument")
         entry = try Self.entry(of: survey, wanted: wanted, json: json)
-        if let exitAt = try json.optional("exitAtMs") {
-            draft.exitAt = Timestamp(microseconds: entry.firstTime).advanced(milliseconds: try exitAt.count())
-        }
-        self.draft = draft
+        exitAfterMs = try json.optional("exitAtMs")?.count()
         let standard = Self.standardBlock(entry, draft, fees)
         block =
             try instrument.map { field throws(JSONError) in

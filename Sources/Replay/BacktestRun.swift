@@ -64,9 +64,16 @@ package struct BacktestRun {
         var bounds = CreationBounds(positionAverage: price)
         if let maximum = input.block.maxConditionals { bounds.maxConditionals = maximum }
         if let active = input.block.activeConditionals { bounds.activeConditionals = active }
+        var draft = input.draft
+        if let milliseconds = input.exitAfterMs { draft.exitAt = now.advanced(milliseconds: milliseconds) }
+        // What is held was entered at the first tick, unless the order says otherwise: also on spot, where a live order
+        // has to name its cost.
+        if draft.entry.mode == .attach, draft.entry.price == nil, draft.entry.venueOrder == nil {
+            draft.entry.price = price
+        }
         do {
             let decision = try SmartOrder.create(
-                input.draft,
+                draft,
                 id: OrderID(UniqueID(high: 0x7000, low: 1 << 63)),
                 account: AccountID(UniqueID(high: 0x7000, low: 1 << 63 | 1)),
                 instrument: instrument,

@@ -237,21 +237,19 @@ package struct MemoryOrderStore: OrderStore {
                 json: database.watcher == nil ? Array("\(commit.facts) \(next.health.rawValue)".utf8) : [],
             )
         )
-        if let order = next.smart {
-            state.versions.append(
-                StoredVersion(
-                    order: order,
-                    sequence: sequence,
-                    at: next.updatedAt,
-                    committedAt: database.clock.now(),
-                    cause: commit.cause,
-                    actor: commit.actor,
-                    tick: commit.tick,
-                    facts: commit.facts,
-                    record: commit.record.isEmpty ? nil : commit.record,
-                )
+        state.versions.append(
+            StoredVersion(
+                order: next,
+                sequence: sequence,
+                at: next.updatedAt,
+                committedAt: database.clock.now(),
+                cause: commit.cause,
+                actor: commit.actor,
+                tick: commit.tick,
+                facts: commit.facts,
+                record: commit.record.isEmpty ? nil : commit.record,
             )
-        }
+        )
         for venueOrder in commit.venueOrders { store(venueOrder, of: commit, &state, now) }
         let isOpen = !next.isTerminal || (state.intents[next.id] ?? []).contains { $0.stored.state.isLive }
         state.note(next.id, isOpen: isOpen)

@@ -283,7 +283,9 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             "commit \(next.id) \(next.version) \(commit.cause.rawValue) \(next.status.rawValue) \(commit.facts)"
         )
         var findings = Self.judge(before, next, commit, intents: intents)
-        if let difference = ReplayCheck.difference(before, next, commit) { findings.append(("EX2", difference)) }
+        if let difference = ReplayCheck.difference(before.map { .smart($0) }, .smart(next), commit) {
+            findings.append(("EX2", difference))
+        }
         state.withLock { state in
             state.commits += 1
             for (predicate, evidence) in findings {

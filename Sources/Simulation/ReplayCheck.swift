@@ -5,7 +5,7 @@ internal import SmartOrders
 
 enum ReplayCheck {
     /// What comes out otherwise; nil: nothing does.
-    static func difference(_ before: SmartOrder?, _ next: SmartOrder, _ commit: Commit) -> String? {
+    static func difference(_ before: StoredOrder?, _ next: StoredOrder, _ commit: Commit) -> String? {
         let version = StoredVersion(
             order: next,
             sequence: 0,

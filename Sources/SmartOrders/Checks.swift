@@ -44,8 +44,13 @@ struct PlanCheck {
         }.map(\.element)
     }
 
-    mutating func fail(_ code: RefusalCode, _ field: String? = nil, _ detail: String) {
-        failures.append(Refusal(code, field: field, detail))
+    mutating func fail(
+        _ code: RefusalCode,
+        _ field: String? = nil,
+        _ detail: String,
+        _ members: RefusalMembers = [:],
+    ) {
+        failures.append(Refusal(code, field: field, detail, members))
     }
 
     // MARK: Numbers
@@ -99,27 +104,51 @@ struct PlanCheck {
         guard !levels.isEmpty else { return }
         var sum = already
         var sizesAreRight = true
+        var misfits: [Int] = []
         for (index, level) in levels.enumerated() {
             sum += level.sizePercent
             if !level.sizePercent.isPositive || level.sizePercent.scale > 4 {
                 sizesAreRight = false
-                fail(.tpSizeSum, "takeProfits[\(index)].sizePct", "A size is positive with at most 4 decimals.")
+                misfits.append(index)
             }
+        }
+        for index in misfits {
+            fail(
+                .tpSizeSum,
+                "takeProfits[\(index)].sizePct",
+                "A size is positive with at most 4 decimals.",
+                ["sum": .number(sum)],
+            )
         }
         if sizesAreRight, sum != ExactDecimal(100) {
             sizesAreRight = false
-            fail(.tpSizeSum, "takeProfits", "The sizes sum to \(sum)%, not to 100%.")
+            fail(.tpSizeSum, "takeProfits", "The sizes sum to \(sum)%, not to 100%.", ["sum": .number(sum)])
         }
         let prices = levels.map(price)
         for (index, price) in prices.enumerated() where !side.favours(price, over: reference) {
-            fail(.tpWrongSide, "takeProfits[\(index)].price", "\(price) is not \(atLeast) the reference \(reference).")
+            fail(
+                .tpWrongSide,
+                "takeProfits[\(index)].price",
+                "\(price) is not \(atLeast) the reference \(reference).",
+                ["reference": .price(reference), "level": .count(index + 1)],
+            )
         }
         for index in prices.indices.dropFirst() where !side.favours(prices[index], over: prices[index - 1]) {
-            fail(.tpNotMonotone, "takeProfits[\(index)].price", "Levels go strictly away from the entry.")
+            fail(
+                .tpNotMonotone,
+                "takeProfits[\(index)].price",
+                "Levels go strictly away from the entry.",
+                ["level": .count(index + 1)],
+            )
         }
         if sizesAreRight { checkMinimums(prices, quantity) }
         for (index, level) in levels.enumerated() where level.trailingRate != nil && index != levels.count - 1 {
-            fail(.trailingTPNotLast, "takeProfits[\(index)].trailingRate", "Only the last level can trail.")
+            fail(
+                .trailingTPNotLast,
+                "takeProfits[\(index)].trailingRate",
+                "Only the last level can trail.",
+                ["level": .count(index + 1)],
+            )
         }
     }
 
@@ -131,6 +160,10 @@ struct PlanCheck {
                 .tpBelowMin,
                 "takeProfits[\(index)].sizePct",
                 "The level would close \(amount), which is below the venue's minimum. Use fewer or larger levels.",
+                [
+                    "level": .count(index + 1), "plannedQty": .quantity(amount),
+                    "minQty": .quantity(instrument.minQuantity), "minNotional": .number(instrument.minNotional.value),
+                ],
             )
         }
     }
@@ -140,7 +173,12 @@ struct PlanCheck {
     mutating func checkStop() {
         guard let stop = draft.stopLoss else { return }
         if !side.favours(reference, over: stop.price) {
-            fail(.slWrongSide, "stopLoss.price", "\(stop.price) is not \(atMost) the reference \(reference).")
+            fail(
+                .slWrongSide,
+                "stopLoss.price",
+                "\(stop.price) is not \(atMost) the reference \(reference).",
+                ["reference": .price(reference)],
+            )
         }
         if stop.execution == .limit, stop.limitPrice == nil {
             fail(.limitPriceRequired, "stopLoss.limitPrice", "A limit stop needs a limit price.")
@@ -171,25 +209,35 @@ struct PlanCheck {
             if case .callback(let callback) = partial.distance { checkCallback(callback, "partialStops[\(index)]") }
         }
         if draft.entry.mode == .trailing, draft.entry.callbackRate == nil {
-            fail(.callbackOutOfRange, "entry.callbackRate", "A trailing entry needs a callback rate.")
+            fail(
+                .callbackOutOfRange,
+                "entry.callbackRate",
+                "A trailing entry needs a callback rate.",
+                ["min": .number(bounds.minimumCallback.value), "max": .number(bounds.maximumCallback.value)],
+            )
         }
     }
 
     private mutating func checkCallback(_ callback: Callback, _ field: String) {
         let low = bounds.minimumCallback
         let high = bounds.maximumCallback
+        let range: RefusalMembers
         switch callback {
         case .rate(let rate):
+            range = ["min": .number(low.value), "max": .number(high.value)]
             let isInside = rate >= low && rate <= high && rate.value.scale <= 6
             if isInside, rate.value * reference.value >= tickSize.value { return }
         case .amount(let amount):
             // The largest rate bounds an amount too; the smallest is one tick size.
-            if amount >= tickSize, amount.value <= high.value * reference.value { return }
+            let widest = high.value * reference.value
+            range = ["min": .price(tickSize), "max": .number(widest)]
+            if amount >= tickSize, amount.value <= widest { return }
         }
         fail(
             .callbackOutOfRange,
             field,
             "A callback is \(low) to \(high) of the price with at most 6 decimals, and at least one tick size.",
+            range,
         )
     }
 
@@ -221,16 +269,28 @@ struct PlanCheck {
                 )
             }
         }
-        if steps.count > 10 { fail(.stepLockInvalid, "stepLocks", "There are at most 10 steps.") }
+        if steps.count > 10 {
+            fail(.stepLockInvalid, "stepLocks", "There are at most 10 steps.", ["step": .count(11)])
+        }
         for (index, step) in steps.enumerated() {
             let gap = side == .buy ? step.at - step.lock : step.lock - step.at
             if gap < tickSize {
-                fail(.stepLockInvalid, "stepLocks[\(index)]", "A lock is at least one tick size \(atMost) its step.")
+                fail(
+                    .stepLockInvalid,
+                    "stepLocks[\(index)]",
+                    "A lock is at least one tick size \(atMost) its step.",
+                    ["step": .count(index + 1)],
+                )
             }
             guard index > 0 else { continue }
             let before = steps[index - 1]
             if !side.favours(step.at, over: before.at) || !side.favours(step.lock, over: before.lock) {
-                fail(.stepLockInvalid, "stepLocks[\(index)]", "Steps and locks rise strictly.")
+                fail(
+                    .stepLockInvalid,
+                    "stepLocks[\(index)]",
+                    "Steps and locks rise strictly.",
+                    ["step": .count(index + 1)],
+                )
             }
         }
     }
@@ -240,16 +300,19 @@ struct PlanCheck {
         let partials = draft.partialStops
         guard !partials.isEmpty else { return }
         if draft.stopLoss == nil, draft.trailing == nil {
-            fail(.partialStopInvalid, "partialStops", "Partial stops need a full stop.")
+            fail(.partialStopInvalid, "partialStops", "Partial stops need a full stop.", ["partialStop": .none])
         }
-        if partials.count > 5 { fail(.partialStopInvalid, "partialStops", "There are at most 5 partial stops.") }
+        if partials.count > 5 {
+            fail(.partialStopInvalid, "partialStops", "There are at most 5 partial stops.", ["partialStop": .count(6)])
+        }
         var sum = ExactDecimal.zero
         var before: Price?
         for (index, partial) in partials.enumerated() {
             let field = "partialStops[\(index)]"
+            let number: RefusalMembers = ["partialStop": .count(index + 1)]
             sum += partial.sizePercent
             if !partial.sizePercent.isPositive || partial.sizePercent.scale > 4 {
-                fail(.partialStopInvalid, field, "A size is positive with at most 4 decimals.")
+                fail(.partialStopInvalid, field, "A size is positive with at most 4 decimals.", number)
             }
             let threshold: Price
             switch partial.distance {
@@ -263,18 +326,23 @@ struct PlanCheck {
                 )
             }
             if !side.favours(reference, over: threshold) {
-                fail(.partialStopInvalid, field, "\(threshold) is not \(atMost) the reference \(reference).")
+                fail(.partialStopInvalid, field, "\(threshold) is not \(atMost) the reference \(reference).", number)
             }
             if let before, !side.favours(before, over: threshold) {
-                fail(.partialStopInvalid, field, "Partial stops are ordered, the nearest first.")
+                fail(.partialStopInvalid, field, "Partial stops are ordered, the nearest first.", number)
             }
             if let stop = draft.stopLoss, !side.favours(threshold, over: stop.price) {
-                fail(.partialStopInvalid, field, "A partial stop is tighter than the full stop.")
+                fail(.partialStopInvalid, field, "A partial stop is tighter than the full stop.", number)
             }
             before = threshold
         }
         if sum >= ExactDecimal(100) {
-            fail(.partialStopInvalid, "partialStops", "The sizes sum to less than 100%; the full stop takes the rest.")
+            fail(
+                .partialStopInvalid,
+                "partialStops",
+                "The sizes sum to less than 100%; the full stop takes the rest.",
+                ["partialStop": .none],
+            )
         }
     }
 
@@ -304,7 +372,12 @@ struct PlanCheck {
             )
         let gap = side == .buy ? arming - target : target - arming
         if gap < tickSize {
-            fail(.breakEvenArmInvalid, field, "\(arming) is not beyond the break-even price \(target) by a tick size.")
+            fail(
+                .breakEvenArmInvalid,
+                field,
+                "\(arming) is not beyond the break-even price \(target) by a tick size.",
+                ["breakEvenPrice": .price(target)],
+            )
         }
     }
 }
@@ -366,6 +439,22 @@ extension PlanCheck {
     }
 }
 
+extension CreationBounds {
+    var limitMembers: RefusalMembers { ["limit": .count(maxConditionals), "active": .count(activeConditionals)] }
+}
+
+extension TriggerSource {
+    /// - Parameter published: what the market has instead.
+    public func unavailable(_ published: [TriggerSource]) -> Refusal {
+        Refusal(
+            .sourceUnavailable,
+            field: "triggerSource",
+            "The market does not publish a \(rawValue) price.",
+            ["available": .texts(published.map(\.rawValue))],
+        )
+    }
+}
+
 extension Callback {
     var number: ExactDecimal {
         switch self {
@@ -382,7 +471,12 @@ extension Instrument {
 
     func offTick(_ price: Price, field: String) -> Refusal {
         guard price.value.isShort else {
-            return Refusal(.priceNotOnTick, field: field, "A number has at most 15 significant digits.")
+            return Refusal(
+                .priceNotOnTick,
+                field: field,
+                "A number has at most 15 significant digits.",
+                ["tick": .price(tickSize)],
+            )
         }
         let low = price.value.rounded(toMultipleOf: tickSize.value, .floor)
         let high = price.value.rounded(toMultipleOf: tickSize.value, .ceiling)
@@ -390,6 +484,10 @@ extension Instrument {
             .priceNotOnTick,
             field: field,
             "\(price) is not a multiple of \(tickSize); nearest are \(low) and \(high).",
+            [
+                "tick": .price(tickSize),
+                "nearest": .numbers([max(low, tickSize.value), max(high, tickSize.value)]),
+            ],
         )
     }
 
@@ -401,13 +499,19 @@ extension Instrument {
 
     func offStep(_ quantity: Quantity, field: String = "qty") -> Refusal {
         guard quantity.value.isShort else {
-            return Refusal(.qtyNotOnStep, field: field, "A quantity has at most 13 significant digits.")
+            return Refusal(
+                .qtyNotOnStep,
+                field: field,
+                "A quantity has at most 13 significant digits.",
+                ["step": .quantity(stepSize)],
+            )
         }
         let nearest = quantity.value.rounded(toMultipleOf: stepSize.value, .floor)
         return Refusal(
             .qtyNotOnStep,
             field: field,
             "\(quantity) is not a positive multiple of \(stepSize); below it is \(nearest).",
+            ["step": .quantity(stepSize), "nearest": .number(max(nearest, stepSize.value))],
         )
     }
 }

@@ -7,6 +7,10 @@ extension Deciding {
             throw Refusal(
                 .orderTerminal,
                 "The order has ended (\(order.status.rawValue)). Create a new one to trade on.",
+                [
+                    "status": .text(order.status.rawValue),
+                    "closeReason": order.closeReason.map { .text($0.rawValue) } ?? .none,
+                ],
             )
         }
         switch command {
@@ -26,7 +30,11 @@ extension Deciding {
     func refuseIfLeaving() throws(Refusal) {
         guard !order.isUndisturbed else { return }
         let phase = order.derivedPhase?.rawValue ?? order.status.rawValue
-        throw Refusal(.stopAlreadyTriggered, "Too late: the order is \(phase).")
+        throw Refusal(
+            .stopAlreadyTriggered,
+            "Too late: the order is \(phase).",
+            ["phase": .text(phase), "latched": .flag(order.latch != nil)],
+        )
     }
 
     private mutating func cancel() -> Bool {
@@ -65,7 +73,7 @@ extension Deciding {
         case .none: break
         }
         guard order.status.isOpen else {
-            throw Refusal(.notReducible, "Nothing is held yet. Cancel the order instead.")
+            throw notReducible("Nothing is held yet. Cancel the order instead.")
         }
         guard order.latch != nil else {
             close(.manualClose)
@@ -84,7 +92,7 @@ extension Deciding {
             throw Refusal(.notFound, field: "level", "The order has no level \(number).")
         }
         guard order.status.isOpen else {
-            throw Refusal(.notReducible, "Nothing is held yet.")
+            throw notReducible("Nothing is held yet.")
         }
         let leg = Leg.takeProfit(number)
         switch order.levels[index].state {
@@ -97,7 +105,7 @@ extension Deciding {
             order.levels[index].closeRequested = true
             cancelResting { $0.leg == leg }
         case .pending:
-            guard let price = moment.price else { throw Refusal(.notReducible, "No current price is known.") }
+            guard let price = moment.price else { throw notReducible("No current price is known.") }
             order.levels[index].closeRequested = true
             if order.hasNative {
                 // What rests claims everything: it makes way first.
@@ -105,14 +113,23 @@ extension Deciding {
                 return true
             }
             guard fire(index, anchor: price, atMarket: true) else {
-                throw Refusal(.notReducible, "Nothing of this level is free to be closed now.")
+                throw notReducible("Nothing of this level is free to be closed now.")
             }
         }
         return true
     }
 
     func levelNotPending(_ level: Level) -> Refusal {
-        Refusal(.levelNotPending, field: "level", "Level \(level.number) is \(level.state.rawValue).")
+        Refusal(
+            .levelNotPending,
+            field: "level",
+            "Level \(level.number) is \(level.state.rawValue).",
+            ["level": .count(level.number), "status": .text(level.state.rawValue)],
+        )
+    }
+
+    private func notReducible(_ detail: String) -> Refusal {
+        Refusal(.notReducible, detail, ["freeQty": .quantity(order.status.isOpen ? order.free : .zero)])
     }
 
     private mutating func openNow() throws(Refusal) -> Bool {
@@ -145,7 +162,7 @@ extension Deciding {
 
     private mutating func reduceFunds(_ quantity: Quantity) throws(Refusal) -> Bool {
         guard order.status.isOpen, order.isUndisturbed, order.free.isPositive || order.hasNative else {
-            throw Refusal(.notReducible, "Nothing is held, or nothing of it is free.")
+            throw notReducible("Nothing is held, or nothing of it is free.")
         }
         try checkQuantity(quantity)
         let wished = quantity + (order.reduceWish ?? .zero)
@@ -154,16 +171,17 @@ extension Deciding {
                 .reduceTooLarge,
                 field: "qty",
                 "\(order.remaining) is left; close the order to leave entirely.",
+                ["remainingQty": .quantity(order.remaining)],
             )
         }
-        guard let price = moment.price else { throw Refusal(.notReducible, "No current price is known.") }
+        guard let price = moment.price else { throw notReducible("No current price is known.") }
         if order.hasNative {
             order.reduceWish = wished
             cancelResting { $0.isNative }
             return true
         }
         guard reduce(quantity, at: price) else {
-            throw Refusal(.notReducible, "What is free is too little for the venue.")
+            throw notReducible("What is free is too little for the venue.")
         }
         return true
     }

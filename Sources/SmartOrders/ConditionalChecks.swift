@@ -10,12 +10,17 @@ extension ConditionalOrder {
     ) -> [Refusal] {
         guard let mark = moment.price else { return [Refusal(.sourceUnavailable, "No current price is known.")] }
         var failures: [Refusal] = []
-        func fail(_ code: RefusalCode, _ field: String?, _ detail: String) {
-            failures.append(Refusal(code, field: field, detail))
+        func fail(_ code: RefusalCode, _ field: String?, _ detail: String, _ members: RefusalMembers = [:]) {
+            failures.append(Refusal(code, field: field, detail, members))
         }
         if !instrument.isOnStep(draft.quantity) { failures.append(instrument.offStep(draft.quantity)) }
         if bounds.activeConditionals + 1 > bounds.maxConditionals {
-            fail(.conditionalLimit, nil, "\(bounds.activeConditionals) legs are active of \(bounds.maxConditionals).")
+            fail(
+                .conditionalLimit,
+                nil,
+                "\(bounds.activeConditionals) legs are active of \(bounds.maxConditionals).",
+                bounds.limitMembers,
+            )
         }
         if instrument.isOnTick(draft.trigger) {
             checkTrigger(draft, instrument, mark, fail)
@@ -27,7 +32,12 @@ extension ConditionalOrder {
             if !instrument.isOnTick(limit) {
                 failures.append(instrument.offTick(limit, field: "limit"))
             } else if limit < band.low || limit > band.high {
-                fail(.limitOutOfBand, "limit", "\(limit) is outside \(band.low) to \(band.high).")
+                fail(
+                    .limitOutOfBand,
+                    "limit",
+                    "\(limit) is outside \(band.low) to \(band.high).",
+                    ["min": .price(band.low), "max": .price(band.high)],
+                )
             }
         }
         if let expiry = draft.expiresAt, expiry <= moment.now {
@@ -38,7 +48,7 @@ extension ConditionalOrder {
         }
         let source = draft.triggerSource ?? instrument.defaultTriggerSource
         if let sources = bounds.sources, !sources.contains(source) {
-            fail(.sourceUnavailable, "triggerSource", "The market does not publish a \(source.rawValue) price.")
+            failures.append(source.unavailable(sources))
         }
         return failures
     }
@@ -47,14 +57,25 @@ extension ConditionalOrder {
         _ draft: ConditionalDraft,
         _ instrument: Instrument,
         _ mark: Price,
-        _ fail: (RefusalCode, String?, String) -> Void,
+        _ fail: (RefusalCode, String?, String, RefusalMembers) -> Void,
     ) {
         let trigger = draft.trigger
         if trigger <= instrument.tickSize {
-            fail(.triggerTooLow, "trigger", "The trigger is above one tick size, \(instrument.tickSize).")
+            fail(
+                .triggerTooLow,
+                "trigger",
+                "The trigger is above one tick size, \(instrument.tickSize).",
+                ["tick": .price(instrument.tickSize)],
+            )
         }
-        if trigger.value > mark.value * ExactDecimal(2) {
-            fail(.triggerTooHigh, "trigger", "The trigger is at most 200% of the price \(mark).")
+        let highest = mark.value * ExactDecimal(2)
+        if trigger.value > highest {
+            fail(
+                .triggerTooHigh,
+                "trigger",
+                "The trigger is at most 200% of the price \(mark).",
+                ["max": .number(highest)],
+            )
         }
         let isRight =
             switch draft.condition {
@@ -63,7 +84,12 @@ extension ConditionalOrder {
             }
         if !isRight {
             let side = draft.condition == .atOrBelow ? "below" : "above"
-            fail(.triggerWrongSide, "trigger", "The trigger of this order is \(side) the price \(mark).")
+            fail(
+                .triggerWrongSide,
+                "trigger",
+                "The trigger of this order is \(side) the price \(mark).",
+                ["reference": .price(mark)],
+            )
         }
     }
 
@@ -88,28 +114,27 @@ extension ConditionalOrder {
         return ConditionalDecision(next: order, effects: [], facts: [.created])
     }
 
-    /// Changes trigger, limit or quantity while PENDING, all or nothing; `.some(nil)` removes the limit.
-    public func edit(
-        trigger: Price? = nil,
-        limit: Price?? = nil,
-        quantity: Quantity? = nil,
-        at moment: Moment,
-    ) throws(Refusal) -> ConditionalDecision? {
+    /// Changes the order while PENDING, all or nothing; nil: nothing is different.
+    public func edit(_ change: ConditionalChange, at moment: Moment) throws(Refusal) -> ConditionalDecision? {
         try refuseIfTerminal()
         guard status == .pending else {
-            throw Refusal(.stopAlreadyTriggered, "Too late: the order has been triggered.")
+            throw Refusal(
+                .stopAlreadyTriggered,
+                "Too late: the order has been triggered.",
+                ["phase": .text(endReason == nil ? "triggered" : "cancelling"), "latched": .flag(true)],
+            )
         }
         var changed = draft
         var facts: [Fact] = []
-        if let trigger, trigger != draft.trigger {
+        if let trigger = change.trigger, trigger != draft.trigger {
             changed.trigger = trigger
             facts.append(.modified(path: "trigger"))
         }
-        if let limit, limit != draft.limit {
+        if let limit = change.limit, limit != draft.limit {
             changed.limit = limit
             facts.append(.modified(path: "limit"))
         }
-        if let quantity, quantity != draft.quantity {
+        if let quantity = change.quantity, quantity != draft.quantity {
             changed.quantity = quantity
             facts.append(.modified(path: "qty"))
         }
@@ -123,6 +148,11 @@ extension ConditionalOrder {
     }
 
     func refuseIfTerminal() throws(Refusal) {
-        if status.isTerminal { throw Refusal(.orderTerminal, "The order has ended (\(status.rawValue)).") }
+        guard status.isTerminal else { return }
+        throw Refusal(
+            .orderTerminal,
+            "The order has ended (\(status.rawValue)).",
+            ["status": .text(status.rawValue), "closeReason": reason.map { .text($0.rawValue) } ?? .none],
+        )
     }
 }

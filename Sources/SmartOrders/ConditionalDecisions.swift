@@ -136,7 +136,7 @@ struct ConditionalDeciding {
                 side: order.draft.side,
                 anchor: anchor,
                 tickSize: instrument.tickSize,
-                band: moment.band,
+                band: moment.band ?? instrument.band(around: moment.price),
             )
         let placed = VenueOrder(
             leg: .conditional,

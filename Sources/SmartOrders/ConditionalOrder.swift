@@ -46,6 +46,19 @@ public struct ConditionalDraft: Hashable, Sendable {
     }
 }
 
+/// What a trader changes of a conditional order that waits; nil: stays.
+public struct ConditionalChange: Hashable, Sendable {
+    public var trigger: Price?
+    /// `.some(nil)`: a market order from now on.
+    public var limit: Price??
+    public var quantity: Quantity?
+    public init(trigger: Price? = nil, limit: Price?? = nil, quantity: Quantity? = nil) {
+        self.trigger = trigger
+        self.limit = limit
+        self.quantity = quantity
+    }
+}
+
 public enum ConditionalStatus: String, Hashable, Sendable, CaseIterable {
     case pending = "PENDING"
     case triggered = "TRIGGERED"

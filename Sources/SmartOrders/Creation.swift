@@ -153,6 +153,7 @@ extension SmartOrder {
                 .conditionalLimit,
                 nil,
                 "\(draft.legCount) legs and \(bounds.activeConditionals) active ones exceed \(bounds.maxConditionals).",
+                bounds.limitMembers,
             )
         }
         check.checkTicks()
@@ -201,7 +202,12 @@ extension PlanCheck {
             if entry.price == nil { fail(.limitPriceRequired, "entry.price", "A limit entry needs its price.") }
         case .conditional:
             if entry.trigger == nil || entry.trigger == current {
-                fail(.triggerWrongSide, "entry.trigger", "The trigger differs from the current price \(current).")
+                fail(
+                    .triggerWrongSide,
+                    "entry.trigger",
+                    "The trigger differs from the current price \(current).",
+                    ["reference": .price(current)],
+                )
             }
         case .attach:
             if entry.venueOrder != nil || bounds.adopted != nil {
@@ -223,7 +229,7 @@ extension PlanCheck {
         }
         let source = draft.triggerSource ?? instrument.defaultTriggerSource
         if let sources = bounds.sources, !sources.contains(source) {
-            fail(.sourceUnavailable, "triggerSource", "The market does not publish a \(source.rawValue) price.")
+            failures.append(source.unavailable(sources))
         }
         guard draft.entry.mode == .attach, bounds.adopted == nil, let held else { return }
         // Coins sold are bought back from the quote balance; there is nothing to compare with.
@@ -234,7 +240,15 @@ extension PlanCheck {
         let managed = draft.sizeMode == .position ? .zero : bounds.managedElsewhere.value
         let there = side.quantity(ofPosition: held) - managed
         if draft.quantity.value > there {
-            fail(.noPosition, "qty", "\(max(there, .zero)) is held and not managed by another order.")
+            fail(
+                .noPosition,
+                "qty",
+                "\(max(there, .zero)) is held and not managed by another order.",
+                [
+                    "heldQty": .number(side.quantity(ofPosition: held)),
+                    "managedQty": .quantity(bounds.managedElsewhere),
+                ],
+            )
         }
     }
 }

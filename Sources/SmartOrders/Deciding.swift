@@ -73,13 +73,16 @@ struct Deciding {
         facts.append(.venueOrder(placed.key, .intent))
     }
 
+    /// What the venue takes now: as it said itself, else by the rule that it publishes (R4.3).
+    var band: PriceBand? { moment.band ?? order.instrument.band(around: moment.price) }
+
     /// Exit at the market: an IOC 10% through `anchor`, inside the venue's band (R4).
     mutating func placeImmediate(_ leg: Leg, _ quantity: Quantity, anchor: Price) {
         let limit = Pricing.immediateLimit(
             side: order.exitSide,
             anchor: anchor,
             tickSize: tickSize,
-            band: moment.band,
+            band: band,
         )
         place(leg, .immediateOrCancel, quantity, limit: limit)
     }

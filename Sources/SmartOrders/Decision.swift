@@ -174,12 +174,49 @@ public struct Refusal: Error, Hashable, Sendable {
     public let field: String?
     /// One sentence for a person, with the way out.
     public let detail: String
+    /// The same for programs: the extra members of INTERFACES.md 1.6.2.
+    public let members: RefusalMembers
 
-    public init(_ code: RefusalCode, field: String? = nil, _ detail: String) {
+    public init(_ code: RefusalCode, field: String? = nil, _ detail: String, _ members: RefusalMembers = [:]) {
         self.code = code
         self.field = field
         self.detail = detail
+        self.members = members
     }
+}
+
+/// What a refusal tells programs beside its code, in order.
+public struct RefusalMembers: Hashable, Sendable, ExpressibleByDictionaryLiteral {
+    public enum Value: Hashable, Sendable {
+        case number(ExactDecimal)
+        case numbers([ExactDecimal])
+        case count(Int)
+        case flag(Bool)
+        case text(String)
+        case texts([String])
+        case time(Timestamp)
+        /// It applies, and has no value.
+        case none
+
+        static func price(_ price: Price) -> Value { .number(price.value) }
+        static func quantity(_ quantity: Quantity) -> Value { .number(quantity.value) }
+    }
+    public struct Member: Hashable, Sendable {
+        public let name: String
+        public let value: Value
+    }
+    public let all: [Member]
+
+    public init(dictionaryLiteral elements: (String, Value)...) {
+        all = elements.map { Member(name: $0, value: $1) }
+    }
+
+    public subscript(name: String) -> Value? { all.first { $0.name == name }?.value }
+}
+
+extension Refusal {
+    /// The same refusal, saying more.
+    public func with(_ members: RefusalMembers) -> Refusal { Refusal(code, field: field, detail, members) }
 }
 
 /// The stable codes about orders (ORDERS.md 5.4), in table order.

@@ -10,6 +10,8 @@ public enum DecisionStep: Hashable, Sendable {
     /// Ticks up to here are decided on.
     case reach(TickPosition)
     case decide(OrderEvent, Moment)
+    /// A waiting conditional order was changed.
+    case change(ConditionalChange, Moment)
     /// An exit that begins with this version begins now.
     case begin(Timestamp)
     /// Waiting venue orders are sent with this version.

@@ -99,7 +99,12 @@ extension Deciding {
         var sum = listed.reduce(into: ExactDecimal.zero) { $0 += $1.sizePercent }
         for partial in order.partialStops where partial.state != .pending { sum += partial.plan.sizePercent }
         if sum >= ExactDecimal(100) {
-            check.fail(.partialStopInvalid, "partialStops", "With those that fired the sizes reach 100%.")
+            check.fail(
+                .partialStopInvalid,
+                "partialStops",
+                "With those that fired the sizes reach 100%.",
+                ["partialStop": .none],
+            )
         }
     }
 
@@ -227,6 +232,7 @@ extension Deciding {
                 .slWrongSide,
                 field: "trailing",
                 "The trailing stop would stand at \(stop), beyond the market.",
+                referenceMembers,
             )
         }
     }
@@ -241,6 +247,7 @@ extension Deciding {
                 .breakEvenWouldTrigger,
                 field: "breakEven.enabled",
                 "The price is at or beyond break-even \(price): it would close the order at once.",
+                ["breakEvenPrice": .price(price), "reference": moment.price.map { .price($0) } ?? .none],
             )
         }
         armBreakEven(onlyIfProtective: false)
@@ -251,10 +258,17 @@ extension Deciding {
             let last = order.levels.lastIndex(where: { $0.state == .filled }), let price = followCandidate(filled: last)
         else { return }
         guard isProtective(price) else {
-            throw Refusal(.slWrongSide, field: "stopFollow", "The stop would follow to \(price), beyond the market.")
+            throw Refusal(
+                .slWrongSide,
+                field: "stopFollow",
+                "The stop would follow to \(price), beyond the market.",
+                referenceMembers,
+            )
         }
         order.followPrice = price
     }
+
+    private var referenceMembers: RefusalMembers { ["reference": moment.price.map { .price($0) } ?? .none] }
 
     // MARK: Entry
 
@@ -273,10 +287,21 @@ extension Deciding {
                 .qtyNotOnStep,
                 field: "qty",
                 "\(order.entryFilled) is filled already; cancel the entry instead.",
+                [
+                    "step": .quantity(order.instrument.stepSize),
+                    "nearest": .quantity(
+                        order.entryFilled.floored(to: order.instrument.stepSize) + order.instrument.stepSize
+                    ),
+                ],
             )
         }
         if draft.entry.mode == .conditional, let price = moment.price, draft.entry.trigger == price, order.entryWaits {
-            throw Refusal(.triggerWrongSide, field: "entry.trigger", "The trigger differs from the current price.")
+            throw Refusal(
+                .triggerWrongSide,
+                field: "entry.trigger",
+                "The trigger differs from the current price.",
+                ["reference": .price(price)],
+            )
         }
         if draft.entry.mode == .limit, draft.entry.price == nil {
             throw Refusal(.limitPriceRequired, field: "entry.price", "A limit entry needs its price.")

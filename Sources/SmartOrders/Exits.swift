@@ -145,7 +145,7 @@ extension Deciding {
                     side: order.exitSide,
                     anchor: moment.price ?? ended.limit ?? tickSize,
                     tickSize: tickSize,
-                    band: moment.band,
+                    band: band,
                 )
                 order.exitRetry =
                     limit == ended.limit ? failed(order.exitRetry) : Retry(count: order.exitRetry.count + 1)

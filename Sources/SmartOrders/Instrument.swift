@@ -119,6 +119,13 @@ public struct Instrument: Hashable, Sendable {
         self.native = native
     }
 
+    /// The venue's band around its reference price, for which the present price stands; nil: it publishes none, or no
+    /// price is known. Not rounded to the tick.
+    public func band(around price: Price?) -> PriceBand? {
+        guard let bandRule, let price else { return nil }
+        return PriceBand(low: Price(price.value * bandRule.low.value), high: Price(price.value * bandRule.high.value))
+    }
+
     /// The default trigger source: `mark` on derivatives, `last` on spot (ORDERS.md 4.3).
     public var defaultTriggerSource: TriggerSource { kind.isDerivative ? .mark : .last }
 

@@ -210,6 +210,13 @@ extension Deciding {
     }
 }
 
+extension NativeOrders {
+    /// What can rest at the venue, for a refusal.
+    fileprivate var members: RefusalMembers {
+        ["possible": .texts(NativeOrders.words.filter { contains($0.1) }.map(\.0))]
+    }
+}
+
 extension PlanCheck {
     /// Whether the venue can hold what is asked for (6.2, F11).
     mutating func checkPlacement() {
@@ -233,7 +240,9 @@ extension PlanCheck {
     }
 
     private mutating func checkNative() {
-        func refuse(_ field: String, _ detail: String) { fail(.nativeNotPossible, field, detail) }
+        func refuse(_ field: String, _ detail: String) {
+            fail(.nativeNotPossible, field, detail, instrument.native.members)
+        }
         let native = instrument.native
         let hasStop = draft.stopLoss != nil || draft.trailing != nil
         if draft.takeProfits.count > 1 { refuse("takeProfits", "At most one level can rest at a venue.") }
@@ -270,20 +279,25 @@ extension PlanCheck {
 
     private mutating func checkNativeTrailing(_ trailing: TrailingPlan) {
         guard instrument.native.contains(.trailing) else {
-            fail(.nativeNotPossible, "trailing", "No trailing stop can rest on this venue; use managed.")
+            fail(
+                .nativeNotPossible,
+                "trailing",
+                "No trailing stop can rest on this venue; use managed.",
+                instrument.native.members,
+            )
             return
         }
         // Tenths of a percent, 0.1 to 10; basis points on spot, 10 to 2,000: exact or not at all (6.2.4).
         let isSpot = !instrument.kind.isDerivative
         let unit = ExactDecimal(mantissa: 1, scale: isSpot ? 4 : 3)
+        let lowest = ExactDecimal(mantissa: 1, scale: 3)
+        let highest = ExactDecimal(mantissa: isSpot ? 2 : 1, scale: 1)
+        let range: RefusalMembers = ["min": .number(lowest), "max": .number(highest)]
         switch trailing.callback {
-        case .amount: fail(.callbackOutOfRange, "trailing.callbackAmount", "The venue trails by a rate.")
+        case .amount: fail(.callbackOutOfRange, "trailing.callbackAmount", "The venue trails by a rate.", range)
         case .rate(let rate):
-            let isInside =
-                rate.value >= ExactDecimal(mantissa: 1, scale: 3)
-                && rate.value <= ExactDecimal(mantissa: isSpot ? 2 : 1, scale: 1)
-            if !isInside || !rate.value.isMultiple(of: unit) {
-                fail(.callbackOutOfRange, "trailing.callbackRate", "The venue has no such callback rate.")
+            if rate.value < lowest || rate.value > highest || !rate.value.isMultiple(of: unit) {
+                fail(.callbackOutOfRange, "trailing.callbackRate", "The venue has no such callback rate.", range)
             }
         }
     }

@@ -21,6 +21,8 @@ public struct LegThreshold: Hashable, Sendable {
         case step(Int)
         /// Break-even is armed by price (F10).
         case breakEvenArming
+        /// The trigger of a conditional order (R19).
+        case conditional
     }
 
     public enum Comparison: String, Hashable, Sendable {
@@ -94,6 +96,27 @@ public struct LegThreshold: Hashable, Sendable {
             extreme: best,
             idle: idle,
         )
+    }
+}
+
+extension StoredOrder {
+    /// Every threshold that the order has or will have as planned now; empty once it has ended.
+    public var thresholds: [LegThreshold] {
+        switch self {
+        case .smart(let order): order.thresholds
+        case .conditional(let order): order.threshold.map { [$0] } ?? []
+        }
+    }
+}
+
+extension ConditionalOrder {
+    /// What it waits for; nil: no longer.
+    public var threshold: LegThreshold? {
+        guard status == .pending else { return nil }
+        switch condition {
+        case .atOrBelow: return LegThreshold(.conditional, .atOrBelow, draft.trigger)
+        case .atOrAbove: return LegThreshold(.conditional, .atOrAbove, draft.trigger)
+        }
     }
 }
 

@@ -31,9 +31,9 @@ struct OrdersCommand: AsyncParsableCommand {
         var order: String
         @Flag(help: "Make every decision again and compare.")
         var replay = false
-        @Flag(help: "The document of GET /v1/orders/{id}/explain.")
+        @Flag(help: "The document of GET /v1/orders/{id}/explain; of a conditional order the one of its own route.")
         var json = false
-        @Option(help: ArgumentHelp("Only what concerns this leg.", valueName: "SL|TP1|PS1|ENTRY|..."))
+        @Option(help: ArgumentHelp("Only what concerns this leg.", valueName: "SL|TP1|PS1|ENTRY|COND|..."))
         var leg: String?
 
         func run() async throws {

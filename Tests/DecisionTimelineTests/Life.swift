@@ -94,7 +94,7 @@ struct Life {
         quiet = []
         versions.append(
             StoredVersion(
-                order: order,
+                order: .smart(order),
                 sequence: Int64(versions.count + 1),
                 at: order.updatedAt,
                 committedAt: Timestamp(microseconds: clock + 13_000),

@@ -211,9 +211,9 @@ import Testing
         life.ticks("110", "107.79")
         var versions = life.versions
         let last = versions.removeLast()
-        var forged = last.order
+        var forged = try #require(last.order.smart)
         forged.exitAttempts += 1
-        versions.append(last.with(forged))
+        versions.append(last.with(.smart(forged)))
         #expect(
             ReplayFinding.replay(versions)
                 == .differs(version: 2, path: "exitAttempts", stored: "2", repeated: "1")
@@ -235,7 +235,7 @@ import Testing
 }
 
 extension StoredVersion {
-    func with(_ order: SmartOrder, record: DecisionRecord?) -> StoredVersion {
+    func with(_ order: StoredOrder, record: DecisionRecord?) -> StoredVersion {
         StoredVersion(
             order: order,
             sequence: sequence,
@@ -248,7 +248,7 @@ extension StoredVersion {
             record: record,
         )
     }
-    func with(_ order: SmartOrder) -> StoredVersion { with(order, record: record) }
+    func with(_ order: StoredOrder) -> StoredVersion { with(order, record: record) }
 }
 
 extension JSONValue {

@@ -2,6 +2,8 @@
 import JSONText
 import NIOHTTP1
 import OrderEngine
+import OrderStorage
+import Simulation
 import SmartOrders
 import TestKit
 import Testing
@@ -72,7 +74,7 @@ struct `Conditional order routes` {
             let body = api.conditional(tenant.account)
             let created = try await api.send(.POST, Self.path, key: tenant.key, body: body, idempotency: "k")
             let id = try #require(created.json["id"]?.text)
-            for path in ["\(Self.path)/\(id)", "\(Self.path)/\(id)/events"] {
+            for path in ["\(Self.path)/\(id)", "\(Self.path)/\(id)/events", "\(Self.path)/\(id)/explain"] {
                 #expect(try await api.send(.GET, path, key: stranger.key).status == 404)
             }
             let cancel = try await api.send(.DELETE, "\(Self.path)/\(id)", key: stranger.key, ifMatch: "*")
@@ -90,6 +92,170 @@ struct `Conditional order routes` {
                 try await api.send(.POST, Self.path, key: stranger.key, body: body, idempotency: "s").status == 404
             )
         }
+    }
+
+    @Test func `why it fired, and how near it was before`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant()
+            let created = try await api.send(
+                .POST,
+                Self.path,
+                key: tenant.key,
+                body: api.conditional(tenant.account),
+                idempotency: "k",
+            )
+            let id = try #require(created.json["id"]?.text)
+            try await api.price(9_530_000_000)
+            let refused = try await api.send(
+                .PATCH,
+                "\(Self.path)/\(id)",
+                key: tenant.key,
+                body: #"{"trigger": "99"}"#,
+                ifMatch: "\"v1\"",
+            )
+            #expect(refused.code == "TRIGGER_WRONG_SIDE" && refused.json["reference"] == "95.3", "\(refused.text)")
+            let changed = try await api.send(
+                .PATCH,
+                "\(Self.path)/\(id)",
+                key: tenant.key,
+                headers: [("X-Request-Id", "mine")],
+                body: #"{"trigger": "94"}"#,
+                ifMatch: "\"v1\"",
+            )
+            #expect(changed.status == 200, "\(changed.text)")
+            try await api.price(9_450_000_000)
+
+            let waits = try await api.send(.GET, "\(Self.path)/\(id)/explain", key: tenant.key)
+            #expect(waits.status == 200, "\(waits.text)")
+            let answer = try #require(Self.list(waits.json["notFired"]).first)
+            #expect(answer["leg"] == "COND" && answer["reason"] == "NOT_REACHED", "\(waits.text)")
+            #expect(answer["needed"] == "<= 94" && answer["closest"] == "94.5" && answer["missedByTicks"] == 5)
+            let earlier = try #require(Self.list(answer["earlier"]).first)
+            #expect(earlier["needed"] == "<= 95" && earlier["closest"] == "95.3" && earlier["coverage"] == "ticks")
+
+            try await api.price(9_390_000_000)
+            try await Self.fire(id, api)
+            let fired = try await api.send(.GET, "\(Self.path)/\(id)/explain", key: tenant.key)
+            #expect(
+                Self.list(fired.json["timeline"]).map { $0["kind"]?.text } == ["ARMED", "REFUSED", "CHANGED", "FIRED"]
+            )
+            let entry = try #require(Self.list(fired.json["timeline"]).last)
+            #expect(entry["text"] == "Mark 93.9 was at or below the trigger 94.0.", "\(fired.text)")
+            #expect(entry["rule"]?["threshold"] == "94" && entry["rule"]?["basis"]?["sinceVersion"] == 2)
+            #expect(entry["order"]?["limitPrice"] == "84.6" && entry["tick"]?["price"] == "93.9")
+            #expect(Self.list(fired.json["timeline"])[2]["requestId"] == "mine")
+            #expect(Self.list(fired.json["notFired"]).map { $0["reason"] } == ["LATCHED_WAITING_VENUE"])
+
+            let some = try await api.send(.GET, "\(Self.path)/\(id)/explain?leg=cond", key: tenant.key)
+            #expect(Self.list(some.json["timeline"]).count == 1)
+            // The other kind's address does not know it.
+            #expect(try await api.send(.GET, "/v1/orders/\(id)/explain", key: tenant.key).status == 404)
+            let smart = try await api.create(tenant, ["stopLoss": #"{"price": "90"}"#])
+            #expect(try await api.send(.GET, "\(Self.path)/\(smart)/explain", key: tenant.key).status == 404)
+
+            let store = PostgresTimelineStore(pool: api.pool)
+            var before: StoredOrder?
+            let order = try #require(OrderID(id))
+            for version in try await store.versions(of: order, after: 0, limit: 10) {
+                let steps = try DecisionReplay.steps(of: version, before: before)
+                #expect(steps?.last?.after == version.order, "version \(version.version)")
+                before = version.order
+            }
+            #expect(before?.version == 3)
+        }
+    }
+
+    /// What a worker does with the newest price, up to its commit.
+    private static func fire(_ id: String, _ api: StoredRig) async throws {
+        let order = try #require(OrderID(id))
+        let row = try #require(try await api.orders.load([order]).first)
+        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
+        let newest = try #require(try await api.ticks.latest(series))
+        let price = Price(units: newest.price, decimals: row.instrument.priceDecimals)
+        var transition = Transition(row)
+        let moment = Moment(now: row.updatedAt, price: price, position: newest.position)
+        let isFired = try transition.apply(.trigger(.conditional, attempt: 1), at: moment)
+        #expect(isFired)
+        transition.reach(newest.position)
+        let commit = transition.commit(
+            id: 7,
+            cause: .tick,
+            actor: Actor(kind: .worker, id: "w-1"),
+            tick: Tick(
+                market: series.market,
+                source: series.source,
+                price: price,
+                position: newest.position,
+            ),
+        )
+        #expect(try await api.orders.commit([commit])[0].isCommitted)
+    }
+
+    @Test func `a preview warns, and says what an action means`() async throws {
+        try await withStoredAPI(isLiveEnabled: true) { api in
+            let tenant = try await api.tenant(mode: .live)
+            func preview(_ path: String, _ body: String) async throws -> JSONValue {
+                let answer = try await api.send(.POST, Self.path + path + "/preview", key: tenant.key, body: body)
+                #expect(answer.status == 200, "\(answer.text)")
+                return answer.json
+            }
+            func create(_ changes: [String: String] = [:]) async throws -> JSONValue {
+                try await preview("", api.conditional(tenant.account, changes))
+            }
+            let first = try await create()
+            #expect(first["warnings"] == ["FIRST_LIVE_ORDER"], "\(first)")
+            let leg = try #require(Self.list(first["legs"]).first)
+            #expect(
+                leg["price"] == "95" && leg["qty"] == "10" && leg["venuePrice"] == "85.5" && leg["notional"] == "950"
+            )
+            #expect(first["worstAcceptedPrice"] == "85.5" && first["consequences"] == [])
+
+            let created = try await api.send(
+                .POST,
+                Self.path,
+                key: tenant.key,
+                body: api.conditional(tenant.account),
+                idempotency: "k",
+            )
+            let id = try #require(created.json["id"]?.text)
+            #expect(try await create()["warnings"] == [])
+            var narrow = Instrument.sample()
+            narrow = Instrument(
+                market: narrow.market,
+                kind: narrow.kind,
+                tickSize: narrow.tickSize,
+                stepSize: narrow.stepSize,
+                minQuantity: Quantity(ExactDecimal(6)),
+                baseAsset: narrow.baseAsset,
+                quoteAsset: narrow.quoteAsset,
+                bandRule: PriceBandRule(
+                    low: Rate(ExactDecimal(mantissa: 95, scale: 2)),
+                    high: Rate(ExactDecimal(mantissa: 105, scale: 2)),
+                ),
+            )
+            try await api.accounts.save([narrow])
+            let clamped = try await create()
+            #expect(clamped["warnings"] == ["STOP_OUTSIDE_VENUE_BAND", "LEVEL_NEAR_MIN"], "\(clamped)")
+            #expect(clamped["worstAcceptedPrice"] == "90.3")
+
+            let cancel = try await preview("/\(id)", #"{"action": "cancel"}"#)
+            #expect(Self.list(cancel["consequences"]).map { $0["code"] } == ["TRIGGER_REMOVED"], "\(cancel)")
+            #expect(Self.list(cancel["consequences"]).first?["orderId"]?.text == id)
+            let edit = try await preview("/\(id)", #"{"action": "edit", "trigger": "94"}"#)
+            let moves = try #require(Self.list(edit["consequences"]).first)
+            #expect(moves["code"] == "TRIGGER_MOVES" && moves["from"] == "95" && moves["to"] == "94", "\(edit)")
+            let same = try await preview("/\(id)", #"{"action": "edit", "trigger": "95"}"#)
+            #expect(Self.list(same["consequences"]).map { $0["code"] } == ["NOTHING_TO_DO"])
+            let wrong = try await preview("/\(id)", #"{"action": "edit", "trigger": "101"}"#)
+            #expect(wrong["accepted"] == false && wrong["order"] == .null)
+            #expect(Self.list(wrong["errors"]).first?["reference"] == "101", "\(wrong)")
+            // Nothing of it was stored.
+            #expect(try await api.send(.GET, "\(Self.path)/\(id)", key: tenant.key)["ETag"] == "\"v1\"")
+        }
+    }
+
+    private static func list(_ value: JSONValue?) -> [JSONValue] {
+        if case .array(let elements)? = value { elements } else { [] }
     }
 
     private static func items(_ answer: Answer) -> [JSONValue] {

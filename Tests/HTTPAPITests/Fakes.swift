@@ -84,10 +84,9 @@ final class MemoryOrders: OrderStore, TimelineStore {
                 json: writer.take(),
             )
         )
-        guard let order = next.smart else { return .committed(sequence: sequence) }
         state.versions.append(
             StoredVersion(
-                order: order,
+                order: next,
                 sequence: sequence,
                 at: next.updatedAt,
                 committedAt: next.updatedAt,

@@ -290,6 +290,21 @@ private let refusals: [Refused] = [
 /// Waits for 90.
 private let later = ["entry": #"{"mode": "conditional", "trigger": "90"}"#, "stopLoss": #"{"price": "80"}"#]
 
+/// What a code says beside itself (INTERFACES.md 1.6.2).
+private let members: [RefusalCode: [String]] = [
+    .qtyNotOnStep: ["step", "nearest"], .conditionalLimit: ["limit", "active"], .priceNotOnTick: ["tick", "nearest"],
+    .tpSizeSum: ["sum"], .tpWrongSide: ["reference", "level"], .tpNotMonotone: ["level"],
+    .tpBelowMin: ["level", "plannedQty", "minQty", "minNotional"], .slWrongSide: ["reference"],
+    .callbackOutOfRange: ["min", "max"], .triggerTooLow: ["tick"], .triggerTooHigh: ["max"],
+    .triggerWrongSide: ["reference"], .limitOutOfBand: ["min", "max"],
+    .breakEvenWouldTrigger: ["breakEvenPrice", "reference"], .trailingTPNotLast: ["level"], .stepLockInvalid: ["step"],
+    .partialStopInvalid: ["partialStop"], .breakEvenArmInvalid: ["breakEvenPrice"], .nativeNotPossible: ["possible"],
+    .sourceUnavailable: ["available"], .noPosition: ["heldQty", "managedQty"], .reduceTooLarge: ["remainingQty"],
+    .orderTerminal: ["status", "closeReason"], .stopAlreadyTriggered: ["phase", "latched"],
+    .levelNotPending: ["level", "status"], .notReducible: ["freeQty"], .positionSideConflict: ["orderId"],
+    .positionTPSLExists: ["orderId"], .orderLimit: ["limit"], .accountHalted: ["level", "scope", "since", "reason"],
+]
+
 /// Codes whose tests stand elsewhere, or that nothing here gives yet.
 private let elsewhere: Set<RefusalCode> = []
 
@@ -359,7 +374,44 @@ struct `Refusals of orders` {
                 #expect(answer["Content-Type"] == "application/problem+json")
                 #expect(answer.json["type"]?.text == "/problems/\(row.code.rawValue)")
                 #expect(answer.json["retryable"] == .bool(false))
+                guard let names = members[row.code] else { continue }
+                guard case .array(let errors)? = answer.json["errors"], let first = errors.first else {
+                    Issue.record("\(row.code.rawValue), \(row.what): \(answer.text)")
+                    continue
+                }
+                for name in names {
+                    #expect(first[name] != nil, "\(row.code.rawValue), \(row.what), \(name): \(answer.text)")
+                    // The problem's own `status` is that of HTTP.
+                    if name != "status" { #expect(answer.json[name] == first[name], "\(answer.text)") }
+                }
             }
+        }
+    }
+
+    @Test func `what a refusal says beside its code is right`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant()
+            func first(_ changes: [String: String]) async throws -> JSONValue? {
+                let body = api.draft(tenant.account, changes)
+                let answer = try await api.send(.POST, "/v1/orders", key: tenant.key, body: body, idempotency: "k")
+                guard case .array(let errors)? = answer.json["errors"] else { return nil }
+                return errors.first
+            }
+            let price = try await first(["stopLoss": #"{"price": "95.05"}"#])
+            #expect(price?["tick"] == "0.1" && price?["nearest"] == ["95", "95.1"], "\(String(describing: price))")
+            let size = try await first(["takeProfits": levels(("105", "40"), ("110", "35"), ("120", "24"))])
+            #expect(size?["sum"] == "99" && size?["pointer"] == "/takeProfits", "\(String(describing: size))")
+            let quantity = try await first(["qty": "\"0.0005\""])
+            #expect(quantity?["step"] == "0.001" && quantity?["nearest"] == "0.001")
+            try await api.sql("UPDATE accounts SET maximum_conditionals = 5 WHERE id = '\(tenant.account)'")
+            let id = try await api.create(tenant)
+            let legs = try await first([:])
+            #expect(legs?["limit"] == 5 && legs?["active"] == 3, "\(String(describing: legs))")
+            #expect(legs?["pointer"] == "")
+            let reduced = try await api.act(tenant, id, .POST, "/reduce-funds", #"{"qty": "11"}"#)
+            #expect(reduced.json["remainingQty"] == "10", "\(reduced.text)")
+            let stop = try await api.act(tenant, id, .PATCH, "", #"{"stopLoss": {"price": "101"}}"#)
+            #expect(stop.json["reference"] == "101", "\(stop.text)")
         }
     }
 

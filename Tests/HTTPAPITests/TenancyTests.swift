@@ -19,6 +19,7 @@ struct `Tenants are apart` {
         "/v1/accounts/{id}/credentials": #"{"key": "k", "secret": "s"}"#,
         "/v1/accounts/{id}/mode": #"{"mode": "PAPER", "confirm": "a"}"#, "/v1/accounts/{id}/halt": #"{"reason": "r"}"#,
         "/v1/accounts/{id}/preview": #"{"action": "cancelAll"}"#,
+        "/v1/conditional-orders/{id}/preview": #"{"action": "cancel"}"#,
     ]
 
     @Test func `a stranger finds nothing, and the same nothing for what exists and what does not`() async throws {
@@ -26,13 +27,20 @@ struct `Tenants are apart` {
             let owner = try await api.tenant()
             let stranger = try await api.tenant()
             let order = try await api.create(owner)
+            let conditional = try await api.send(
+                .POST,
+                "/v1/conditional-orders",
+                key: owner.key,
+                body: api.conditional(owner.account),
+                idempotency: "c",
+            )
             let shared = try await api.act(owner, order, .POST, "/share", "{}")
             let share = try #require(shared.json["id"]?.text)
             let batch = try await api.send(
                 .POST,
                 "/v1/accounts/\(owner.account)/cancel-all",
                 key: owner.key,
-                body: #"{"kinds": ["CONDITIONAL"]}"#,
+                body: #"{"kinds": ["POSITION"]}"#,
                 idempotency: "b",
             )
             let keys = try await api.send(.GET, "/v1/keys", key: owner.key)
@@ -50,6 +58,7 @@ struct `Tenants are apart` {
             // An id of each kind that is the owner's, and one that is nobody's.
             let owned = [
                 "orders": order, "accounts": "\(owner.account)", "shares": share,
+                "conditional-orders": try #require(conditional.json["id"]?.text),
                 "batches": try #require(batch.json["id"]?.text), "keys": key,
                 "presets": try #require(preset.json["id"]?.text),
             ]
@@ -83,7 +92,7 @@ struct `Tenants are apart` {
                 let texts = zip(answers, [id, nobody, "nonsense"]).map { $0.text.replacing($1, with: "?") }
                 #expect(Set(texts).count == 1, "\(route.method) \(route.pattern): \(texts)")
             }
-            #expect(walked >= 20, "\(walked) routes")
+            #expect(walked >= 26, "\(walked) routes")
 
             // What names an account otherwise.
             for target in [
@@ -98,12 +107,15 @@ struct `Tenants are apart` {
                 )
                 #expect(answer.status == 404, "\(target): \(answer.text)")
             }
-            for path in ["/v1/orders", "/v1/orders/preview"] {
+            for path in [
+                "/v1/orders", "/v1/orders/preview", "/v1/conditional-orders", "/v1/conditional-orders/preview",
+            ] {
+                let isSmart = path.hasPrefix("/v1/orders")
                 let answer = try await api.send(
                     .POST,
                     path,
                     key: stranger.key,
-                    body: api.draft(owner.account),
+                    body: isSmart ? api.draft(owner.account) : api.conditional(owner.account),
                     idempotency: "x\(path)",
                 )
                 #expect(answer.status == 404, "\(path): \(answer.text)")
@@ -117,7 +129,7 @@ struct `Tenants are apart` {
             )
             #expect(widened.status == 404, "\(widened.text)")
             // Lists show nothing of the other.
-            for target in ["/v1/orders", "/v1/shares", "/v1/keys", "/v1/accounts", "/v1/me"] {
+            for target in ["/v1/orders", "/v1/conditional-orders", "/v1/shares", "/v1/keys", "/v1/accounts", "/v1/me"] {
                 let answer = try await api.send(.GET, target, key: stranger.key)
                 #expect(answer.status == 200)
                 for id in owned.values + ["\(owner.user)"] {

@@ -147,7 +147,7 @@ final class Cluster: Sendable {
     func expectReplayable() async throws {
         let timeline = MemoryTimelineStore(database)
         for order in try await orders.list(OrderFilter(account: account, limit: .max)) {
-            var before: SmartOrder?
+            var before: StoredOrder?
             for version in try await timeline.versions(of: order.id, after: 0, limit: .max) {
                 let steps = try DecisionReplay.steps(of: version, before: before)
                 #expect(steps?.last?.after == version.order, "version \(version.version) of \(order.id)")

@@ -141,7 +141,12 @@ import Testing
 
     @Test func `a refusal is a problem with a pointer`() throws {
         let refusals = [
-            Refusal(.tpWrongSide, field: "takeProfits[1].price", "Level 2 is on the wrong side."),
+            Refusal(
+                .tpWrongSide,
+                field: "takeProfits[1].price",
+                "Level 2 is on the wrong side.",
+                ["reference": .number(ExactDecimal(101)), "level": .count(2)],
+            ),
             Refusal(.noExit, "No exit."),
         ]
         let problem = try #require(ProblemDocument(refusals: refusals, instance: "/v1/orders", requestID: "r-1"))
@@ -154,9 +159,23 @@ import Testing
                     "errors": [
                         [
                             "pointer": "/takeProfits/1/price", "code": "TP_WRONG_SIDE",
-                            "detail": "Level 2 is on the wrong side.",
-                        ]
-                    ], "requestId": "r-1", "retryable": false,
+                            "detail": "Level 2 is on the wrong side.", "reference": "101", "level": 2,
+                        ], ["pointer": "", "code": "NO_EXIT", "detail": "No exit."],
+                    ], "requestId": "r-1", "retryable": false, "reference": "101", "level": 2,
+                ]
+        )
+        let ended = Refusal(.orderTerminal, "Over.", ["status": .text("CLOSED"), "closeReason": .none])
+        let over = try #require(ProblemDocument(refusals: [ended]))
+        let document = try JSONValue(parsing: over.encoded())
+        // The document's own `status` stays that of HTTP.
+        #expect(document["status"] == 409 && document["closeReason"] == .null)
+        #expect(
+            document["errors"]
+                == [
+                    [
+                        "pointer": "", "code": "ORDER_TERMINAL", "detail": "Over.", "status": "CLOSED",
+                        "closeReason": nil,
+                    ]
                 ]
         )
         #expect(ProblemDocument(refusals: []) == nil)

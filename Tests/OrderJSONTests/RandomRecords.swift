@@ -29,7 +29,16 @@ extension SeededRandom {
     }
 
     private mutating func step() -> DecisionStep {
-        switch Int.random(in: 0..<6, using: &self) {
+        switch Int.random(in: 0..<7, using: &self) {
+        case 6:
+            .change(
+                ConditionalChange(
+                    trigger: maybe { $0.measure() },
+                    limit: maybe { random in random.maybe { $0.measure() } },
+                    quantity: maybe { $0.measure() },
+                ),
+                moment(),
+            )
         case 0: .create(bounds(), moment())
         case 1: .absorb(measure(), upTo: position())
         case 2: .reach(position())

@@ -13,6 +13,9 @@ import Testing
     @Test func `a version is what was committed`() async throws {
         try await check(TimelineStoreContract.versionsAreWhatWasCommitted)
     }
+    @Test func `so is one of a conditional order`() async throws {
+        try await check(TimelineStoreContract.versionsOfConditionalOrders)
+    }
     @Test func `a note is counted`() async throws { try await check(TimelineStoreContract.notesAreCounted) }
     @Test func `gaps touch the stretch`() async throws { try await check(TimelineStoreContract.gapsTouchTheStretch) }
 

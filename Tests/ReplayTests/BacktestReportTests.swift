@@ -126,6 +126,26 @@ import Darwin
         #expect(result.out.contains { $0.hasPrefix("tick 3  1970-01-01T00:00:03.500000Z  110  ") })
     }
 
+    @Test func `a time exit counts from the first tick that is looked at`() {
+        let order = """
+            {"side": "BUY", "qty": "1", "entry": {"mode": "market"}, "exitAtMs": 500,
+             "instrument": {"symbol": "X", "kind": "perp"}}
+            """
+        let result = run(order) { $0.from = "2" }
+        #expect(result.out.last == "5 ticks: CLOSED TIME_EXIT, gross 0, fees 0, open 0")
+        #expect(result.out.contains { $0.hasPrefix("tick 2  1970-01-01T00:00:02.500000Z  105  ") })
+    }
+
+    @Test(arguments: ["perp", "spot"])
+    func `what is held already was entered at the first tick`(kind: String) {
+        let order = """
+            {"side": "BUY", "qty": "1", "entry": {"mode": "attach"}, "trailing": {"callbackRate": "0.02"},
+             "instrument": {"symbol": "X", "kind": "\(kind)", "tickSize": "0.01"}}
+            """
+        let result = run(order) { $0.series = "v-usdm:X" }
+        #expect(result.out.last == "6 ticks: STOPPED TRAILING_STOP, gross 7.8, fees 0, open 0")
+    }
+
     @Test func `a resting target fills at its limit when a later tick touches it`() {
         let order = """
             {"side": "BUY", "qty": "1", "entry": {"mode": "limit", "price": "99"},

@@ -255,7 +255,13 @@ struct CommandTests {
         #expect(desk.last?.limit == price("93.6"))
         #expect(desk.order.status == .partiallyClosed)
         #expect(desk.order.levels.map(\.planned) == ["4", "2.3", "1.7"].map { quantity($0) })
-        #expect(throws: Refusal(.reduceTooLarge, field: "qty", "4 is left; close the order to leave entirely.")) {
+        let refusal = Refusal(
+            .reduceTooLarge,
+            field: "qty",
+            "4 is left; close the order to leave entirely.",
+            ["remainingQty": .number("4")],
+        )
+        #expect(throws: refusal) {
             try desk.command(.reduceFunds(quantity("4")))
         }
     }

@@ -218,13 +218,15 @@ struct ConditionalTests {
     @Test func `trigger, limit and quantity change while it waits, under the same checks`() throws {
         let order = try Self.order(.stopLoss, .sell, trigger: "90", limit: "89", mark: "100")
         let changed = try #require(
-            try order.edit(trigger: price("95"), limit: .some(nil), at: Self.moment("100"))
+            try order.edit(ConditionalChange(trigger: price("95"), limit: .some(nil)), at: Self.moment("100"))
         )
         #expect(changed.next.draft.trigger == price("95"))
         #expect(changed.next.draft.limit == nil)
         #expect(changed.next.version == 2)
-        #expect(throws: Refusal.self) { try order.edit(trigger: price("100"), at: Self.moment("100")) }
-        #expect(try order.edit(at: Self.moment("100")) == nil)
+        #expect(throws: Refusal.self) {
+            try order.edit(ConditionalChange(trigger: price("100")), at: Self.moment("100"))
+        }
+        #expect(try order.edit(ConditionalChange(), at: Self.moment("100")) == nil)
     }
 
     @Test func `an outcome that is unknown is placed again only after its absence is proven`() throws {

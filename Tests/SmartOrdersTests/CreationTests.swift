@@ -154,6 +154,22 @@ struct CreationTests {
         ),
     ]
 
+    @Test func `a level is worth at least the venue's minimum`() throws {
+        func refusals(_ first: String) -> [Refusal] {
+            SmartOrder.check(
+                draft(takeProfits: [level(first, "5"), level("130", "95")]),
+                instrument: .test(minNotional: "60"),
+                at: Moment(now: Timestamp(milliseconds: 1), price: price("100")),
+            )
+        }
+        // 0.5 at 120 is exactly 60.
+        #expect(refusals("120").isEmpty)
+        let refusal = try #require(refusals("119.99").first)
+        #expect(refusal.code == .tpBelowMin)
+        #expect(refusal.members["level"] == .count(1) && refusal.members["plannedQty"] == .number("0.5"))
+        #expect(refusal.members["minNotional"] == .number("60"))
+    }
+
     @Test(arguments: rows.indices)
     func `a plan is accepted or refused with its code`(_ index: Int) {
         let row = Self.rows[index]

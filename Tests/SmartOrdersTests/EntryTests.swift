@@ -17,6 +17,17 @@ struct EntryTests {
         #expect(desk.order.extreme == price("100"))
     }
 
+    @Test func `a stop cancels the entry rest before its exit is through`() throws {
+        let entry = EntryPlan(mode: .limit, price: price("100"))
+        var desk = try Desk(draft(entry: entry, stop: "95"), at: "101", answers: .silence)
+        desk.accept(key(.entry))
+        desk.fill(key(.entry), "4", at: "100")
+        desk.tick("95")
+        #expect(desk.last?.leg == .stop && desk.last?.quantity == quantity("4"))
+        #expect(desk.cancelled == [key(.entry)])
+        #expect(desk.order.entryGoal == .end(.entryCancelled))
+    }
+
     @Test func `the first exit trigger cancels the entry rest`() throws {
         var desk = try Desk(draft(entry: Self.limit, takeProfits: product, stop: "95"), at: "101")
         desk.fill(key(.entry), "4", at: "100")

@@ -175,6 +175,39 @@ struct ExitTests {
         desk.quietTimer(after: 1000)
     }
 
+    struct PublishedBand: Sendable {
+        let low: String
+        let high: String
+        let limit: String
+    }
+
+    @Test(arguments: [
+        PublishedBand(low: "0.95", high: "1.05", limit: "90.25"),
+        PublishedBand(low: "0.99", high: "1.01", limit: "94.05"),
+        PublishedBand(low: "0.85", high: "1.15", limit: "85.5"),
+    ])
+    func `an exit stays inside the band that the venue publishes`(_ row: PublishedBand) throws {
+        let instrument = Instrument.test(band: (row.low, row.high))
+        var desk = try Desk(draft(stop: "95"), instrument: instrument, answers: .silence)
+        desk.fill(key(.entry), "10")
+        desk.tick("95")
+        #expect(desk.last?.limit == price(row.limit))
+        // What the venue said last counts more.
+        desk.band = PriceBand(low: price("94.5"), high: price("95.5"))
+        desk.refuse(key(.stop), .priceOutOfBand)
+        #expect(desk.last?.limit == price("94.5"))
+
+        let conditional = try ConditionalOrder.create(
+            ConditionalDraft(kind: .stopLoss, side: .sell, quantity: quantity("1"), trigger: price("95")),
+            id: testOrder,
+            account: testAccount,
+            instrument: instrument,
+            at: Moment(now: desk.now, price: price("100")),
+        ).next
+        let fired = try #require(try conditional.decide(.tick, at: Moment(now: desk.now, price: price("95"))))
+        #expect(fired.next.venueOrders.first?.limit == price(row.limit))
+    }
+
     @Test func `refused for its price, a stop goes at once with the new band`() throws {
         var desk = try Desk(draft(stop: "95"), answers: .silence)
         desk.fill(key(.entry), "10")

@@ -118,6 +118,43 @@ struct StopTests {
         #expect(desk.last?.limit == price("94.5"))
     }
 
+    @Test func `a level that fills late does not loosen the stop that follows`() throws {
+        let levels = [
+            level("105", "25", .limit, limit: "130"), level("110", "25"), level("120", "25"), level("140", "25"),
+        ]
+        var desk = try Desk(draft(takeProfits: levels, stop: "95") { $0.stopFollow = .followTP })
+        for at in ["105", "110", "120", "125"] { desk.tick(at) }
+        #expect(desk.order.followPrice == price("110"))
+        desk.fill(key(.takeProfit(1)), "2.5", at: "130")
+        #expect(desk.order.levels[0].state == .filled)
+        #expect(desk.order.effectiveStop == EffectiveStop(price: price("110"), kind: .follow))
+    }
+
+    @Test func `where stop and target are both reached the stop wins`() throws {
+        var desk = try Desk(draft(takeProfits: product, trailing: "0.02"), answers: .silence)
+        desk.fill(key(.entry), "10", at: "100")
+        desk.tick("105")
+        // While targets pause after a refusal the stop goes on past them.
+        desk.refuse(key(.takeProfit(1)), .rateLimited)
+        desk.tick("112", after: 100)
+        #expect(desk.order.effectiveStop?.price == price("109.76"))
+        desk.tick("109.7")
+        #expect(desk.order.latch?.kind == .trailing)
+        #expect(desk.order.levels.map(\.state) == [.cancelled, .cancelled, .cancelled])
+        #expect(desk.placed.map(\.leg) == [.entry, .takeProfit(1), .stop])
+        #expect(desk.last?.quantity == quantity("10"))
+    }
+
+    @Test func `the tick that fires the stop moves no mark`() throws {
+        var desk = try Desk(draft(trailing: "0.02"))
+        desk.tick("112")
+        try desk.edit { $0.stepLocks = [.percent(at: "8", lock: "1")] }
+        desk.tick("109")
+        #expect(desk.order.closeReason == .trailingStop)
+        #expect(desk.order.locksReached == 0)
+        #expect(desk.order.lockPrice == nil)
+    }
+
     @Test func `on equal prices break-even names the stop that follows`() throws {
         var desk = try Desk(
             draft(takeProfits: product, stop: "95") {

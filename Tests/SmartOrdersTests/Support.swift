@@ -38,6 +38,7 @@ extension Instrument {
         minQuantity: String = "0",
         minNotional: String = "0",
         takerFee: String = "0",
+        band: (low: String, high: String)? = nil,
         native: NativeOrders = [],
     ) -> Instrument {
         Instrument(
@@ -47,6 +48,7 @@ extension Instrument {
             stepSize: quantity(stepSize),
             minQuantity: quantity(minQuantity),
             minNotional: money(minNotional),
+            bandRule: band.map { PriceBandRule(low: rate($0.low), high: rate($0.high)) },
             takerFee: rate(takerFee),
             native: native,
         )

@@ -46,7 +46,7 @@ package enum TimelineStoreContract {
         #expect(versions.map(\.version) == [1, 2])
         #expect(versions.first?.record == nil)
         let last = try #require(versions.last)
-        #expect(last.order == order)
+        #expect(last.order == .smart(order))
         #expect(last.record == record)
         #expect(last.facts == [.replanned])
         #expect(last.tick == tick)
@@ -54,6 +54,40 @@ package enum TimelineStoreContract {
         #expect(last.committedAt != nil)
         #expect(try await timeline.versions(of: order.id, after: 1, limit: 10).map(\.version) == [2])
         #expect(try await timeline.versions(of: others[1].id, after: 1, limit: 10).map(\.record) == [record])
+    }
+
+    package static func versionsOfConditionalOrders(
+        _ stores: StoresUnderTest,
+        _ timeline: any TimelineStore,
+    ) async throws {
+        let account = try await stores.account()
+        let order = ConditionalOrder.sample(1, account)
+        let change = ConditionalChange(trigger: Price(ExactDecimal(94)), limit: .some(nil))
+        let moment = Moment(now: order.updatedAt, price: Price(ExactDecimal(100)))
+        var created = Transition(
+            created: StoredDecision(ConditionalDecision(next: order, effects: [], facts: [.created])),
+            bounds: CreationBounds(),
+            at: moment,
+        )
+        created.reach(TickPosition(venueTime: 5, sequence: 5))
+        var changed = Transition(created.order)
+        let isChanged = try changed.apply(change, at: moment)
+        #expect(isChanged)
+        for (number, transition) in [created, changed].enumerated() {
+            let commit = transition.commit(
+                id: Int64(900 + number),
+                cause: .command,
+                actor: Actor(kind: .user, id: "u"),
+                record: DecisionRecord(requestID: "r"),
+            )
+            let outcome = try await stores.orders.commit([commit])[0]
+            guard case .committed = outcome else { throw UnexpectedOutcome(outcome) }
+        }
+        let versions = try await timeline.versions(of: order.id, after: 0, limit: 10)
+        #expect(versions.map(\.order) == [created.order, changed.order])
+        #expect(versions.map(\.facts) == [created.facts, changed.facts])
+        #expect(versions.last?.record?.steps == [.change(change, moment)])
+        #expect(try await timeline.versions(of: order.id, after: 1, limit: 10).map(\.version) == [2])
     }
 
     package static func notesAreCounted(_ stores: StoresUnderTest, _ timeline: any TimelineStore) async throws {

@@ -104,25 +104,23 @@ struct ConditionalRoutes: Sendable {
             market: request.market,
             account: request.account,
         )
-        return Self.show(order, refusals, account)
+        let series = order.map { PriceSeries(market: request.market, source: $0.triggerSource) }
+        return try await show(ConditionalPreview(order: order, refusals: refusals), account, series)
     }
 
-    private static func show(_ order: ConditionalOrder?, _ refusals: [Refusal], _ account: Account) -> Reply {
-        .json { writer in
-            writer.member("accepted", refusals.isEmpty)
-            writer.key("errors")
-            writer.beginArray()
-            for refusal in refusals { writer.refusal(refusal) }
-            writer.endArray()
-            writer.key("warnings")
-            writer.beginArray()
-            writer.endArray()
-            writer.key("order")
-            if let order { writer.conditionalOrder(order, mode: account.orderMode) } else { writer.null() }
-            writer.key("consequences")
-            writer.beginArray()
-            writer.endArray()
+    private func show(
+        _ preview: ConditionalPreview,
+        _ account: Account,
+        _ series: PriceSeries?,
+    ) async throws -> Reply {
+        var preview = preview
+        var ageMs: Int64?
+        if let series { ageMs = await backend.feedAge(series) }
+        if let order = preview.order, !order.status.isTerminal {
+            preview.warnings = ConditionalPreview.warnings(order)
         }
+        preview.warnings += try await backend.warnings(account, isNew: preview.before == nil, feedAgeMs: ageMs)
+        return preview.reply(of: account, feedAgeMs: ageMs)
     }
 
     private enum Action: String { case cancel, edit }
@@ -134,32 +132,26 @@ struct ConditionalRoutes: Sendable {
         let json = JSONField(try call.json(backend.configuration.limits))
         let action: Action = try json.required("action", expected: "cancel or edit").choice()
         if action == .cancel { try json.refuseUnknownKeys(except: ["action"]) }
+        let series = PriceSeries(market: order.instrument.market, source: order.triggerSource)
         let moment = Moment(
             now: backend.clock.now(),
-            price: await backend.prices.latest(
-                PriceSeries(market: order.instrument.market, source: order.triggerSource)
-            ).map { Price(units: $0.price, decimals: order.instrument.priceDecimals) },
+            price: await backend.prices.latest(series).map {
+                Price(units: $0.price, decimals: order.instrument.priceDecimals)
+            },
             position: order.position,
         )
         let account = try caller.account(order.account)
         let change = action == .edit ? try Self.change(json, allowing: ["action"]) : ConditionalChange()
+        var preview = ConditionalPreview(before: order)
         do throws(Refusal) {
             switch action {
-            case .cancel:
-                let next = try order.decide(.command(.cancel), at: moment)?.next
-                return Self.show(next ?? order, [], account)
-            case .edit:
-                let next = try order.edit(
-                    trigger: change.trigger,
-                    limit: change.limit,
-                    quantity: change.quantity,
-                    at: moment,
-                )?.next
-                return Self.show(next ?? order, [], account)
+            case .cancel: preview.order = try order.decide(.command(.cancel), at: moment)?.next ?? order
+            case .edit: preview.order = try order.edit(change, at: moment)?.next ?? order
             }
         } catch {
-            return Self.show(nil, [error], account)
+            preview.refusals = [error]
         }
+        return try await show(preview, account, series)
     }
 
     // MARK: Read
@@ -267,8 +259,7 @@ struct ConditionalRoutes: Sendable {
                 requestID: call.requestID,
             )
         } catch {
-            guard case .versionMismatch(let present) = error else { throw error }
-            throw try await OrderRoutes.mismatch(present, call, caller, backend)
+            throw try await problem(error, on: order.id, call, caller)
         }
         hub.poke()
         return try await show(answer.stored, caller, status: .ok)
@@ -290,10 +281,25 @@ struct ConditionalRoutes: Sendable {
                 requestID: call.requestID,
             )
         } catch {
-            guard case .versionMismatch(let present) = error else { throw error }
-            throw try await OrderRoutes.mismatch(present, call, caller, backend)
+            throw try await problem(error, on: order.id, call, caller)
         }
         hub.poke()
         return try await show(answer.stored, caller, status: answer.isCommitted ? .accepted : .ok)
+    }
+
+    /// What the trader is told; a refusal is kept for the order's history.
+    private func problem(
+        _ error: CommandError,
+        on order: OrderID,
+        _ call: Call,
+        _ caller: Caller,
+    ) async throws -> any Error {
+        switch error {
+        case .versionMismatch(let present): return try await OrderRoutes.mismatch(present, call, caller, backend)
+        case .refused(let refusals):
+            await backend.note(refusals, of: order, call, caller)
+            return error
+        case .keyReused, .priceUnavailable, .unavailable: return error
+        }
     }
 }

@@ -17,6 +17,9 @@ struct Consequence: Sendable {
         case buysAtMarket = "BUYS_AT_MARKET"
         case averageMoves = "AVERAGE_MOVES"
         case targetMoves = "TARGET_MOVES"
+        /// Of a conditional order.
+        case triggerMoves = "TRIGGER_MOVES"
+        case triggerRemoved = "TRIGGER_REMOVED"
         case nothingToDo = "NOTHING_TO_DO"
     }
 
@@ -68,8 +71,28 @@ struct ConsequenceList: Sendable {
     }
 
     /// The command finds its work done already.
-    mutating func addNothing(_ order: SmartOrder) {
+    mutating func addNothing(_ order: OrderID) {
         append(order, .nothingToDo, "Nothing is left to do: the order stays as it is.", [:])
+    }
+
+    /// What becomes of a conditional order.
+    mutating func add(from before: ConditionalOrder, to after: ConditionalOrder) {
+        let (old, new) = (before.draft.trigger, after.draft.trigger)
+        let isEnding = after.status.isTerminal || after.endReason != nil
+        if isEnding, before.status == .pending {
+            let text = "The order no longer waits for \(old); nothing is sent to the venue."
+            append(before.id, .triggerRemoved, text, ["price": self.text(old)])
+        } else if isEnding {
+            let rest = before.remaining
+            append(before.id, .entryCancelled, "What is not filled (\(rest)) is cancelled.", ["qty": self.text(rest)])
+        }
+        guard old != new else { return }
+        append(
+            before.id,
+            .triggerMoves,
+            "The trigger moves from \(old) to \(new).",
+            ["from": self.text(old), "to": self.text(new)],
+        )
     }
 
     // MARK: Parts
@@ -80,7 +103,16 @@ struct ConsequenceList: Sendable {
         _ text: String,
         _ data: JSONObject,
     ) {
-        items.append(Consequence(order: order.id, code: code, text: text, data: data))
+        append(order.id, code, text, data)
+    }
+
+    private mutating func append(
+        _ order: OrderID,
+        _ code: Consequence.Code,
+        _ text: String,
+        _ data: JSONObject,
+    ) {
+        items.append(Consequence(order: order, code: code, text: text, data: data))
     }
 
     private func text(_ value: some Measure) -> JSONValue { .string(value.description) }

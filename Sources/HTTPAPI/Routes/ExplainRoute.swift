@@ -11,12 +11,20 @@ internal import SmartOrders
 struct ExplainRoute: Sendable {
     let backend: Backend
 
-    var routes: [Route] { [Route(method: .get, pattern: "/v1/orders/{id}/explain", handler: explain)] }
+    var routes: [Route] {
+        [
+            Route(method: .get, pattern: "/v1/orders/{id}/explain") { try await explain($0, .smart) },
+            Route(method: .get, pattern: "/v1/conditional-orders/{id}/explain") {
+                try await explain($0, .conditional)
+            },
+        ]
+    }
 
-    private func explain(_ call: Call) async throws -> Reply {
+    private func explain(_ call: Call, _ kind: OrderKind) async throws -> Reply {
         let caller = try call.requireCaller()
         try call.query.check(known: ["leg", "from", "to"])
-        let order = try await backend.order(call.captures[0], of: caller)
+        let order = try await backend.stored(call.captures[0], of: caller)
+        guard order.kind == kind else { throw Problem.notFound }
         var filter = Explanation.Filter()
         filter.leg = call.query["leg"]?.uppercased()
         filter.from = try time("from", call.query)

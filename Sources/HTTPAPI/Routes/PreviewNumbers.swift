@@ -8,6 +8,8 @@ struct PreviewNumbers: Sendable {
         case levelNearMinimum = "LEVEL_NEAR_MIN"
         case breakEvenBelowFees = "BREAK_EVEN_BELOW_FEES"
         case feedStale = "FEED_STALE"
+        case backstopSkipped = "BACKSTOP_SKIPPED"
+        case firstLiveOrder = "FIRST_LIVE_ORDER"
         case noStopUntilActivation = "NO_STOP_UNTIL_ACTIVATION"
     }
 
@@ -86,9 +88,7 @@ struct PreviewNumbers: Sendable {
     }
 
     private func band(around price: Price) -> PriceBand? {
-        order.instrument.bandRule.map { rule in
-            PriceBand(low: Price(price.value * rule.low.value), high: Price(price.value * rule.high.value))
-        }
+        order.instrument.band(around: price)
     }
 
     private mutating func addEntry() {

@@ -26,7 +26,7 @@ extension OrderRoutes {
             account: request.account,
         )
         let ageMs = await feedAge(preview.instrument, request.draft.triggerSource)
-        return show(preview, consequences: ConsequenceList(), of: account, feedAgeMs: ageMs)
+        return try await show(preview, consequences: ConsequenceList(), of: account, feedAgeMs: ageMs)
     }
 
     private func previewCommand(_ call: Call) async throws -> Reply {
@@ -38,14 +38,15 @@ extension OrderRoutes {
         var consequences = ConsequenceList()
         if let before = preview.before, let after = preview.after {
             if after.version == before.version {
-                consequences.addNothing(before)
+                consequences.addNothing(before.id)
             } else {
                 consequences.add(command, on: before, price: preview.price)
                 if case .edit = command { consequences.addMoves(from: before, to: after) }
             }
         }
         let ageMs = await feedAge(preview.instrument, order.triggerSource)
-        return show(preview, consequences: consequences, of: try caller.account(order.account), feedAgeMs: ageMs)
+        let account = try caller.account(order.account)
+        return try await show(preview, consequences: consequences, of: account, feedAgeMs: ageMs)
     }
 
     private enum Action: String {
@@ -94,9 +95,9 @@ extension OrderRoutes {
 
     /// Nil: no price is known, or nobody noted when it came.
     private func feedAge(_ instrument: Instrument, _ source: TriggerSource?) async -> Int64? {
-        let series = PriceSeries(market: instrument.market, source: source ?? instrument.defaultTriggerSource)
-        guard let tick = await backend.prices.latest(series), tick.receivedAt > 0 else { return nil }
-        return max(0, (backend.clock.now().microseconds - tick.receivedAt) / 1_000)
+        await backend.feedAge(
+            PriceSeries(market: instrument.market, source: source ?? instrument.defaultTriggerSource)
+        )
     }
 
     private func show(
@@ -104,10 +105,12 @@ extension OrderRoutes {
         consequences: ConsequenceList,
         of account: Account,
         feedAgeMs: Int64?,
-    ) -> Reply {
+    ) async throws -> Reply {
         let numbers = preview.after.map { PreviewNumbers($0, price: preview.price) }
         var warnings = numbers?.warnings ?? []
-        if let feedAgeMs, feedAgeMs > 2_000 { warnings.append(.feedStale) }
+        let isSkipped = preview.facts.contains { if case .backstopSkipped = $0 { true } else { false } }
+        if isSkipped { warnings.append(.backstopSkipped) }
+        warnings += try await backend.warnings(account, isNew: preview.before == nil, feedAgeMs: feedAgeMs)
         let derivedAt = backend.clock.now()
         return .json { writer in
             writer.member("accepted", preview.refusals.isEmpty)
@@ -163,13 +166,7 @@ struct DraftRequest {
 }
 
 extension JSONWriter {
-    mutating func refusal(_ refusal: Refusal) {
-        beginObject()
-        member("pointer", refusal.field.map { ProblemDocument.pointer($0) } ?? "")
-        member("code", refusal.code)
-        member("detail", refusal.detail)
-        endObject()
-    }
+    mutating func refusal(_ refusal: Refusal) { violation(ProblemDocument.Violation(refusal)) }
 
     fileprivate mutating func numbers(_ numbers: PreviewNumbers?) {
         key("legs")

@@ -98,7 +98,13 @@ extension AccountStanding {
     ) -> [Refusal] {
         var refusals = refusals(of: account, isLiveEnabled: isLiveEnabled, tierIsNeeded: tierIsNeeded)
         if openOrders >= maximumOpenOrders {
-            refusals.append(Refusal(.orderLimit, "The account has \(openOrders) open orders, which is its limit."))
+            refusals.append(
+                Refusal(
+                    .orderLimit,
+                    "The account has \(openOrders) open orders, which is its limit.",
+                    ["limit": .count(maximumOpenOrders)],
+                )
+            )
         }
         if let sameClientOrderID {
             refusals.append(.sameClientOrderID(name, sameClientOrderID))
@@ -109,7 +115,13 @@ extension AccountStanding {
 
 extension AccountStanding.Halt {
     var refusal: Refusal {
-        Refusal(.accountHalted, "A halt (\(level.rawValue), \(scope)) since \(since): \(reason).")
+        Refusal(
+            .accountHalted,
+            "A halt (\(level.rawValue), \(scope)) since \(since): \(reason).",
+            [
+                "level": .text(level.rawValue), "scope": .text(scope), "since": .time(since), "reason": .text(reason),
+            ],
+        )
     }
 }
 
@@ -120,6 +132,7 @@ extension Refusal {
             .clientOrderIDInUse,
             field: "clientOrderId",
             "An open order of the account has the id \(name ?? "") already\(holder).",
+            ["orderId": order.map { .text($0.description) } ?? .none],
         )
     }
 }

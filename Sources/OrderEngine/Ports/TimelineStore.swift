@@ -7,7 +7,7 @@ public import SmartOrders
 /// One version of an order, as stored.
 public struct StoredVersion: Sendable {
     /// The row after it.
-    public let order: SmartOrder
+    public let order: StoredOrder
     public let sequence: Int64
     /// The moment of the decision: for a tick its venue time.
     public let at: Timestamp
@@ -21,7 +21,7 @@ public struct StoredVersion: Sendable {
     public let record: DecisionRecord?
 
     public init(
-        order: SmartOrder,
+        order: StoredOrder,
         sequence: Int64,
         at: Timestamp,
         committedAt: Timestamp?,
@@ -124,7 +124,7 @@ public struct FeedGap: Hashable, Sendable {
 }
 
 public protocol TimelineStore: Sendable {
-    /// Versions of a smart order, oldest first, with `version` > `after`.
+    /// Versions of an order, oldest first, with `version` > `after`.
     func versions(of order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredVersion]
     /// Oldest first, at most the 1,000 newest.
     func notes(of order: OrderID) async throws(StoreError) -> [OrderNote]
