@@ -88,6 +88,12 @@ struct Migration: Sendable {
             up: PackageResources._012_panel_up_sql,
             down: PackageResources._012_panel_down_sql,
         ),
+        Migration(
+            version: 13,
+            name: "queue",
+            up: PackageResources._013_queue_up_sql,
+            down: PackageResources._013_queue_down_sql,
+        ),
     ]
 }
 

@@ -130,7 +130,7 @@ final class World: Sendable {
     private static func isTrading(_ call: StaticString) -> Bool {
         switch "\(call)" {
         case "load", "commit", "claimSend", "noteCheck", "intents", "intent", "fills", "offer", "finish", "storeJobs",
-            "closeJobs", "accept", "loadArmed", "cursors", "assign", "notifyChanged", "release":
+            "closeJobs", "buryJobs", "accept", "loadArmed", "cursors", "assign", "notifyChanged", "release":
             true
         default: false
         }
