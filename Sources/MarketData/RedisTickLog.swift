@@ -2,7 +2,7 @@
 //
 // The id of a stream entry *is* the tick's position (`<venue time in microseconds>-<sequence>`), so an append that is
 // repeated, by this feed or another one, is refused by Redis itself, and a reader goes on from any position after any
-// loss. Limits: about 100,000 ticks a series, 10,000 notices. Times out after 500 ms, reads after their wait + 500 ms.
+// loss. On a cluster all of it lies in one slot, so that one read serves all series. Limits: about 100,000 ticks a series, 10,000 notices. Times out after 500 ms, reads after their wait + 500 ms.
 public import OrderEngine
 internal import OwnerThread
 public import RedisClient
@@ -12,8 +12,8 @@ public import SmartOrders
 public final class RedisTickLog: Sendable {
     private static let tickLimit = 100_000
     private static let noticeLimit = 10_000
-    private static let noticeKey = "so:changed"
-    private static let workersKey = "so:evaluators"
+    private static let noticeKey = "so:{so-ticks}:changed"
+    private static let workersKey = "so:{so-ticks}:evaluators"
 
     private let connection: RedisConnection
     private let tickReader: RedisBlockingConnection
@@ -23,6 +23,7 @@ public final class RedisTickLog: Sendable {
 
     public init(_ options: RedisOptions) {
         var options = options
+        options.slotKey = Self.noticeKey
         // From then on the stored extremes are the stream (RELIABILITY.md 3.3).
         options.refusesAfter = .milliseconds(500)
         connection = RedisConnection(options)
@@ -36,7 +37,8 @@ public final class RedisTickLog: Sendable {
         noticeReader.close()
     }
 
-    private static func key(_ series: PriceSeries) -> String { "so:ticks:\(series)" }
+    private static func key(_ series: PriceSeries) -> String { "so:{so-ticks}:ticks:\(series)" }
+    private static func progressKey(_ worker: String) -> String { "so:{so-ticks}:progress:\(worker)" }
 
     private static func id(_ position: TickPosition) -> RedisStreamID {
         position.sequence < 0
@@ -240,7 +242,7 @@ extension RedisTickLog: TickLog {
         }
         var batch = RedisBatch()
         batch.add(RedisCommand("SADD", Self.workersKey, worker.text))
-        batch.add(RedisCommand("SET", "so:progress:\(worker)", text, "PX", "3000"))
+        batch.add(RedisCommand("SET", Self.progressKey(worker.text), text, "PX", "3000"))
         do throws(RedisError) {
             for reply in try await connection.send(batch) { if let error = reply.error { throw error.asRedisError } }
         } catch {
@@ -254,7 +256,7 @@ extension RedisTickLog: TickLog {
                 .compactMap(\.text)
             guard !workers.isEmpty else { return [] }
             var command = RedisCommand("MGET")
-            for worker in workers { command.append("so:progress:\(worker)") }
+            for worker in workers { command.append(Self.progressKey(worker)) }
             return (try await connection.send(command).array ?? [])
                 .compactMap(\.text)
                 .compactMap { Self.progress(series, in: $0) }

@@ -69,6 +69,19 @@ extension Job {
         )
     }
 
+    /// Brings an order up to the stored prices, whatever else is known of it.
+    /// - Parameter second: of the occasion, so that a queue which remembers another one as done does not swallow it.
+    static func look(_ order: StoredOrder, second: Int) -> Job {
+        Job(
+            id: JobID(order: order.id, leg: .timer, attempt: Int(order.version), check: second),
+            name: .timer,
+            jobClass: .stops,
+            version: order.version,
+            account: order.account,
+            market: order.instrument.market,
+        )
+    }
+
     /// Compares the order with the venue.
     /// - Parameters:
     ///   - number: of the occasion; the same occasion is one job, whoever offers it.

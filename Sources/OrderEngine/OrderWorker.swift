@@ -96,7 +96,8 @@ public struct OrderWorker: Sendable {
     ) async throws -> (StoredOrder, JobOutcome) {
         var row = row
         for _ in 0..<Self.maximumConflicts {
-            switch try await attempt(taken, id, of: row) {
+            guard let job = taken.job else { return (row, try await derive(taken, row)) }
+            switch try await attempt(job, id, of: row) {
             case .done(let next): return (next, .done(version: next.version))
             case .obsolete: return (row, .obsolete(version: row.version))
             case .later(let delayMs, let reason): return (row, .retry(delayMs: delayMs, reason: reason))
@@ -117,17 +118,30 @@ public struct OrderWorker: Sendable {
         case conflict
     }
 
-    private func attempt(_ taken: TakenJob, _ id: JobID, of row: StoredOrder) async throws -> Step {
+    /// A job whose body Redis lost or somebody garbled is dead, and its order is looked at from its row and the stored
+    /// prices instead (QUEUE.md 9.4): no trigger is lost to a bad body.
+    private func derive(_ taken: TakenJob, _ row: StoredOrder) async throws -> JobOutcome {
+        if !row.isTerminal {
+            let job = Job.look(row, second: Int(context.clock.now().milliseconds / 1_000))
+            do throws(QueueError) {
+                _ = try await context.queue.offer([job], verify: false)
+            } catch {
+                try await context.orders.storeJobs([job])
+            }
+        }
+        return .dead(reason: "\(taken.token.isEmpty ? "BODY_MISSING" : "UNDECODABLE"): \(taken.rawID)")
+    }
+
+    private func attempt(_ job: Job, _ id: JobID, of row: StoredOrder) async throws -> Step {
         let venue = try await context.venues.venue(for: row.account)
         let origin = DecisionRecord(
             job: id.description,
-            crossing: taken.job?.times,
+            crossing: job.times,
             takenAt: context.clock.now(),
         )
         var transition = Transition(row)
-        switch taken.job?.name ?? .check {
+        switch job.name {
         case .trigger:
-            guard let job = taken.job else { break }
             switch try await TriggerDecision.make(job, on: row, history: history) {
             case .stale: return try await sendWaiting(row, venue: venue, origin)
             case .unavailable:

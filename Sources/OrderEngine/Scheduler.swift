@@ -115,12 +115,14 @@ public struct Scheduler: Sendable {
         return z ^ z >> 31
     }
 
+    /// The outbox, the sweep and the evaluators offer what is open; the dead are put back here (QUEUE.md 14.3).
     private func reopen() async {
-        do throws(QueueError) {
+        do {
             try await context.queue.open()
-            context.observer.note(.warning, "Queue was empty and is open again", [])
+            let dead = try await context.queue.restoreDead(from: context.orders)
+            context.observer.note(.warning, "Queue was empty and is open again", [("dead", "\(dead)")])
         } catch {
-            context.observer.note(.warning, "Queue cannot be opened", [("error", error.detail)])
+            context.observer.note(.warning, "Queue cannot be opened", [("error", "\(error)")])
         }
     }
 

@@ -159,6 +159,7 @@ public struct WorkerDuty: Sendable {
     }
 
     private func acknowledge(_ outcomes: [OutcomeBatcher.Outcome]) async {
+        let outcomes = await bury(outcomes)
         // Jobs from the outbox have no token; the queue never saw them.
         let queued = outcomes.filter { !$0.job.token.isEmpty }
         if !queued.isEmpty {
@@ -171,6 +172,31 @@ public struct WorkerDuty: Sendable {
         }
         await closeJobs(outcomes)
         await noteObsolete(outcomes)
+    }
+
+    /// Deaths are stored before the queue hears of them: its dead set is a copy (QUEUE.md 9.5). What cannot be stored is
+    /// tried again. What died of its body in Redis is no death: the store has it whole and offers it again.
+    private func bury(_ outcomes: [OutcomeBatcher.Outcome]) async -> [OutcomeBatcher.Outcome] {
+        var deaths: [JobDeath] = []
+        for (taken, outcome) in outcomes {
+            guard case .dead(let reason) = outcome, let job = taken.job, job.id.description == taken.rawID else {
+                continue
+            }
+            deaths.append(
+                JobDeath(job: job, reason: reason, attempts: taken.attemptsMade + 1, crashes: taken.crashes)
+            )
+        }
+        guard !deaths.isEmpty else { return outcomes }
+        do throws(StoreError) {
+            try await context.orders.buryJobs(deaths)
+            return outcomes
+        } catch {
+            context.observer.count("store_errors_total", 1)
+            return outcomes.map { taken, outcome in
+                guard case .dead(let reason) = outcome, taken.job != nil else { return (taken, outcome) }
+                return (taken, .retry(delayMs: 1_000, reason: reason))
+            }
+        }
     }
 
     /// Counts triggers that came when their work was done, for the order's history. Later work on an attempt is made to

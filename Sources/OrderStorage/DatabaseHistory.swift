@@ -15,6 +15,7 @@ private enum HistorySQL {
     static let haltCopies = file["halt_copies"]
     static let audit = file["audit"]
     static let raiseGeneration = file["raise_generation"]
+    static let setPartitions = file["set_partitions"]
     static let setHalt = file["set_halt"]
     static let liftHalt = file["lift_halt"]
     static let halts = file["halts"]
@@ -24,6 +25,8 @@ private enum HistorySQL {
 public struct DatabaseHistory: Hashable, Sendable {
     public let incarnation: Int64
     public let queueGeneration: Int64
+    /// 1, 2, 4, 8 or 16.
+    public let queuePartitions: Int
     /// This call began it.
     public let isNew: Bool
 
@@ -40,6 +43,7 @@ public struct DatabaseHistory: Hashable, Sendable {
                     return DatabaseHistory(
                         incarnation: try row.int64(4),
                         queueGeneration: try row.int64(5),
+                        queuePartitions: Int(try row.int64(6)),
                         isNew: false,
                     )
                 }
@@ -53,12 +57,24 @@ public struct DatabaseHistory: Hashable, Sendable {
                     ),
                 ])
                 guard let begun = try results[2].first?.int64(0) else { return nil }
-                return DatabaseHistory(incarnation: begun, queueGeneration: try row.int64(5) + 1, isNew: true)
+                return DatabaseHistory(
+                    incarnation: begun,
+                    queueGeneration: try row.int64(5) + 1,
+                    queuePartitions: Int(try row.int64(6)),
+                    isNew: true,
+                )
             }
             // Nil: somebody else was faster; the next reading shows his.
             if let history { return history }
         }
         throw StoreError(.unavailable, "the control row changes under our hands")
+    }
+
+    /// Changes the number of the queue's partitions and begins a new generation of it. Nil: a process works.
+    public static func setPartitions(_ pool: PostgresPool, _ count: Int) async throws(StoreError) -> Int64? {
+        try await writing {
+            try await pool.query(HistorySQL.setPartitions, [.int8(Int64(count))]).first?.int64(0)
+        }
     }
 
     /// Begins a new generation of the queue, if `seen` is still the present one (QUEUE.md 14.3). Nil: it is not.

@@ -100,6 +100,12 @@ struct Migration: Sendable {
             up: PackageResources._014_position_orders_up_sql,
             down: PackageResources._014_position_orders_down_sql,
         ),
+        Migration(
+            version: 15,
+            name: "queue",
+            up: PackageResources._015_queue_up_sql,
+            down: PackageResources._015_queue_down_sql,
+        ),
     ]
 }
 

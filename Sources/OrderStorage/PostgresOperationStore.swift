@@ -23,6 +23,9 @@ private enum OperationSQL {
     static let pause = file["pause"]
     static let resume = file["resume"]
     static let pauses = file["pauses"]
+    static let deadNotes = file["dead_notes"]
+    static let setDeadNote = file["set_dead_note"]
+    static let removeDeadNote = file["remove_dead_note"]
 }
 
 /// A bulk operation and how far it is.
@@ -230,6 +233,26 @@ public struct PostgresOperationStore: Sendable {
                     actor: try row.string(2),
                     reason: try row.string(3),
                 )
+            }
+        }
+    }
+
+    /// What people noted about errors of dead jobs, by code.
+    public func deadNotes() async throws(StoreError) -> [String: String] {
+        try await reading {
+            var notes: [String: String] = [:]
+            for row in try await pool.query(OperationSQL.deadNotes) { notes[try row.string(0)] = try row.string(1) }
+            return notes
+        }
+    }
+
+    /// - Parameter note: empty removes it.
+    public func setDeadNote(_ note: String, of code: String, actor: String) async throws(StoreError) {
+        try await writing {
+            if note.isEmpty {
+                _ = try await pool.query(OperationSQL.removeDeadNote, [.text(code)])
+            } else {
+                _ = try await pool.query(OperationSQL.setDeadNote, [.text(code), .text(note), .text(actor)])
             }
         }
     }

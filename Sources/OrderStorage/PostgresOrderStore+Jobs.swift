@@ -12,6 +12,8 @@ private enum JobSQL {
     static let markOffered = file["mark_offered"]
     static let close = file["close"]
     static let store = file["store"]
+    static let bury = file["bury"]
+    static let deaths = file["deaths"]
     static let hasEnded = file["has_ended"]
     static let prune = file["prune"]
 }
@@ -63,6 +65,11 @@ extension PostgresOrderStore {
 
     public func storeJobs(_ jobs: [Job]) async throws(StoreError) {
         guard !jobs.isEmpty else { return }
+        let parameters = columns(jobs)
+        try await writing { _ = try await pool.query(JobSQL.store, parameters) }
+    }
+
+    private func columns(_ jobs: [Job]) -> [Parameter] {
         var classes = ArrayColumn(.int2)
         var versions = ArrayColumn(.int8)
         var accounts = ArrayColumn(.uuid)
@@ -77,12 +84,37 @@ extension PostgresOrderStore {
             times.append(job.position?.venueTime)
             sequences.append(job.position?.sequence)
         }
-        let parameters: [Parameter] = [
+        return [
             .texts(jobs.map(\.id.description)), .texts(jobs.map(\.name.rawValue)), classes.parameter(),
             versions.parameter(), accounts.parameter(), markets.parameter(), sources.parameter(), times.parameter(),
             sequences.parameter(),
         ]
-        try await writing { _ = try await pool.query(JobSQL.store, parameters) }
+    }
+
+    public func buryJobs(_ deaths: [JobDeath]) async throws(StoreError) {
+        guard !deaths.isEmpty else { return }
+        var (attempts, crashes) = (ArrayColumn(.int4), ArrayColumn(.int4))
+        for death in deaths {
+            attempts.append(Int64(death.attempts))
+            crashes.append(Int64(death.crashes))
+        }
+        let more: [Parameter] = [.texts(deaths.map(\.reason)), attempts.parameter(), crashes.parameter()]
+        let parameters = columns(deaths.map(\.job)) + more
+        try await writing { _ = try await pool.query(JobSQL.bury, parameters) }
+    }
+
+    public func deaths(after: String, limit: Int) async throws(StoreError) -> [JobDeath] {
+        try await reading {
+            try await pool.query(JobSQL.deaths, [.text(after), .int8(Int64(limit))]).map { row in
+                JobDeath(
+                    job: try job(row),
+                    reason: try row.string(9),
+                    attempts: Int(try row.int64(10)),
+                    crashes: Int(try row.int64(11)),
+                    ageMs: try row.int64(12),
+                )
+            }
+        }
     }
 
     public func hasEnded(_ id: JobID) async throws(StoreError) -> Bool {

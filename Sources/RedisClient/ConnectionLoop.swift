@@ -40,7 +40,7 @@ final class ConnectionLoop {
     /// No deadline of ours is earlier. It may be too early, never too late.
     private var earliestDeadline = UInt64.max
     private var lastActivity: UInt64 = 0
-    /// The server said READONLY: nothing more is sent, and the link goes when the last reply is in.
+    /// The server said READONLY or MOVED: nothing more is sent, and the link goes when the last reply is in.
     private var isRetiring = false
     /// Results not handed out yet: first the room they took is given back, so that whoever is answered may ask again.
     private var ended: [(request: RedisRequest, result: Result<RedisReplies, RedisError>)] = []
@@ -194,7 +194,7 @@ final class ConnectionLoop {
                 completeFirst()
             }
             if try link.nextReply({ _ in }) != nil { throw LinkFailure(text: "a reply without a request") }
-            if isRetiring { drop("READONLY", now: now) }
+            if isRetiring { drop("the server is not the master of these keys", now: now) }
             return mayHaveMore
         } catch {
             drop(error.text, now: now)
@@ -211,9 +211,10 @@ final class ConnectionLoop {
         case .streams, .range, .values:
             replies.values.append(RedisValue(reply))
         }
-        if options.requiresMaster, case .error(let error)? = replies.values.last, error.hasCode("READONLY") {
-            isRetiring = true
-        }
+        guard options.requiresMaster, case .error(let error)? = replies.values.last else { return }
+        // On a cluster somebody else owns the slot by now, or nobody yet: the next connect asks who.
+        let isElsewhere = options.slotKey != nil && (error.hasCode("MOVED") || error.hasCode("CLUSTERDOWN"))
+        if error.hasCode("READONLY") || isElsewhere { isRetiring = true }
     }
 
     private func completeFirst() {

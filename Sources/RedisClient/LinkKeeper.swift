@@ -3,7 +3,7 @@
 //   pausing --due--> (asking) --> resolving --> connecting --> greeting --> ready --fail()--> pausing
 //                        \___________\______________\____________\___ deadline or failure ___/
 //
-// Asking is for the address of a master, of sentinels, and happens before every connect.
+// Asking is for the address of a master, of sentinels or of nodes of a cluster, and happens before every connect.
 //
 // Greeting is one pipeline: AUTH, SELECT, CLIENT SETNAME, ROLE (must say master), SCRIPT LOAD of each script. Until it
 // is answered in full nobody else's command goes out. The first attempt after a link that lived is made at once, then
@@ -107,8 +107,17 @@ final class LinkKeeper {
             case .sentinel(let sentinels, let master):
                 // Each has a patience of its own.
                 let all = now + UInt64(sentinels.count + 1) * 1_000_000_000
-                phase = .asking(MasterLookup(sentinels, master: master, wake: wake), deadline: all)
-            case .cluster: throw LinkFailure(text: "connect: a cluster has no one address")
+                phase = .asking(MasterLookup(sentinels, .master(named: master), wake: wake), deadline: all)
+            case .cluster(let seeds):
+                guard let key = options.slotKey else {
+                    throw LinkFailure(text: "connect: a cluster has no one address")
+                }
+                let all = now + UInt64(seeds.count + 1) * 1_000_000_000
+                let question = MasterLookup.Question.owner(
+                    ofSlot: RedisClusterMap.slot(of: key),
+                    options.address,
+                )
+                phase = .asking(MasterLookup(seeds, question, wake: wake), deadline: all)
             }
         }
         if case .asking(let lookup, _) = phase, let result = lookup.result,
@@ -149,7 +158,7 @@ final class LinkKeeper {
         switch phase {
         case .pausing, .ready: break
         case .asking(_, let deadline):
-            if now >= deadline { throw LinkFailure(text: "sentinel: no answer by the deadline") }
+            if now >= deadline { throw LinkFailure(text: "lookup: no answer by the deadline") }
         case .resolving(_, _, let deadline):
             if now >= deadline { throw LinkFailure(text: "resolve: no answer by the deadline") }
         case .connecting(_, let deadline):

@@ -96,16 +96,22 @@ public final class RedisClusterMap: Sendable {
         }
     }
 
-    private func learn(_ reply: RedisValue) -> Bool {
-        guard let ranges = reply.array, !ranges.isEmpty else { return false }
-        var owners = [RedisAddress.Node?](repeating: nil, count: 16_384)
-        for range in ranges {
+    /// The slots and their masters, as CLUSTER SLOTS answers.
+    static func ranges(_ reply: RedisValue) -> [(ClosedRange<Int>, RedisAddress.Node)] {
+        (reply.array ?? []).compactMap { range in
             guard let parts = range.array, parts.count >= 3, let first = parts[0].integer, let last = parts[1].integer,
                 first >= 0, last < 16_384, first <= last, let node = parts[2].array, node.count >= 2,
                 let name = node[0].text, let port = node[1].integer.flatMap({ UInt16(exactly: $0) }), !name.isEmpty
-            else { continue }
-            for slot in Int(first)...Int(last) { owners[slot] = RedisAddress.Node(name: name, port: port) }
+            else { return nil }
+            return (Int(first)...Int(last), RedisAddress.Node(name: name, port: port))
         }
+    }
+
+    private func learn(_ reply: RedisValue) -> Bool {
+        let ranges = Self.ranges(reply)
+        guard !ranges.isEmpty else { return false }
+        var owners = [RedisAddress.Node?](repeating: nil, count: 16_384)
+        for (range, node) in ranges { for slot in range { owners[slot] = node } }
         state.withLock { state in
             state.owners = owners
             for node in Set(owners.compactMap { $0 }) where !state.known.contains(node) { state.known.append(node) }

@@ -5,6 +5,9 @@ public struct RedisOptions: Sendable {
     public var name: String
     /// Loaded after every connect. A script that is not here still works, at the price of a repeat.
     public var scripts: [RedisScript] = []
+    /// On a cluster: all keys of this connection lie in the slot of this one, and it talks to the owner of that slot. Not
+    /// needed by a `RedisRouter`.
+    public var slotKey: String?
     /// Whether a replica is refused, at connect and when it answers READONLY.
     public var requiresMaster = true
 

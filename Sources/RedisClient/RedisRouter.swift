@@ -32,10 +32,12 @@ public final class RedisRouter: Sendable {
         for connection in connections { connection.close() }
     }
 
-    /// Whether every connection that was needed so far stands.
+    /// Whether every connection that was needed so far stands. A node that owns nothing any more does not count.
     public var isReady: Bool {
         if let single { return single.status.isReady }
-        return nodes.withLock { nodes in !nodes.isEmpty && nodes.values.allSatisfy(\.status.isReady) }
+        let masters = map?.masters ?? []
+        let used = nodes.withLock { nodes in nodes.filter { masters.contains($0.key) }.map(\.value) }
+        return !used.isEmpty && used.allSatisfy(\.status.isReady)
     }
 
     private func connection(_ node: RedisAddress.Node) -> RedisConnection {
@@ -47,8 +49,14 @@ public final class RedisRouter: Sendable {
         }
     }
 
-    /// - Parameter slotOf: the slot of each command's keys; not asked on a single server.
-    public func send(_ batch: RedisBatch, slotOf: (Int) -> Int) async throws(RedisError) -> [RedisValue] {
+    /// - Parameters:
+    ///   - isPartial: a command whose slot cannot be served now is not waited for when others were answered.
+    ///   - slotOf: the slot of each command's keys; not asked on a single server.
+    public func send(
+        _ batch: RedisBatch,
+        isPartial: Bool = false,
+        slotOf: (Int) -> Int,
+    ) async throws(RedisError) -> [RedisValue] {
         if let single { return try await single.send(batch) }
         var replies = [RedisValue](repeating: .null, count: batch.count)
         var plan = Plan(batch: batch, slotOf)
@@ -65,8 +73,10 @@ public final class RedisRouter: Sendable {
                 }
                 for await (part, result) in group { settle(part, result, &plan, &replies) }
             }
+            let isAnswered = isPartial && plan.open.count < batch.count
             guard let pause = plan.nextPause(limit: Self.rounds) else { return replies }
             if plan.needsMap { await map?.refresh() }
+            if isAnswered, pause > 0 { return replies }
             do { try await Task.sleep(for: .milliseconds(pause)) } catch { return replies }
         }
     }

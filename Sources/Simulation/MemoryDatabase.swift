@@ -34,6 +34,7 @@ package final class MemoryDatabase: Sendable {
         var isPending = true
         var offeredAt: Int64?
         var leaseUntil: Int64?
+        var death: (death: JobDeath, at: Int64)?
     }
 
     struct State {
@@ -476,10 +477,41 @@ package struct MemoryOrderStore: OrderStore {
 
     package func closeJobs(_ ids: [JobID]) async throws(StoreError) {
         try await locked("closeJobs") { state, _ in
+            for id in ids { state.outbox[id]?.death = nil }
             let known = Set(ids.filter { state.outbox[$0]?.isPending == true })
             guard !known.isEmpty else { return }
             for id in known { state.outbox[id]?.isPending = false }
             state.outboxOrder.removeAll { known.contains($0) }
+        }
+    }
+
+    package func buryJobs(_ deaths: [JobDeath]) async throws(StoreError) {
+        try await locked("buryJobs") { state, now in
+            for death in deaths {
+                let id = death.job.id
+                state.outboxOrder.removeAll { $0 == id }
+                var row = state.outbox[id] ?? MemoryDatabase.OutboxRow(job: death.job)
+                row.isPending = false
+                row.death = (death, now)
+                state.outbox[id] = row
+            }
+        }
+    }
+
+    package func deaths(after: String, limit: Int) async throws(StoreError) -> [JobDeath] {
+        try await locked("deaths") { state, now in
+            let dead = state.outbox.values.compactMap(\.death).sorted {
+                $0.death.job.id.description < $1.death.job.id.description
+            }
+            return dead.filter { $0.death.job.id.description > after }.prefix(limit).map { death, at in
+                JobDeath(
+                    job: death.job,
+                    reason: death.reason,
+                    attempts: death.attempts,
+                    crashes: death.crashes,
+                    ageMs: now - at,
+                )
+            }
         }
     }
 

@@ -211,6 +211,23 @@ package final class MemoryQueue: JobQueue {
         }
     }
 
+    package func restore(_ deaths: [JobDeath]) async throws(QueueError) -> Int {
+        try await locked("restore") { state, now throws(QueueError) in
+            var restored = 0
+            for death in deaths where state.entries[death.job.id] == nil {
+                var entry = Entry(job: death.job)
+                entry.place = .dead
+                entry.reason = death.reason
+                entry.attemptsMade = death.attempts
+                entry.crashes = death.crashes
+                entry.finishedAt = now - death.ageMs
+                state.entries[death.job.id] = entry
+                restored += 1
+            }
+            return restored
+        }
+    }
+
     package func take(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] {
         let taken = try await takeUnheld(request)
         // An answer that is lost leaves jobs in nobody's hands: they lapse.

@@ -32,10 +32,17 @@ enum ReplayCheck {
     }
 
     /// The fields in which two rows differ.
-    private static func fields(_ left: SmartOrder, _ right: SmartOrder) -> String {
-        zip(Mirror(reflecting: left).children, Mirror(reflecting: right).children)
+    private static func fields(_ left: StoredOrder, _ right: StoredOrder) -> String {
+        zip(members(left), members(right))
             .filter { "\($0.value)" != "\($1.value)" }
             .map { "\($0.label ?? "?") \($0.value) for \($1.value)" }
             .joined(separator: ", ")
+    }
+
+    private static func members(_ order: StoredOrder) -> Mirror.Children {
+        switch order {
+        case .smart(let order): Mirror(reflecting: order).children
+        case .conditional(let order): Mirror(reflecting: order).children
+        }
     }
 }

@@ -150,7 +150,7 @@ final class World: Sendable {
             as: UTF8.self,
         ) {
         case "load", "commit", "claimSend", "noteCheck", "intents", "intent", "fills", "offer", "finish", "storeJobs",
-            "closeJobs", "accept", "loadArmed", "cursors", "assign", "notifyChanged", "release":
+            "closeJobs", "buryJobs", "accept", "loadArmed", "cursors", "assign", "notifyChanged", "release":
             true
         default: false
         }

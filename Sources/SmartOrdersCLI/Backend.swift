@@ -52,6 +52,8 @@ struct Backend: Sendable {
     let logger: Logger
     let metrics: Metrics
     let worker: WorkerID
+    /// Redis was there when the process began.
+    let redisIsChecked: Bool
 
     static let version = "0.1.0"
 
@@ -73,13 +75,10 @@ struct Backend: Sendable {
         let worker = worker ?? WorkerID("\(role)-\(getpid())-\(String(UInt32.random(in: .min ... .max), radix: 36))")
         // The schema is looked at by its owner, whatever this process may see of it afterwards.
         let first = try Self.pool(deployment.database)
-        let generation: Int64
-        let incarnation: Int64
+        let history: DatabaseHistory
         do {
             try await Migrator(pool: first, binaryVersion: version).validate()
-            let history = try await DatabaseHistory.check(first)
-            generation = history.queueGeneration
-            incarnation = history.incarnation
+            history = try await DatabaseHistory.check(first)
         } catch {
             await first.close()
             throw Self.databaseFailure(error)
@@ -90,12 +89,24 @@ struct Backend: Sendable {
             pool = try PostgresPool(configuration: .tenants(conninfo: deployment.database))
         }
         let address = try Self.address(deployment.redis)
-        let queue = BullQueue(
-            BullQueueOptions(address: address, worker: worker, deployment: deployment.name, generation: generation),
-            clock: clock,
+        var settings = BullQueueOptions(
+            address: address,
+            worker: worker,
+            deployment: deployment.name,
+            generation: history.queueGeneration,
         )
+        settings.role = role
+        settings.partitions = history.queuePartitions
+        let queue = BullQueue(settings, clock: clock)
+        let isChecked: Bool
         do {
-            try await Self.check(queue, isRequired: requiresRedis, logger)
+            isChecked = try await Self.check(
+                queue,
+                isRequired: requiresRedis,
+                patience: requiresRedis ? 20 : 5,
+                logger,
+            )
+            if !isChecked { logger.warning("Redis is away; working without it", metadata: ["redis": "\(address)"]) }
         } catch {
             queue.close()
             await pool.close()
@@ -111,7 +122,7 @@ struct Backend: Sendable {
             )
         }
         let accounts = PostgresAccountStore(pool: pool, secrets: secrets)
-        let orders = PostgresOrderStore(pool: pool, incarnation: incarnation)
+        let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation)
         let http = VenueHTTP()
         return Backend(
             deployment: deployment,
@@ -137,7 +148,21 @@ struct Backend: Sendable {
             logger: logger,
             metrics: Metrics(version: version, role: role),
             worker: worker,
+            redisIsChecked: isChecked,
         )
+    }
+
+    /// Checks a Redis that was away when this process began, as soon as it is there; throws what would have kept the
+    /// process from starting. Ends only so, or when it is cancelled.
+    func checkRedisLate() async throws {
+        var isChecked = redisIsChecked
+        while true {
+            try await clock.sleep(milliseconds: isChecked ? 3_600_000 : 500)
+            if !isChecked {
+                isChecked = try await Self.check(queue, isRequired: false, patience: 1, logger)
+                if isChecked { logger.notice("Redis is there") }
+            }
+        }
     }
 
     static func pool(_ conninfo: String) throws -> PostgresPool {
@@ -189,8 +214,14 @@ struct Backend: Sendable {
         }
     }
 
-    private static func check(_ queue: BullQueue, isRequired: Bool, _ logger: Logger) async throws {
-        var patience = 20
+    /// False: Redis is away, and that is allowed. Throws when it is there and must not be used.
+    private static func check(
+        _ queue: BullQueue,
+        isRequired: Bool,
+        patience: Int = 20,
+        _ logger: Logger,
+    ) async throws -> Bool {
+        var patience = patience
         while true {
             do throws(QueueError) {
                 for finding in try await queue.findings() {
@@ -200,18 +231,17 @@ struct Backend: Sendable {
                     logger.debug("Redis is usable, but", metadata: ["finding": "\(finding)"])
                 }
                 try await queue.open()
-                return
+                return true
             } catch {
                 if error.code == .badArgument || error.code == .closed {
                     throw Failure(.refused, "REDIS_REFUSED", error.detail, hint: "smartorders doctor says more")
                 }
-                guard isRequired else {
-                    logger.warning("Redis is away; working without it", metadata: ["error": "\(error.detail)"])
-                    return
-                }
                 // The first connection may still be under way.
                 patience -= 1
-                if patience == 0 {
+                if patience <= 0 {
+                    guard isRequired else {
+                        return false
+                    }
                     throw Failure(
                         .unreachable,
                         "REDIS_UNREACHABLE",

@@ -41,6 +41,9 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "Requests of each kind of the api bench.")
     var requests = 5_000
 
+    @Option(help: "A folder with the official client of the queue's dialect; without it the bench installs it.")
+    var official: String?
+
     func run() async throws {
         var document = JSONObject()
         let layers: [Layer] = layer == .all ? [.index, .store, .queue, .trigger, .api] : [layer]
@@ -67,9 +70,14 @@ struct BenchCommand: AsyncParsableCommand {
             }
         case .queue:
             return try await withServers { servers in
+                let official = await OfficialPackage.scripts(
+                    installed: official,
+                    folder: servers.directory + "/official",
+                )
                 let result = try await QueueBenchmark.run(
                     address: try Backend.address(servers.redis.url),
                     clock: SystemClock(),
+                    official: official,
                 )
                 return try JSONValue(parsing: result.json())
             }

@@ -40,9 +40,11 @@ struct ServeCommand: AsyncParsableCommand {
         }
 
         func backend(_ role: String) async throws -> Backend {
+            // A role may begin while Redis is away: PostgreSQL has everything (RELIABILITY.md 3.3).
             try await Backend.open(
                 try deployment(),
                 role: role,
+                requiresRedis: false,
                 isTenantScoped: role == "api",
                 logger: ServeCommand.logger(role),
             )
@@ -55,9 +57,13 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     /// Runs `body` until it ends or the process is asked to stop.
-    static func untilStopped(_ body: @escaping @Sendable () async throws -> Void) async throws {
+    static func untilStopped(
+        _ backend: Backend? = nil,
+        _ body: @escaping @Sendable () async throws -> Void,
+    ) async throws {
         try await withThrowingTaskGroup { group in
             group.addTask { try await body() }
+            if let backend { group.addTask { try await backend.checkRedisLate() } }
             group.addTask { _ = try await stopSignal() }
             defer { group.cancelAll() }
             try await group.next()
@@ -86,7 +92,7 @@ struct ServeCommand: AsyncParsableCommand {
                 )
             }
             let backend = try await options.backend("worker")
-            try await ServeCommand.untilStopped { try await Roles.worker(backend) }
+            try await ServeCommand.untilStopped(backend) { try await Roles.worker(backend) }
             await backend.close()
         }
     }
@@ -100,7 +106,7 @@ struct ServeCommand: AsyncParsableCommand {
 
         func run() async throws {
             let backend = try await options.backend("scheduler")
-            try await ServeCommand.untilStopped { try await Roles.scheduler(backend) }
+            try await ServeCommand.untilStopped(backend) { try await Roles.scheduler(backend) }
             await backend.close()
         }
     }
@@ -115,7 +121,7 @@ struct ServeCommand: AsyncParsableCommand {
             let (host, port) = try ServeCommand.address(listen)
             let backend = try await options.backend("api")
             let api = APIRole(backend: backend, host: host, port: port)
-            try await ServeCommand.untilStopped { try await api.run() }
+            try await ServeCommand.untilStopped(backend) { try await api.run() }
             await backend.close()
         }
     }
@@ -155,7 +161,9 @@ struct ServeCommand: AsyncParsableCommand {
             let backend = try await options.backend("feed")
             let source = try await source(backend, recorded, pace)
             let market = try await marketPrices(backend)
-            try await ServeCommand.untilStopped { try await Roles.feed(backend, source: source, market: market) }
+            try await ServeCommand.untilStopped(backend) {
+                try await Roles.feed(backend, source: source, market: market)
+            }
             await backend.close()
         }
 
@@ -169,7 +177,7 @@ struct ServeCommand: AsyncParsableCommand {
                 )
             }
             let backend = try await options.backend("feed")
-            try await ServeCommand.untilStopped {
+            try await ServeCommand.untilStopped(backend) {
                 try await withThrowingTaskGroup { group in
                     for product in [BinanceProduct.spot, .linear] {
                         let source = backend.liveSource(product, at: base)

@@ -19,6 +19,7 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             OrdersCommand.self,
             QueuesCommand.self,
             JobsCommand.self,
+            DeadCommand.self,
             RedisCommand.self,
             DoctorCommand.self,
             BenchCommand.self,

@@ -349,17 +349,17 @@ public final class BullQueue: JobQueue {
         isPartial: Bool = false,
         partitionOf: (Int) -> Int,
     ) async throws(QueueError) -> [RedisValue] {
-        var replies = try await sendRepeating(batch, partitionOf)
+        var replies = try await sendRepeating(batch, isPartial: isPartial, partitionOf)
         if repairs, replies.contains(where: { $0.error?.hasCode("WRONGTYPE") ?? false }) {
             var repair = RedisBatch()
             let damaged = Set(replies.indices.filter { replies[$0].error != nil }.map(partitionOf)).sorted()
             // A name makes it run at once, also when another reclaim just did; no worker is called so.
             for partition in damaged { appendReclaim(partition, dead: ["-"], &repair) }
             let now = clock.monotonicNanoseconds()
-            for (partition, reply) in zip(damaged, try await sendRepeating(repair) { damaged[$0] }) {
+            for (partition, reply) in zip(damaged, try await sendRepeating(repair, isPartial: false) { damaged[$0] }) {
                 note(reclaimed: reply, partition: partition, now: now)
             }
-            replies = try await sendRepeating(batch, partitionOf)
+            replies = try await sendRepeating(batch, isPartial: isPartial, partitionOf)
         }
         let mayMiss = isPartial && map != nil && replies.contains { $0.error == nil }
         for reply in replies {
@@ -374,17 +374,18 @@ public final class BullQueue: JobQueue {
 
     private func sendRepeating(
         _ batch: RedisBatch,
+        isPartial: Bool,
         _ partitionOf: (Int) -> Int,
     ) async throws(QueueError) -> [RedisValue] {
         do throws(RedisError) {
-            let replies = try await commands.send(batch) { keys[partitionOf($0)].slot }
+            let replies = try await commands.send(batch, isPartial: isPartial) { keys[partitionOf($0)].slot }
             // On a cluster a part may be unanswered. Every verb may be repeated.
             guard replies.contains(where: { $0.error?.hasCode("UNKNOWN") ?? false }) else { return replies }
         } catch {
             guard error.kind == .outcomeUnknown else { throw QueueError(error) }
         }
         do throws(RedisError) {
-            return try await commands.send(batch) { keys[partitionOf($0)].slot }
+            return try await commands.send(batch, isPartial: isPartial) { keys[partitionOf($0)].slot }
         } catch {
             throw QueueError(error)
         }
@@ -409,7 +410,7 @@ struct QueueGroup {
 }
 
 /// Indices 0..<count by queue, in order, at most 256 per group.
-private func grouped(_ count: Int, by queueOf: (Int) -> QueueAddress) -> [QueueGroup] {
+func grouped(_ count: Int, by queueOf: (Int) -> QueueAddress) -> [QueueGroup] {
     var groups: [QueueGroup] = []
     var open: [QueueAddress: Int] = [:]
     for index in 0..<count {

@@ -1,4 +1,5 @@
-// What the queue costs on a real server (QUEUE.md 20): jobs per second, Redis CPU per job, and how long a job waits when
+// What the queue costs on a real server (QUEUE.md 20), beside the official scripts on the same server in the same run:
+// jobs per second and Redis CPU per job of whole lives of no-op jobs, memory of a waiting job, and how long a job waits when
 // nothing else happens. The server is the caller's own: it is emptied.
 internal import JSONText
 public import OrderEngine
@@ -7,19 +8,34 @@ public import RedisClient
 internal import SmartOrders
 
 public struct QueueBenchmark: Sendable {
-    /// One way of working, whole lives of no-op jobs: offer, take, finish.
+    /// Whole lives of no-op jobs, one way of working. Ours are offered, then one worker process takes and finishes them.
     public struct Round: Hashable, Sendable {
-        public let batch: Int
-        public let partitions: Int
-        public let workers: Int
-        public let events: QueueEvents
-        public let jobs: Int
-        public let nanoseconds: Int64
-        /// Growth of the server's `used_cpu_user` and `used_cpu_sys`.
-        public let redisCPUMicroseconds: Int64
+        public var jobs = 0
+        /// Of the offers.
+        public var offerNanoseconds: Int64 = 0
+        /// Of take, run and finish.
+        public var runNanoseconds: Int64 = 0
+        /// Growth of the server's `used_cpu_user` and `used_cpu_sys` over both.
+        public var redisCPUMicroseconds: Int64 = 0
 
-        public var jobsPerSecond: Int { Int(Int64(jobs) * 1_000_000_000 / max(1, nanoseconds)) }
+        public var offersPerSecond: Int { Int(Int64(jobs) * 1_000_000_000 / max(1, offerNanoseconds)) }
+        public var runsPerSecond: Int { Int(Int64(jobs) * 1_000_000_000 / max(1, runNanoseconds)) }
         public var redisNanosecondsPerJob: Int { Int(redisCPUMicroseconds * 1_000 / Int64(max(1, jobs))) }
+    }
+
+    /// A way of working. The official scripts take one job per call; as many calls as `batch` says lie in one pipeline.
+    public struct Way: Hashable, Sendable {
+        public let batch: Int
+        public var partitions = 1
+        public var events = QueueEvents.full
+    }
+
+    /// Rounds of ours and theirs in turn.
+    public struct Comparison: Sendable {
+        public let way: Way
+        public var ours: [Round] = []
+        /// Empty where the package cannot be had.
+        public var official: [Round] = []
     }
 
     /// From the start of an offer to the job in the hands of another worker that waited.
@@ -31,14 +47,21 @@ public struct QueueBenchmark: Sendable {
     }
 
     public let serverVersion: String
-    public let rounds: [Round]
+    public let comparisons: [Comparison]
+    /// Bytes of the server per job that waits; `official` is nil where the package cannot be had.
+    public let memory: (ours: Int, official: Int?)
     public let idle: Latency
 
-    /// - Parameter address: of a private server; everything on it is lost.
-    /// - Parameter jobs: per round.
+    private static let rounds = 3
+
+    /// - Parameters:
+    ///   - address: of a private server; everything on it is lost.
+    ///   - official: nil leaves the comparison out.
+    ///   - jobs: per round.
     public static func run(
         address: RedisAddress,
         clock: any EngineClock,
+        official: OfficialScripts?,
         jobs: Int = 20_000,
         idleSamples: Int = 1_000,
     ) async throws -> QueueBenchmark {
@@ -46,65 +69,51 @@ public struct QueueBenchmark: Sendable {
         defer { redis.close() }
         let info = try await redis.send(RedisCommand("INFO", "server")).text ?? ""
         let version = infoField("redis_version", in: info) ?? "?"
-        var rounds: [Round] = []
-        for (batch, partitions, events) in [
-            (1, 1, QueueEvents.full), (16, 1, .full), (64, 1, .full), (64, 1, .ends), (100, 1, .full), (100, 8, .full),
-        ] {
-            let plan = Plan(
-                batch: batch,
-                partitions: partitions,
-                workers: 2,
-                events: events,
-                jobs: batch == 1 ? max(1, jobs / 4) : jobs,
-            )
-            rounds.append(try await plan.run(address, redis, clock))
+        var comparisons: [Comparison] = []
+        let ways = [
+            Way(batch: 1), Way(batch: 16), Way(batch: 100), Way(batch: 100, events: .ends),
+            Way(batch: 100, partitions: 8),
+        ]
+        for way in ways {
+            var comparison = Comparison(way: way)
+            let count = way.batch == 1 ? max(1, jobs / 4) : jobs
+            // In turn, so that both see the same moods of the machine.
+            for _ in 0..<rounds {
+                comparison.ours.append(try await Plan(way: way, jobs: count).run(address, redis, clock))
+                if let official, way.partitions == 1, way.events == .full {
+                    let rival = OfficialRound(scripts: official, redis: redis, clock: clock, pipeline: way.batch)
+                    comparison.official.append(try await rival.run(jobs: count))
+                }
+            }
+            comparisons.append(comparison)
         }
+        let memory = try await measureMemory(address, redis, clock, official, jobs: jobs)
         let idle = try await measureIdle(address, redis, clock, samples: idleSamples)
-        return QueueBenchmark(serverVersion: version, rounds: rounds, idle: idle)
+        return QueueBenchmark(serverVersion: version, comparisons: comparisons, memory: memory, idle: idle)
     }
 
-    /// One JSON object.
-    public func json(pretty: Bool = false) -> String {
-        var json = JSONWriter(pretty: pretty)
-        json.beginObject()
-        json.key("bench")
-        json.string("queue")
-        json.key("redis_version")
-        json.string(serverVersion)
-        json.key("rounds")
-        json.beginArray()
-        for round in rounds {
-            json.beginObject()
-            json.key("batch")
-            json.integer(round.batch)
-            json.key("partitions")
-            json.integer(round.partitions)
-            json.key("workers")
-            json.integer(round.workers)
-            json.key("events")
-            json.string(round.events.rawValue)
-            json.key("jobs")
-            json.integer(round.jobs)
-            json.key("jobs_per_second")
-            json.integer(round.jobsPerSecond)
-            json.key("redis_cpu_ns_per_job")
-            json.integer(round.redisNanosecondsPerJob)
-            json.endObject()
-        }
-        json.endArray()
-        json.key("idle_offer_to_start")
-        json.beginObject()
-        json.key("samples")
-        json.integer(idle.samples)
-        json.key("p50_us")
-        json.integer(idle.p50Microseconds)
-        json.key("p99_us")
-        json.integer(idle.p99Microseconds)
-        json.key("max_us")
-        json.integer(idle.maximumMicroseconds)
-        json.endObject()
-        json.endObject()
-        return json.text
+    private static func measureMemory(
+        _ address: RedisAddress,
+        _ redis: RedisConnection,
+        _ clock: any EngineClock,
+        _ official: OfficialScripts?,
+        jobs: Int,
+    ) async throws -> (ours: Int, official: Int?) {
+        let plan = Plan(way: Way(batch: 100), jobs: jobs)
+        _ = try await redis.send(RedisCommand("FLUSHALL"))
+        let queue = plan.queue(address, clock)
+        defer { queue.close() }
+        try await queue.open()
+        var before = try await usedMemory(redis)
+        try await plan.offer(queue)
+        let ours = try await (usedMemory(redis) - before) / jobs
+        guard let official else { return (ours, nil) }
+        _ = try await redis.send(RedisCommand("FLUSHALL"))
+        let rival = OfficialRound(scripts: official, redis: redis, clock: clock, pipeline: 100)
+        try await rival.load()
+        before = try await usedMemory(redis)
+        try await rival.add(jobs: jobs)
+        return (ours, try await (usedMemory(redis) - before) / jobs)
     }
 
     private static func measureIdle(
@@ -169,12 +178,21 @@ public struct QueueBenchmark: Sendable {
         )
     }
 
-    private struct Plan: Sendable {
-        let batch: Int
-        let partitions: Int
-        let workers: Int
-        let events: QueueEvents
+    fileprivate struct Plan: Sendable {
+        let way: Way
         let jobs: Int
+
+        func queue(_ address: RedisAddress, _ clock: any EngineClock) -> BullQueue {
+            var options = BullQueueOptions(
+                address: address,
+                worker: WorkerID("bench"),
+                deployment: "bench",
+                generation: 1,
+            )
+            options.partitions = way.partitions
+            options.events = way.events
+            return BullQueue(options, clock: clock)
+        }
 
         func run(
             _ address: RedisAddress,
@@ -182,56 +200,43 @@ public struct QueueBenchmark: Sendable {
             _ clock: any EngineClock,
         ) async throws -> Round {
             _ = try await redis.send(RedisCommand("FLUSHALL"))
-            let queues = (0..<workers).map { number in
-                var options = BullQueueOptions(
-                    address: address,
-                    worker: WorkerID("bench-\(number)"),
-                    deployment: "bench",
-                    generation: 1,
-                )
-                options.partitions = partitions
-                options.events = events
-                return BullQueue(options, clock: clock)
-            }
-            defer { for queue in queues { queue.close() } }
-            for queue in queues { try await queue.open() }
-            let progress = Locked((offered: 0, finished: 0))
+            let queue = queue(address, clock)
+            defer { queue.close() }
+            try await queue.open()
             let cpu = try await cpuMicroseconds(redis)
-            let start = clock.monotonicNanoseconds()
-            try await withThrowingTaskGroup { group in
-                for queue in queues {
-                    group.addTask { try await work(queue, progress) }
-                }
-                try await group.waitForAll()
-            }
-            let end = clock.monotonicNanoseconds()
+            let begun = clock.monotonicNanoseconds()
+            try await offer(queue)
+            let offered = clock.monotonicNanoseconds()
+            try await work(queue)
+            let ended = clock.monotonicNanoseconds()
             return Round(
-                batch: batch,
-                partitions: partitions,
-                workers: workers,
-                events: events,
                 jobs: jobs,
-                nanoseconds: end - start,
+                offerNanoseconds: offered - begun,
+                runNanoseconds: ended - offered,
                 redisCPUMicroseconds: try await cpuMicroseconds(redis) - cpu,
             )
         }
 
-        private func work(_ queue: BullQueue, _ progress: Locked<(offered: Int, finished: Int)>) async throws {
-            let request = TakeRequest(stops: batch, targets: 0, housekeeping: 0)
-            while true {
-                let range = progress.withLock { progress in
-                    let from = progress.offered
-                    progress.offered = min(jobs, from + batch)
-                    return from..<progress.offered
+        func offer(_ queue: BullQueue) async throws {
+            for start in stride(from: 0, to: jobs, by: way.batch) {
+                let page = (start..<min(start + way.batch, jobs)).map { benchJob($0) }
+                _ = try await queue.offer(page, verify: false)
+            }
+        }
+
+        /// Takes on while the batch before is acknowledged, as a worker does.
+        private func work(_ queue: BullQueue) async throws {
+            let request = TakeRequest(stops: way.batch, targets: 0, housekeeping: 0)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                var taken = 0
+                while taken < jobs {
+                    let batch = try await queue.take(request)
+                    if batch.isEmpty { continue }
+                    if taken > 0 { try await group.next() }
+                    taken += batch.count
+                    group.addTask { _ = try await queue.finish(batch.map { ($0, .done(version: 1)) }) }
                 }
-                if !range.isEmpty { _ = try await queue.offer(range.map { benchJob($0) }, verify: false) }
-                let taken = try await queue.take(request)
-                if !taken.isEmpty { _ = try await queue.finish(taken.map { ($0, .done(version: 1)) }) }
-                let isDone = progress.withLock { progress in
-                    progress.finished += taken.count
-                    return progress.finished >= jobs
-                }
-                if isDone { return }
+                try await group.waitForAll()
             }
         }
     }
@@ -240,7 +245,7 @@ public struct QueueBenchmark: Sendable {
 private let benchRequest = TakeRequest(stops: 58, targets: 32, housekeeping: 8)
 
 /// A job with the usual payload; neighbours lie in different partitions.
-private func benchJob(_ number: Int) -> Job {
+func benchJob(_ number: Int) -> Job {
     let order = OrderID(UniqueID(high: 0x0197_f6c2_8d1e_7000, low: 0x8000_0000_0000_0000 | UInt64(number)))
     return Job(
         id: JobID(order: order, leg: .stop, attempt: 1),
@@ -254,7 +259,12 @@ private func benchJob(_ number: Int) -> Job {
     )
 }
 
-private func cpuMicroseconds(_ redis: RedisConnection) async throws -> Int64 {
+private func usedMemory(_ redis: RedisConnection) async throws -> Int {
+    let info = try await redis.send(RedisCommand("INFO", "memory")).text ?? ""
+    return infoField("used_memory", in: info).flatMap { Int($0) } ?? 0
+}
+
+func cpuMicroseconds(_ redis: RedisConnection) async throws -> Int64 {
     let info = try await redis.send(RedisCommand("INFO", "cpu")).text ?? ""
     return ["used_cpu_user", "used_cpu_sys"].reduce(0) { sum, name in
         // Seconds with six digits.

@@ -108,7 +108,9 @@ extension BullQueue {
             looking.begin("GET")
             looking.append(keys.open)
         }
-        let replies = try await run(looking, repairs: false) { $0 < queues.count * 2 ? queues[$0 / 2].partition : 0 }
+        let replies = try await run(looking, repairs: false) {
+            $0 < queues.count * 2 ? queues[$0 / 2].partition : $0 - queues.count * 2
+        }
         for (index, queue) in queues.enumerated() {
             if let version = replies[2 * index].text, !isOurDialect(version) {
                 findings.append(.foreignDialect(queue, version: version))

@@ -2,6 +2,7 @@
 // against PostgreSQL are the caller's.
 public import OrderEngine
 internal import RedisClient
+internal import SmartOrders
 
 /// What became of a job in a `requeue`.
 public enum RequeueCode: Int, Hashable, Sendable {
@@ -53,6 +54,33 @@ extension BullQueue {
         batch.append(max(0, delayMs))
         for id in ids { batch.append(id) }
         return try await codes(batch, queue, count: ids.count) { RequeueCode(rawValue: $0) }
+    }
+
+    public func restore(_ deaths: [JobDeath]) async throws(QueueError) -> Int {
+        if deaths.isEmpty { return 0 }
+        let groups = grouped(deaths.count) { index in
+            let job = deaths[index].job
+            let partition = QueuePartitions.partition(of: job.id.order, count: keys.count)
+            return QueueAddress(partition: partition, jobClass: job.jobClass)
+        }
+        let gate = gate
+        var batch = RedisBatch()
+        for group in groups {
+            begin(scripts.restore, on: group.queue, gate, &batch)
+            batch.append(JobText.options(group.queue.jobClass))
+            for index in group.members {
+                let death = deaths[index]
+                batch.append(death.job.id.description)
+                batch.append(death.job.name.rawValue)
+                batch.append(bytes: JobText.payload(death.job))
+                batch.append(death.attempts)
+                batch.append(death.crashes)
+                batch.append(JobText.cut(death.reason))
+                batch.append(max(0, death.ageMs))
+            }
+        }
+        let replies = try await run(batch) { groups[$0].queue.partition }
+        return replies.reduce(0) { sum, reply in sum + (reply.array?.dropFirst().count { $0.integer == 1 } ?? 0) }
     }
 
     /// Runs delayed and retrying jobs now; says for each whether it was delayed. At most 500.
@@ -147,6 +175,23 @@ extension BullQueue {
         let words = try await run(batch) { _ in queue.partition }[0].array?.compactMap(\.text) ?? []
         guard words.count == ids.count else { throw misunderstood("audit") }
         return words
+    }
+
+    /// Empties and shuts every partition, for a change of their number. Nobody may hold a job; what somebody does is left
+    /// to its lease.
+    public func dismantle() async throws(QueueError) {
+        for queue in queues {
+            _ = try await drain(queue, includesDelayed: true)
+            for isDead in [false, true] {
+                while try await clean(queue, dead: isDead, ageMs: 0) > 0 {}
+            }
+        }
+        var batch = RedisBatch()
+        for keys in keys {
+            batch.begin("DEL")
+            batch.append(keys.open)
+        }
+        _ = try await run(batch) { $0 }
     }
 
     /// A page of the dead set, oldest first.

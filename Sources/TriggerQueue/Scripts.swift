@@ -24,6 +24,7 @@ struct QueueScripts: Sendable {
     let drain: RedisScript
     let clean: RedisScript
     let audit: RedisScript
+    let restore: RedisScript
 
     init(events: QueueEvents) {
         func script(_ name: String, _ parts: [UInt8]...) -> RedisScript {
@@ -49,6 +50,7 @@ struct QueueScripts: Sendable {
         resume = script("resume", shared, PackageResources.resume_lua)
         drain = script("drain", shared, PackageResources.drain_lua)
         clean = script("clean", shared, PackageResources.clean_lua)
+        restore = script("restore", shared, PackageResources.restore_lua)
         audit = script("audit", shared, PackageResources.audit_lua)
     }
 

@@ -57,7 +57,8 @@ extension EndToEnd {
                 6,
                 "DATABASE_UNREACHABLE",
             )
-            try await expect(["serve", "worker", "--database", database, "--redis", nowhere], 6, "REDIS_UNREACHABLE")
+            // A role would start and work from PostgreSQL.
+            try await expect(["redis", "info", "--database", database, "--redis", nowhere], 6, "REDIS_UNREACHABLE")
             try await expect(["serve", "worker", "--database", database, "--redis", "x"], 2, "REDIS_URL_INVALID")
         }
 

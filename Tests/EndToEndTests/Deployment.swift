@@ -36,6 +36,7 @@ final class Deployment: Sendable {
     let api: String
     private let roleArguments: [String]
     private let apiEnvironment: [String: String]
+    private let listen: String
     private let children: Locked<[(role: String, process: OwnedProcess)]>
 
     private init(
@@ -48,6 +49,7 @@ final class Deployment: Sendable {
         api: String,
         roleArguments: [String],
         apiEnvironment: [String: String],
+        listen: String,
         children: Locked<[(role: String, process: OwnedProcess)]>,
     ) {
         self.folder = folder
@@ -59,6 +61,7 @@ final class Deployment: Sendable {
         self.api = api
         self.roleArguments = roleArguments
         self.apiEnvironment = apiEnvironment
+        self.listen = listen
         self.children = children
     }
 
@@ -123,6 +126,7 @@ final class Deployment: Sendable {
                 api: "http://\(listen)",
                 roleArguments: role,
                 apiEnvironment: apiEnvironment,
+                listen: listen,
                 children: children,
             )
             try await wait(for: "http://\(listen)/livez")
@@ -184,6 +188,22 @@ final class Deployment: Sendable {
         try await Self.start("feed", roleArguments + arguments, folder, children)
     }
 
+    /// `kill -9` of every process of a role, and a new one in its place.
+    func replace(_ role: String) async throws {
+        let old = children.withLock { children in
+            defer { children.removeAll { $0.role == role } }
+            return children.filter { $0.role == role }.map(\.process)
+        }
+        for process in old { process.killBlocking() }
+        try await Self.start(
+            role,
+            roleArguments + (role == "api" ? ["--listen", listen] : []),
+            folder,
+            children,
+        )
+        if role == "api" { try await Self.wait(for: "\(api)/livez") }
+    }
+
     /// `kill -9` of the process whose id is in the name that it gave itself (`worker-4711-...`).
     func kill(_ name: String) throws {
         let pid = try #require(name.split(separator: "-").dropFirst().first.flatMap { Int32($0) }, "\(name)")
@@ -219,7 +239,9 @@ final class Deployment: Sendable {
 
     /// The row of the last tick that was published; -1: none yet.
     func publishedRow(_ series: String) async throws -> Int64 {
-        let reply = try await redis.send(RedisCommand("XREVRANGE", "so:ticks:\(series)", "+", "-", "COUNT", "1"))
+        let reply = try await redis.send(
+            RedisCommand("XREVRANGE", "so:{so-ticks}:ticks:\(series)", "+", "-", "COUNT", "1")
+        )
         let id = reply.array?.first?.array?.first?.text
         return id.flatMap { $0.split(separator: "-").last }.flatMap { Int64($0) } ?? -1
     }

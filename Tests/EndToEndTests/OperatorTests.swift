@@ -1,3 +1,4 @@
+import JSONText
 import LocalServers
 import OrderEngine
 import OrderStorage
@@ -26,6 +27,7 @@ extension EndToEnd {
         private struct Desk: Sendable {
             let pool: PostgresPool
             let redis: RedisConnection
+            let orders: PostgresOrderStore
             let arguments: [String]
 
             func run(_ words: String...) async throws -> Outcome {
@@ -54,14 +56,16 @@ extension EndToEnd {
                     try await PostgresAccountStore(pool: pool, secrets: NoSecrets())
                         .create(owner, credentials: Credentials(key: "k", secret: "s"))
                     let incarnation = try await DatabaseHistory.check(pool).incarnation
+                    let orders = PostgresOrderStore(pool: pool, incarnation: incarnation)
                     let desk = Desk(
                         pool: pool,
                         redis: redis,
+                        orders: orders,
                         arguments: ["--database", conninfo, "--redis", server.url],
                     )
                     let opened = try await desk.run("redis", "rebuild", "--reason", "first start")
                     try #require(opened.status == 0, "\(opened.complaint)")
-                    try await body(desk, PostgresOrderStore(pool: pool, incarnation: incarnation), account)
+                    try await body(desk, orders, account)
                     await pool.close()
                 } catch {
                     await pool.close()
@@ -166,6 +170,40 @@ extension EndToEnd {
             }
         }
 
+        private func queueCount(_ desk: Desk) async throws -> Int {
+            let listing = try await desk.run("queues", "list", "-o", "json")
+            guard case .array(let rows)? = try listing.documents.first else { return -1 }
+            return rows.count
+        }
+
+        @Test func `the number of partitions changes while nothing runs, and the dead are kept`() async throws {
+            try await withDesk { desk, _, _ in
+                let partitions = ["redis", "rebuild", "--partitions", "4", "--reason", "fewer nodes"]
+                func rebuild() async throws -> Outcome {
+                    try await Program.run(partitions + desk.arguments, environment: ["SMARTORDERS_OPERATOR": "ada"])
+                }
+                let job = Job.sample(6)
+                try await desk.orders.buryJobs([JobDeath(job: job, reason: "X: y", attempts: 3, crashes: 1)])
+                _ = try await desk.pool.query(
+                    Statement(sql: "INSERT INTO workers VALUES ('w', clock_timestamp() + interval '1 h')")
+                )
+                let refused = try await rebuild()
+                #expect(refused.status == 7 && refused.complaint.contains("PROCESSES_RUN"), "\(refused.complaint)")
+                #expect(try await queueCount(desk) == 24)
+                _ = try await desk.pool.query(Statement(sql: "DELETE FROM workers"))
+                let done = try await rebuild()
+                #expect(done.status == 0 && done.output.contains("1 dead"), "\(done.output)\(done.complaint)")
+                #expect(try await queueCount(desk) == 12)
+                let queue = QueueAddress(
+                    partition: QueuePartitions.partition(of: job.id.order, count: 4),
+                    jobClass: .stops,
+                )
+                let dead = try await desk.run("dead", "list", "--queue", "\(queue)", "-o", "name")
+                #expect(dead.output == "\(job.id)\n", "\(dead.output)\(dead.complaint)")
+                #expect(try await desk.integer("EXISTS", "so:{so-04}:open") == 0)
+            }
+        }
+
         @Test func `queues and jobs are shown, paused, moved and removed as the operator says`() async throws {
             try await withDesk { desk, orders, account in
                 let live = SmartOrder.sample(1, account)
@@ -183,10 +221,28 @@ extension EndToEnd {
                     "\(got.output)",
                 )
                 #expect(try await desk.run("jobs", "get", "\(live.id)-sl-99").status == 3)
-                let bad = try await desk.run("jobs", "list", "--error-class", "BADID", "--json")
+                let bad = try await desk.run("jobs", "list", "--error-class", "BADID", "-o", "jsonl")
                 #expect(try bad.documents.count == 2)
-                let some = try await desk.run("jobs", "list", "--error", "timed +out", "--limit", "7", "--json")
+                let some = try await desk.run("jobs", "list", "--error", "timed +out", "--limit", "7", "-o", "jsonl")
                 #expect(try some.documents.count == 7)
+
+                let ids = try await desk.run("jobs", "list", "--error-class", "BADID", "-o", "name")
+                #expect(ids.output == "\(live.id)-sl-10\n\(live.id)-sl-20\n", "\(ids.output)")
+                let csv = try await desk.run("jobs", "list", "--error-class", "BADID", "-o", "csv", "--no-headers")
+                #expect(csv.output.hasPrefix("\(live.id)-sl-10,\(name),dead,"), "\(csv.output)")
+                #expect(try await queueCount(desk) == 24)
+                _ = try await desk.run("dead", "note", "VENUE_DOWN", "until, noon")
+                let groups = try await desk.run("dead", "groups", "-o", "csv")
+                #expect(
+                    groups.output.hasPrefix("error,count,firstSeen,lastSeen,sample,text,note\n"),
+                    "\(groups.output)",
+                )
+                #expect(
+                    groups.output.contains("VENUE_DOWN,18,2,2,\(live.id)-sl-1,VENUE_DOWN: timed out,\"until, noon\"")
+                )
+                #expect(try await desk.run("dead", "show", "\(live.id)-sl-10").output.contains("BADID"))
+                #expect(try await desk.run("dead", "show", "\(live.id)-sl-99").status == 3)
+                #expect(try await desk.run("dead", "export", "--error-class", "BADID").documents.count == 2)
 
                 let endless = try await desk.run("queues", "pause", name, "--reason", "test")
                 #expect(endless.status == 7 && endless.complaint.contains("STOPS_NEED_AN_END"))

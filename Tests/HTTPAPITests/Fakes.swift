@@ -194,6 +194,8 @@ final class MemoryOrders: OrderStore, TimelineStore {
     func closeJobs(_ ids: [JobID]) async throws(StoreError) {}
     func storeJobs(_ jobs: [Job]) async throws(StoreError) {}
     func hasEnded(_ id: JobID) async throws(StoreError) -> Bool { true }
+    func buryJobs(_ deaths: [JobDeath]) async throws(StoreError) {}
+    func deaths(after: String, limit: Int) async throws(StoreError) -> [JobDeath] { [] }
     func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder] { [] }
     func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding {
         OrderStanding(claimedElsewhere: .zero, newestFill: nil)
@@ -375,6 +377,7 @@ struct EmptyQueue: JobQueue {
     func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] { [] }
     func release(_ jobs: [TakenJob]) async throws(QueueError) {}
     func reclaim(dead: [WorkerID]) async throws(QueueError) {}
+    func restore(_ deaths: [JobDeath]) async throws(QueueError) -> Int { 0 }
 }
 
 /// A test may give an account a venue that can be asked; the others have none.

@@ -90,7 +90,7 @@ extension RedisTickLog {
     @Test func `the oldest entry tells what was trimmed or lost`() async throws {
         try await withLogs { log, _, raw in
             try await log.append((1...10).map { tick($0, $0) }, to: series)
-            _ = try await raw.send(RedisCommand("XTRIM", "so:ticks:\(series)", "MAXLEN", "3")).orThrow()
+            _ = try await raw.send(RedisCommand("XTRIM", "so:{so-ticks}:ticks:\(series)", "MAXLEN", "3")).orThrow()
             let trimmed = try await log.all(at(2))
             #expect(trimmed.oldest == at(8) && trimmed.ticks.map(\.price) == [8, 9, 10])
             _ = try await raw.send(RedisCommand("FLUSHALL")).orThrow()
@@ -107,7 +107,7 @@ extension RedisTickLog {
     @Test func `a series keeps about a hundred thousand ticks`() async throws {
         try await withLogs { log, _, raw in
             try await log.append((1...101_000).map { tick($0, $0) }, to: series)
-            let count = try await raw.send(RedisCommand("XLEN", "so:ticks:\(series)")).integer ?? 0
+            let count = try await raw.send(RedisCommand("XLEN", "so:{so-ticks}:ticks:\(series)")).integer ?? 0
             #expect((100_000...100_500).contains(count))
             #expect(try await log.latest(series) == tick(101_000, 101_000))
         }
@@ -115,8 +115,8 @@ extension RedisTickLog {
 
     @Test func `foreign entries are skipped`() async throws {
         try await withLogs { log, _, raw in
-            _ = try await raw.send(RedisCommand("XADD", "so:ticks:\(series)", "1-0", "p", "-5")).orThrow()
-            _ = try await raw.send(RedisCommand("XADD", "so:ticks:\(series)", "1-1", "p", "abc")).orThrow()
+            _ = try await raw.send(RedisCommand("XADD", "so:{so-ticks}:ticks:\(series)", "1-0", "p", "-5")).orThrow()
+            _ = try await raw.send(RedisCommand("XADD", "so:{so-ticks}:ticks:\(series)", "1-1", "p", "abc")).orThrow()
             try await log.append([tick(2, 7)], to: series)
             #expect(try await log.all().ticks == [tick(2, 7)])
         }
@@ -165,9 +165,9 @@ extension RedisTickLog {
     @Test func `a worker that is silent for three seconds is forgotten`() async throws {
         try await withLogs { log, _, raw in
             try await log.reportProgress([], shards: 4, worker: WorkerID("w1"))
-            let left = try await raw.send(RedisCommand("PTTL", "so:progress:w1")).integer ?? 0
+            let left = try await raw.send(RedisCommand("PTTL", "so:{so-ticks}:progress:w1")).integer ?? 0
             #expect((1...3_000).contains(left))
-            _ = try await raw.send(RedisCommand("DEL", "so:progress:w1")).orThrow()
+            _ = try await raw.send(RedisCommand("DEL", "so:{so-ticks}:progress:w1")).orThrow()
             #expect(try await log.progress(series) == [])
         }
     }

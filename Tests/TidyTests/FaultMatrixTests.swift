@@ -186,9 +186,7 @@ import Testing
         }
         let faults = try Checkout.text("Sources/Simulation/Faults.swift")
         var classes: Set<Substring> = []
-        for line in faults.prefix(upTo: faults.range(of: "struct FaultPlan")?.lowerBound ?? faults.endIndex)
-            .split(separator: "\n")
-        {
+        for line in faults.split(separator: "\n").prefix(while: { !$0.contains("struct FaultPlan") }) {
             let words = line.split { !$0.isLetter }
             if words.first == "case" { classes.formUnion(words.dropFirst()) }
         }

@@ -180,6 +180,18 @@ final class LiveCluster: Sendable {
         )
     }
 
+    /// The worker renews and says nothing any more, as if it had been stopped; what it does goes on.
+    func silence(_ worker: String) {
+        for queue in queues.withLock({ $0 }) where queue.options.worker == WorkerID(worker) { queue.close() }
+    }
+
+    /// What the queues of all processes counted.
+    var bodiesLost: Int {
+        queues.withLock { queues in
+            queues.reduce(0) { $0 + $1.counters.bodiesMissing + $1.counters.undecodable }
+        }
+    }
+
     // MARK: Processes
 
     /// One worker's life; `stop` is its SIGTERM and returns when it has left.

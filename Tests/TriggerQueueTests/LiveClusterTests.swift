@@ -51,7 +51,7 @@ extension BullQueueTests {
         }
 
         /// What Redis loses, and how.
-        enum Loss: String, Sendable, CaseIterable { case flush, failover }
+        enum Loss: String, Sendable, CaseIterable { case flush, kill, failover }
 
         @Test(arguments: Loss.allCases)
         func `acknowledged triggers that Redis loses run all the same, each once (12, 13)`(_ loss: Loss) async throws {
@@ -64,14 +64,14 @@ extension BullQueueTests {
                     let redis = RedisConnection(try RedisServer.options(cluster.server))
                     defer { redis.close() }
                     // What a replica that lags behind has.
-                    _ = try await redis.send(RedisCommand("SAVE"))
+                    if loss == .failover { _ = try await redis.send(RedisCommand("SAVE")) }
                     try await cluster.tick(9_400)
                     _ = try await eventually("all triggers wait in Redis") {
                         try await cluster.counts().waiting >= 20 ? true : nil
                     }
                     switch loss {
                     case .flush: _ = try await redis.send(RedisCommand("FLUSHALL"))
-                    case .failover:
+                    case .kill, .failover:
                         try await cluster.server.kill()
                         try await cluster.server.start()
                     }
@@ -301,6 +301,85 @@ extension BullQueueTests {
                     try await cluster.expectOneExitEach(ids)
                     #expect(try await cluster.queue.offer(jobs, verify: false) == [.completed, .completed])
                     #expect(try await cluster.counts().dead == 0)
+                }
+            }
+        }
+
+        @Test func `a worker that slept past its lease writes nothing when it wakes (7)`() async throws {
+            try await LiveCluster.with { cluster in
+                let scheduler = try cluster.startScheduler()
+                let first = try cluster.startWorker("w1")
+                let ids = try await cluster.create(stops: [9_500])
+                try await cluster.settle(1)
+                cluster.venue.shut(true)
+                try await cluster.tick(9_400)
+                _ = try await eventually("the venue is asked") {
+                    cluster.venue.exchange.accepted.isEmpty ? nil : true
+                }
+                // The exit is done at the exchange, its worker hears nothing of it and loses its lease.
+                cluster.silence("w1")
+                let second = try cluster.startWorker("w2")
+                try await cluster.ended(ids)
+                let row = try #require(try await cluster.orders.smart(ids).first)
+                cluster.venue.shut(false)
+                await first.stop()
+                #expect(try await cluster.orders.smart(ids).first == row)
+                try await cluster.expectOneExitEach(ids)
+                await second.stop()
+                await scheduler.stop()
+            }
+        }
+
+        /// What happens to the body of a job in Redis.
+        enum Damage: String, Sendable, CaseIterable { case evicted, garbled }
+
+        @Test(arguments: Damage.allCases)
+        func `a stop whose job lost its body is sent all the same (26, 27)`(_ damage: Damage) async throws {
+            try await LiveCluster.with { cluster in
+                try await cluster.run(["w1"]) {
+                    let ids = try await cluster.create(stops: [9_500, 9_501])
+                    try await cluster.settle(2)
+                    try await quiet(true, cluster)
+                    try await cluster.tick(9_400)
+                    _ = try await eventually("both triggers wait") {
+                        try await cluster.counts().waiting >= 2 ? true : nil
+                    }
+                    let redis = RedisConnection(try RedisServer.options(cluster.server))
+                    defer { redis.close() }
+                    let partition = QueuePartitions.partition(of: ids[0], count: 8)
+                    let key = "bull:{\(QueuePartitions.tags[partition])}-stops:\(ids[0])-sl-1"
+                    #expect(try await redis.send(RedisCommand("EXISTS", key)).integer == 1)
+                    switch damage {
+                    case .evicted: _ = try await redis.send(RedisCommand("DEL", key))
+                    case .garbled: _ = try await redis.send(RedisCommand("HSET", key, "data", "{\"v\":1,"))
+                    }
+                    try await quiet(false, cluster)
+                    try await cluster.ended(ids)
+                    try await cluster.expectOneExitEach(ids)
+                    #expect(cluster.bodiesLost >= 1)
+                }
+            }
+        }
+
+        @Test func `what is dead is dead after a loss of Redis too (3, 12)`() async throws {
+            try await LiveCluster.with { cluster in
+                try await cluster.run(["w1"]) {
+                    // Of orders that nobody knows.
+                    let jobs = (1...3).map { Job.sample($0) }
+                    _ = try await cluster.queue.offer(jobs, verify: false)
+                    _ = try await eventually("all are dead") { try await cluster.counts().dead == 3 ? true : nil }
+                    let redis = RedisConnection(try RedisServer.options(cluster.server))
+                    defer { redis.close() }
+                    _ = try await redis.send(RedisCommand("FLUSHALL"))
+                    _ = try await eventually("the dead are back") { () -> Bool? in
+                        do { return try await cluster.counts().dead == 3 ? true : nil } catch { return nil }
+                    }
+                    #expect(try await cluster.queue.offer(jobs, verify: true) == [.dead, .dead, .dead])
+                    let partition = QueuePartitions.partition(of: jobs[0].id.order, count: 8)
+                    let queue = QueueAddress(partition: partition, jobClass: .stops)
+                    let dead = try await cluster.queue.deadJobs(in: queue)
+                    #expect(dead.map(\.id) == ["\(jobs[0].id)"])
+                    #expect(dead[0].reason.hasPrefix("UNKNOWN_ORDER") && dead[0].attemptsMade == 1)
                 }
             }
         }

@@ -109,6 +109,38 @@ enum RedisTopology {
         }
     }
 
+    /// Moves a slot from one master to another, as an operator's tool does; `halfway` runs while keys are on both.
+    static func migrate(
+        _ slot: Int,
+        from source: TopologyNode,
+        to target: TopologyNode,
+        all: [TopologyNode],
+        halfway: () async throws -> Void,
+    ) async throws {
+        let (sourceID, targetID) = try await (
+            source.send("CLUSTER", "MYID").text ?? "", target.send("CLUSTER", "MYID").text ?? "",
+        )
+        try await target.send("CLUSTER", "SETSLOT", "\(slot)", "IMPORTING", sourceID)
+        try await source.send("CLUSTER", "SETSLOT", "\(slot)", "MIGRATING", targetID)
+        var isFirst = true
+        while true {
+            // Few at first, so that the halves are on both sides.
+            let count = isFirst ? "5" : "200"
+            let keys = try await source.send("CLUSTER", "GETKEYSINSLOT", "\(slot)", count).array ?? []
+            if keys.isEmpty { break }
+            var batch = RedisBatch()
+            batch.begin("MIGRATE")
+            for word in ["127.0.0.1", "\(target.port)", "", "0", "5000", "KEYS"] { batch.append(word) }
+            for key in keys { if let text = key.text { batch.append(text) } }
+            _ = try await source.redis.send(batch, timeout: .seconds(20))[0].orThrow()
+            if isFirst { try await halfway() }
+            isFirst = false
+        }
+        for node in [target, source] + all.filter({ $0.port != source.port && $0.port != target.port }) {
+            try await node.send("CLUSTER", "SETSLOT", "\(slot)", "NODE", targetID)
+        }
+    }
+
     /// A master, its replica, and two sentinels that agree on its death alone.
     static func withSentinels(
         _ body: (TopologyNode, TopologyNode, [RedisAddress.Node]) async throws -> Void

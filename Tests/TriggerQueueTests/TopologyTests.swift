@@ -29,9 +29,11 @@ extension BullQueueTests {
         }
 
         /// Offers in rounds while `fault` happens, takes and ends everything; each job ends at least once, none is left.
+        /// - Parameter isOver: jobs are offered until then, the last of them again.
         private func runLoad(
             _ address: RedisAddress,
             jobs: Range<Int>,
+            until isOver: @escaping @Sendable () -> Bool = { true },
             _ fault: @escaping @Sendable () async throws -> Void,
         ) async throws {
             let producer = queue("producer", address)
@@ -51,13 +53,18 @@ extension BullQueueTests {
                         try await patiently("offered") { _ = try await producer.offer(page, verify: true) }
                         try await Task.sleep(for: .milliseconds(10))
                     }
+                    let last = (max(jobs.lowerBound, jobs.upperBound - 20)..<jobs.upperBound).map { Job.sample($0) }
+                    while !isOver() {
+                        try await patiently("offered") { _ = try await producer.offer(last, verify: true) }
+                        try await Task.sleep(for: .milliseconds(10))
+                    }
                 }
                 group.addTask {
                     let all = jobs.map { Job.sample($0) }
                     let clock = ContinuousClock()
-                    let limit = clock.now + .seconds(60)
+                    let limit = clock.now + .seconds(120)
                     var nextVerify = clock.now + .seconds(3)
-                    while seen.withLock({ $0.count }) < jobs.count, clock.now < limit {
+                    while seen.withLock({ $0.count }) < jobs.count || !isOver(), clock.now < limit {
                         do throws(QueueError) {
                             await consumer.waitForWork()
                             let taken = try await consumer.take(.all)
@@ -102,6 +109,78 @@ extension BullQueueTests {
                     let keys = try await master.send("KEYS", "so:*:open").array ?? []
                     #expect(!keys.isEmpty)
                 }
+            }
+        }
+
+        private func slot(_ partition: Int) -> Int {
+            RedisClusterMap.slot(of: "so:{\(QueuePartitions.tags[partition])}:open")
+        }
+
+        /// The master that owns a slot when the cluster is new.
+        private func owner(_ slot: Int, _ masters: [TopologyNode]) -> Int { slot * masters.count / 16_384 }
+
+        @Test func `slots that move under load lose nothing, and everything goes on (42)`() async throws {
+            try await RedisTopology.withCluster { masters, replica in
+                let address = RedisAddress(.cluster(masters.map(\.node)))
+                let (slots, all) = ((0..<3).map { slot($0) }, masters + [replica])
+                let owners = slots.map { owner($0, masters) }
+                let isOver = Locked(false)
+                try await runLoad(address, jobs: 0..<600, until: { isOver.withLock { $0 } }) {
+                    for (slot, owner) in zip(slots, owners) {
+                        let (source, target) = (masters[owner], masters[(owner + 1) % masters.count])
+                        try await RedisTopology.migrate(slot, from: source, to: target, all: all.dropLast()) {
+                            // Longer than a call is repeated.
+                            try await Task.sleep(for: .milliseconds(2_500))
+                        }
+                    }
+                    isOver.withLock { $0 = true }
+                }
+            }
+        }
+
+        @Test func `a master that dies under load is replaced, and no job is lost for good (13, 42)`() async throws {
+            try await RedisTopology.withCluster { masters, replica in
+                let address = RedisAddress(.cluster(masters.map(\.node)))
+                let isOver = Locked(false)
+                try await runLoad(address, jobs: 0..<300, until: { isOver.withLock { $0 } }) {
+                    try await Task.sleep(for: .milliseconds(200))
+                    try await masters[0].server.kill()
+                    _ = try await eventually("the replica took over") { () -> Bool? in
+                        do { return try await replica.send("ROLE").array?.first?.text == "master" ? true : nil } catch {
+                            return nil
+                        }
+                    }
+                    isOver.withLock { $0 = true }
+                }
+            }
+        }
+
+        /// The tick streams lie in one slot and are read by connections that know its owner.
+        @Test func `a connection for one slot follows its owner (42)`() async throws {
+            try await RedisTopology.withCluster { masters, replica in
+                let keys = ["so:{so-ticks}:a", "so:{so-ticks}:b"]
+                let slot = RedisClusterMap.slot(of: keys[0])
+                var options = RedisOptions(address: RedisAddress(.cluster([masters[0].node, masters[1].node])))
+                options.slotKey = keys[0]
+                let connection = RedisConnection(options)
+                defer { connection.close() }
+                func write(_ key: String) async throws {
+                    _ = try await eventually("\(key) is written") { () -> Bool? in
+                        do throws(RedisError) {
+                            _ = try await connection.send(RedisCommand("XADD", key, "*", "p", "1"))
+                            return true
+                        } catch { return nil }
+                    }
+                }
+                for key in keys { try await write(key) }
+                let owner = owner(slot, masters)
+                let (source, target) = (masters[owner], masters[(owner + 1) % masters.count])
+                try await RedisTopology.migrate(slot, from: source, to: target, all: masters) {}
+                for key in keys { try await write(key) }
+                // The last one went to the new owner.
+                let entries = try await connection.readStreams(keys.map { (key: $0, after: .zero) }, count: 10)
+                #expect(entries.count == 4)
+                #expect(try await target.send("XLEN", keys[1]).integer == 2)
             }
         }
 

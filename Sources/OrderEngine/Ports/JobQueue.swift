@@ -96,6 +96,25 @@ public enum FinishCode: Int, Hashable, Sendable {
     case done = 0, repeated = 1, late = 2, unknown = -1, takenOver = -2, notActive = -3, foreignToken = -6
 }
 
+/// A job that is given up until an operator says otherwise (QUEUE.md 9.5).
+public struct JobDeath: Hashable, Sendable {
+    public let job: Job
+    /// `CODE: text`.
+    public let reason: String
+    public let attempts: Int
+    public let crashes: Int
+    /// How long ago, by the clock of the store.
+    public let ageMs: Int64
+
+    public init(job: Job, reason: String, attempts: Int, crashes: Int, ageMs: Int64 = 0) {
+        self.job = job
+        self.reason = reason
+        self.attempts = attempts
+        self.crashes = crashes
+        self.ageMs = ageMs
+    }
+}
+
 /// How many jobs of each class a take asks for.
 public struct TakeRequest: Hashable, Sendable {
     public var stops: Int
@@ -147,6 +166,8 @@ public protocol JobQueue: Sendable {
     func release(_ jobs: [TakenJob]) async throws(QueueError)
     /// Puts stalled jobs back, promotes due ones. `dead` names workers whose lease in PostgreSQL lapsed.
     func reclaim(dead: [WorkerID]) async throws(QueueError)
+    /// Puts jobs that died before a loss back among the dead, at most 256. Known ones stay as they are; how many were not.
+    func restore(_ deaths: [JobDeath]) async throws(QueueError) -> Int
     /// Offers are refused for want of memory while everything else goes on: prices and jobs take the way of the database
     /// (RELIABILITY.md 3.3).
     var refusesOffers: Bool { get }
@@ -154,4 +175,16 @@ public protocol JobQueue: Sendable {
 
 extension JobQueue {
     public var refusesOffers: Bool { false }
+
+    /// Puts all that the store knows to be dead back among the dead; how many were missing.
+    public func restoreDead(from store: any OrderStore) async throws -> Int {
+        var restored = 0
+        var last = ""
+        while true {
+            let page = try await store.deaths(after: last, limit: 256)
+            guard let end = page.last else { return restored }
+            last = end.job.id.description
+            restored += try await restore(page)
+        }
+    }
 }

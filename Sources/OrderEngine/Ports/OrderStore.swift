@@ -343,6 +343,10 @@ public protocol OrderStore: Sendable {
     func hasEnded(_ id: JobID) async throws(StoreError) -> Bool
     /// Stores jobs that could not be offered to the queue (Redis-off mode).
     func storeJobs(_ jobs: [Job]) async throws(StoreError)
+    /// Stores that jobs are given up, before the queue hears of it: its dead set is a copy of these. Idempotent.
+    func buryJobs(_ deaths: [JobDeath]) async throws(StoreError)
+    /// Jobs that are dead, by id, after `after`.
+    func deaths(after: String, limit: Int) async throws(StoreError) -> [JobDeath]
 
     func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder]
     /// Events of one order, oldest first, with `version` > `after`.

@@ -2,7 +2,7 @@
 
 -- name: present
 SELECT p.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), c.system_identifier, c.timeline,
-    c.incarnation, c.queue_generation
+    c.incarnation, c.queue_generation, c.queue_partitions::bigint
 FROM control AS c, pg_control_system() AS p
 
 -- name: begin
@@ -26,6 +26,13 @@ INSERT INTO audit (actor, action, subject, reason) VALUES ('system', 'history.be
 
 -- name: raise_generation
 UPDATE control SET queue_generation = queue_generation + 1 WHERE queue_generation = $1::bigint RETURNING queue_generation
+
+-- name: set_partitions
+-- Expects that no worker and no scheduler holds a lease: they would go on with the old number.
+UPDATE control SET queue_partitions = $1::bigint::integer, queue_generation = queue_generation + 1
+WHERE NOT EXISTS (SELECT FROM workers WHERE lease_until > clock_timestamp())
+    AND NOT EXISTS (SELECT FROM leader WHERE lease_until > clock_timestamp())
+RETURNING queue_generation
 
 -- name: set_halt
 INSERT INTO halts (scope, subject, level, reason, actor) VALUES ($1::text, $2::text, $3::text, $4::text, $5::text)

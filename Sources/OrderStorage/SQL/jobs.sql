@@ -63,7 +63,9 @@ RETURNING job_id, name, class, version, account_id, market, source, tick_time, t
 UPDATE outbox SET offered_at = clock_timestamp() WHERE job_id = ANY ($1::text[]) AND state = 'pending'
 
 -- name: close
-UPDATE outbox SET state = 'done' WHERE job_id = ANY ($1::text[]) AND state = 'pending'
+-- A dead job that ran again under its id has had its effect.
+UPDATE outbox SET state = 'done', ended_at = clock_timestamp()
+WHERE job_id = ANY ($1::text[]) AND state IN ('pending', 'dead')
 
 -- name: store
 -- The caller says that the work is needed now: a row that is done is opened again, a pending one stays as it is.
@@ -75,6 +77,27 @@ ORDER BY 1
 ON CONFLICT (job_id) DO UPDATE SET
     state = 'pending', version = excluded.version, due_at = clock_timestamp(), offered_at = NULL, lease_until = NULL
     WHERE outbox.state <> 'pending'
+
+-- name: bury
+-- Before the queue hears of it (QUEUE.md 9.5).
+INSERT INTO outbox (
+    job_id, name, class, version, account_id, market, source, tick_time, tick_seq, last_error, attempts, crashes,
+    state, ended_at
+)
+SELECT u.*, 'dead', clock_timestamp() FROM unnest(
+    $1::text[], $2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bigint[],
+    $9::bigint[], $10::text[], $11::integer[], $12::integer[]
+) AS u
+ORDER BY 1
+ON CONFLICT (job_id) DO UPDATE SET
+    state = 'dead', ended_at = excluded.ended_at, last_error = excluded.last_error, attempts = excluded.attempts,
+    crashes = excluded.crashes, lease_until = NULL
+
+-- name: deaths
+SELECT job_id, name, class, version, account_id, market, source, tick_time, tick_seq, coalesce(last_error, ''),
+    attempts::bigint, crashes::bigint,
+    floor(extract(epoch FROM clock_timestamp() - coalesce(ended_at, created_at)) * 1000)::bigint
+FROM outbox WHERE state = 'dead' AND job_id > $1::text ORDER BY job_id LIMIT $2::bigint
 
 -- name: has_ended
 SELECT NOT EXISTS (SELECT FROM outbox WHERE job_id = $1::text AND state = 'pending')

@@ -60,6 +60,16 @@ ON CONFLICT (queue) DO UPDATE SET
 -- name: resume
 DELETE FROM queue_settings WHERE queue = $1::text
 
+-- name: dead_notes
+SELECT code, note FROM dead_notes
+
+-- name: set_dead_note
+INSERT INTO dead_notes (code, note, actor) VALUES ($1::text, $2::text, $3::text)
+ON CONFLICT (code) DO UPDATE SET note = excluded.note, actor = excluded.actor, at = clock_timestamp()
+
+-- name: remove_dead_note
+DELETE FROM dead_notes WHERE code = $1::text
+
 -- name: pauses
 SELECT queue, CASE WHEN paused_until = 'infinity' THEN 0
     ELSE ceil(extract(epoch FROM paused_until - clock_timestamp()) * 1000)::bigint END, actor, reason

@@ -10,11 +10,20 @@ struct BatchesCommand: AsyncParsableCommand {
         subcommands: [List.self, Show.self, Cancel.self],
     )
 
-    private static func row(_ one: BulkOperation) -> [String] {
-        [
-            one.id, one.state.rawValue, one.actor, "\(one.matched)", "\(one.moved)", "\(one.obsolete)",
-            "\(one.duplicate)", "\(one.failed)", one.reason,
-        ]
+    private static func row(_ one: BulkOperation) -> JSONObject {
+        var object = JSONObject()
+        object["id"] = .string(one.id)
+        object["kind"] = .string(one.kind.rawValue)
+        object["state"] = .string(one.state.rawValue)
+        object["actor"] = .string(one.actor)
+        object["matched"] = .integer(one.matched)
+        object["moved"] = .integer(one.moved)
+        object["obsolete"] = .integer(one.obsolete)
+        object["duplicate"] = .integer(one.duplicate)
+        object["failed"] = .integer(one.failed)
+        object["startedAt"] = .string("\(one.startedAt)")
+        object["reason"] = .string(one.reason)
+        return object
     }
 
     struct List: AsyncParsableCommand {
@@ -27,16 +36,22 @@ struct BatchesCommand: AsyncParsableCommand {
                 """,
         )
         @OptionGroup var options: OperatorOptions
+        @OptionGroup var output: OutputOptions
         @Option(help: "At most so many.")
         var limit = 50
 
         func run() async throws {
             try await Operator.with(options) { desk in
-                var table = Table(
-                    header: ["batch", "state", "by", "matched", "moved", "obsolete", "duplicate", "failed", "reason"]
+                var listing = Listing(
+                    [
+                        .init("id"), .init("kind", isWide: true), .init("state"), .init("actor"), .init("matched"),
+                        .init("moved"), .init("obsolete"), .init("duplicate"), .init("failed"),
+                        .init("startedAt", isWide: true), .init("reason"),
+                    ],
+                    output,
                 )
-                table.rows = try await desk.store.operations(limit: limit).map(BatchesCommand.row)
-                for line in table.lines { show(line) }
+                for one in try await desk.store.operations(limit: limit) { listing.add(BatchesCommand.row(one)) }
+                listing.tellAll()
             }
         }
     }
@@ -59,19 +74,8 @@ struct BatchesCommand: AsyncParsableCommand {
                 guard let one = try await desk.store.operation(batch) else {
                     throw Failure(.notFound, "NO_BATCH", "there is no batch \(batch).")
                 }
-                var object = JSONObject()
-                object["id"] = .string(one.id)
-                object["kind"] = .string(one.kind.rawValue)
-                object["state"] = .string(one.state.rawValue)
-                object["actor"] = .string(one.actor)
-                object["reason"] = .string(one.reason)
-                object["startedAt"] = .string("\(one.startedAt)")
+                var object = BatchesCommand.row(one)
                 object["filter"] = try JSONValue(parsing: one.filter)
-                object["matched"] = .integer(one.matched)
-                object["moved"] = .integer(one.moved)
-                object["obsolete"] = .integer(one.obsolete)
-                object["duplicate"] = .integer(one.duplicate)
-                object["failed"] = .integer(one.failed)
                 show("\(JSONValue.object(object))")
             }
         }

@@ -21,35 +21,44 @@ struct JobsCommand: AsyncParsableCommand {
             discussion: """
                 EXAMPLES
                   smartorders jobs list --state dead --error-class VENUE_DOWN
-                  smartorders jobs list --queue stops-03 --state waiting --limit 20 --json
+                  smartorders jobs list --queue stops-03 --state waiting --limit 20 -o jsonl
                 """,
         )
         @OptionGroup var options: OperatorOptions
         @OptionGroup var filter: JobFilter
-        @Flag(help: "One JSON object per job.")
-        var json = false
+        @OptionGroup var output: OutputOptions
 
         func run() async throws {
-            let state = try filter.state(or: .dead)
-            var filter = filter
-            filter.limit = filter.limit ?? 100
-            try await Operator.with(options) { [filter] desk in
-                var table = Table(header: ["job", "queue", "attempts", "crashes", "since", "error"])
-                try await filter.find(desk, state) { jobs in
-                    for job in jobs {
-                        if json {
-                            show("\(JobsCommand.json(job, state))")
-                        } else {
-                            let time = job.endedAt ?? job.takenAt ?? job.offeredAt ?? 0
-                            table.rows.append([
-                                job.id, "\(job.queue)", "\(job.attemptsMade)", "\(job.crashes)", "\(time)",
-                                String((job.reason ?? "").prefix(80)),
-                            ])
-                        }
-                    }
+            try await JobsCommand.list(options, filter, output, try filter.state(or: .dead))
+        }
+    }
+
+    static func list(
+        _ options: OperatorOptions,
+        _ filter: JobFilter,
+        _ output: OutputOptions,
+        _ state: JobState,
+    ) async throws {
+        var filter = filter
+        filter.limit = filter.limit ?? 100
+        try await Operator.with(options) { [filter] desk in
+            var listing = Listing(
+                [
+                    .init("id"), .init("queue"), .init("state", isWide: true), .init("name", isWide: true),
+                    .init("attempts"), .init("deliveries", isWide: true), .init("crashes"),
+                    .init("offeredAt", isWide: true), .init("takenAt", isWide: true), .init("endedAt", isWide: true),
+                    .init("since"), .init("holder", isWide: true), .init("error"),
+                ],
+                output,
+            )
+            try await filter.find(desk, state) { jobs in
+                for job in jobs {
+                    guard case .object(var row) = JobsCommand.json(job, state) else { continue }
+                    row["since"] = .number("\(job.endedAt ?? job.takenAt ?? job.offeredAt ?? 0)")
+                    listing.add(row)
                 }
-                if !json { for line in table.lines { show(line) } }
             }
+            listing.tellAll()
         }
     }
 

@@ -65,14 +65,7 @@ struct Operator: Sendable {
             await pool.close()
             throw Backend.databaseFailure(error)
         }
-        var settings = BullQueueOptions(
-            address: try Backend.address(try options.connections.redisURL()),
-            worker: WorkerID("operator-\(getpid())"),
-            deployment: Deployment(database: "", redis: "").name,
-            generation: history.queueGeneration,
-        )
-        settings.role = "operator"
-        let queue = BullQueue(settings, clock: SystemClock())
+        let queue = try queue(options, partitions: history.queuePartitions, generation: history.queueGeneration)
         defer { queue.close() }
         do {
             try await reach(queue)
@@ -97,7 +90,19 @@ struct Operator: Sendable {
         }
     }
 
-    private static func reach(_ queue: BullQueue) async throws {
+    static func queue(_ options: OperatorOptions, partitions: Int, generation: Int64) throws -> BullQueue {
+        var settings = BullQueueOptions(
+            address: try Backend.address(try options.connections.redisURL()),
+            worker: WorkerID("operator-\(getpid())"),
+            deployment: Deployment(database: "", redis: "").name,
+            generation: generation,
+        )
+        settings.role = "operator"
+        settings.partitions = partitions
+        return BullQueue(settings, clock: SystemClock())
+    }
+
+    static func reach(_ queue: BullQueue) async throws {
         var patience = 20
         while true {
             do throws(QueueError) {

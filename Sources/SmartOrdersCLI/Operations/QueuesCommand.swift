@@ -23,44 +23,34 @@ struct QueuesCommand: AsyncParsableCommand {
             discussion: """
                 EXAMPLES
                   smartorders queues list
-                  smartorders queues list stops --json
+                  smartorders queues list stops -o json
                 """,
         )
         @OptionGroup var options: OperatorOptions
         @Argument(help: "stops-03, stops, 03 or all.")
         var queue = "all"
-        @Flag(help: "One JSON object per queue.")
-        var json = false
+        @OptionGroup var output: OutputOptions
 
         func run() async throws {
             try await Operator.with(options) { desk in
                 let wanted = try desk.queues(queue)
                 let counts = try await desk.queue.counts()
-                var table = Table(
-                    header: ["queue", "waiting", "active", "delayed", "retry", "completed", "dead", "paused"]
-                )
+                let names = ["queue", "waiting", "active", "delayed", "retry", "completed", "dead", "paused"]
+                var listing = Listing(names.map { .init($0) }, output)
                 for one in wanted {
                     let count = counts[one] ?? QueueCounts()
-                    let isPaused = try await desk.queue.isPaused(one)
-                    if json {
-                        var row = JSONObject()
-                        row["queue"] = .string("\(one)")
-                        row["waiting"] = .integer(count.waiting)
-                        row["active"] = .integer(count.active)
-                        row["delayed"] = .integer(count.delayed)
-                        row["retry"] = .integer(count.retry)
-                        row["completed"] = .integer(count.completed)
-                        row["dead"] = .integer(count.dead)
-                        row["paused"] = .bool(isPaused)
-                        show("\(JSONValue.object(row))")
-                    } else {
-                        let numbers = [
-                            count.waiting, count.active, count.delayed, count.retry, count.completed, count.dead,
-                        ]
-                        table.rows.append(["\(one)"] + numbers.map { "\($0)" } + [isPaused ? "yes" : ""])
-                    }
+                    var row = JSONObject()
+                    row["queue"] = .string("\(one)")
+                    row["waiting"] = .integer(count.waiting)
+                    row["active"] = .integer(count.active)
+                    row["delayed"] = .integer(count.delayed)
+                    row["retry"] = .integer(count.retry)
+                    row["completed"] = .integer(count.completed)
+                    row["dead"] = .integer(count.dead)
+                    row["paused"] = .bool(try await desk.queue.isPaused(one))
+                    listing.add(row)
                 }
-                if !json { for line in table.lines { show(line) } }
+                listing.tellAll()
             }
         }
     }

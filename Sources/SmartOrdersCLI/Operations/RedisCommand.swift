@@ -42,49 +42,125 @@ struct RedisCommand: AsyncParsableCommand {
             abstract: "Begins a new generation of the queue and fills it from PostgreSQL. Safe while workers run.",
             discussion: """
                 Repeatable. Workers see the new generation with their next call and offer their open crossings again.
+                With --partitions nothing else may run: stop every worker and scheduler first. The queue is emptied, jobs
+                come back from PostgreSQL, and whoever starts next works with the new number.
 
                 EXAMPLES
                   smartorders redis rebuild --dry-run
                   smartorders redis rebuild --reason "restored from an old snapshot"
+                  smartorders redis rebuild --partitions 16 --reason "six cluster nodes"
                 """,
         )
         @OptionGroup var options: OperatorOptions
+        @Option(help: "How many partitions the queue has from now on: 1, 2, 4, 8 or 16.")
+        var partitions: Int?
 
         func run() async throws {
+            if let partitions, !QueuePartitions.allowedCounts.contains(partitions) {
+                throw Failure(
+                    .usage,
+                    "PARTITIONS",
+                    "\(partitions) is no number of partitions.",
+                    hint: "1, 2, 4, 8, 16",
+                )
+            }
             try await Operator.with(options) { desk in
                 let pending = try await desk.store.pendingJobs().values.reduce(0, +)
                 let pauses = try await desk.store.pauses()
+                let history = try await DatabaseHistory.check(desk.pool)
                 if options.dryRun {
+                    if let partitions { show("would change \(history.queuePartitions) partitions to \(partitions)") }
                     return show("would offer \(pending) jobs and restore \(pauses.count) pauses")
                 }
+                if let partitions, partitions != history.queuePartitions {
+                    let generation = try await dismantle(desk, partitions)
+                    let queue = try Operator.queue(options, partitions: partitions, generation: generation)
+                    defer { queue.close() }
+                    try await Operator.reach(queue)
+                    return try await fill(queue, desk, generation, pauses)
+                }
                 // Every call names the generation: whatever was read from the old content is refused from here on.
-                let present = try await DatabaseHistory.check(desk.pool).queueGeneration
-                guard let generation = try await DatabaseHistory.raiseGeneration(desk.pool, seen: present) else {
+                guard
+                    let generation = try await DatabaseHistory.raiseGeneration(
+                        desk.pool,
+                        seen: history.queueGeneration,
+                    )
+                else {
                     throw Failure(.conflict, "REBUILD_RACE", "somebody else began a generation just now.")
                 }
                 desk.queue.setGeneration(generation)
-                try await desk.queue.open()
-                for pause in pauses {
-                    guard let queue = QueueAddress(pause.queue) else { continue }
-                    try await desk.queue.pause(queue, durationMs: pause.leftMs, by: pause.actor, reason: pause.reason)
-                }
-                var offered = 0
-                // Marked rows are not due for a second; the bound ends it when more comes in than goes out.
-                for _ in 0..<10_000 {
-                    let jobs = try await desk.orders.unofferedJobs(limit: 256)
-                    if jobs.isEmpty { break }
-                    _ = try await desk.queue.offer(jobs, verify: true)
-                    try await desk.orders.markOffered(jobs.map(\.id))
-                    offered += jobs.count
-                }
-                try await desk.audit(
-                    "redis.rebuild",
-                    "generation \(generation)",
-                    reason: options.reason ?? "",
-                    ["offered": .integer(offered), "pauses": .integer(pauses.count)],
-                )
-                show("generation \(generation): offered \(offered) jobs, restored \(pauses.count) pauses")
+                try await fill(desk.queue, desk, generation, pauses)
             }
+        }
+
+        /// Empties the queue as it is, after its dead are stored, and stores the new number. Returns the generation.
+        private func dismantle(_ desk: Operator, _ partitions: Int) async throws -> Int64 {
+            let reason = try options.reason(when: true)
+            try await keepDead(desk)
+            guard let generation = try await DatabaseHistory.setPartitions(desk.pool, partitions) else {
+                throw Failure(
+                    .refused,
+                    "PROCESSES_RUN",
+                    "a worker or a scheduler runs: it would go on with the old partitions.",
+                    hint: "stop all of them; a lease ends 2 s after its process",
+                )
+            }
+            try await desk.queue.dismantle()
+            try await desk.audit("redis.partitions", "\(partitions)", reason: reason, [:])
+            return generation
+        }
+
+        /// Deaths that only Redis knows: of jobs that crashed their workers.
+        private func keepDead(_ desk: Operator) async throws {
+            try await JobFilter.parse([]).find(desk, .dead) { jobs in
+                let deaths = jobs.compactMap { record -> JobDeath? in
+                    let job = JobText.job(
+                        id: record.id,
+                        name: record.name,
+                        data: record.data,
+                        jobClass: record.queue.jobClass,
+                    )
+                    return job.map {
+                        JobDeath(
+                            job: $0,
+                            reason: record.reason ?? "",
+                            attempts: record.attemptsMade,
+                            crashes: record.crashes,
+                        )
+                    }
+                }
+                try await desk.orders.buryJobs(deaths)
+            }
+        }
+
+        private func fill(
+            _ queue: BullQueue,
+            _ desk: Operator,
+            _ generation: Int64,
+            _ pauses: [RecordedPause],
+        ) async throws {
+            try await queue.open()
+            for pause in pauses {
+                guard let one = QueueAddress(pause.queue), queue.queues.contains(one) else { continue }
+                try await queue.pause(one, durationMs: pause.leftMs, by: pause.actor, reason: pause.reason)
+            }
+            var offered = 0
+            // Marked rows are not due for a second; the bound ends it when more comes in than goes out.
+            for _ in 0..<10_000 {
+                let jobs = try await desk.orders.unofferedJobs(limit: 256)
+                if jobs.isEmpty { break }
+                _ = try await queue.offer(jobs, verify: true)
+                try await desk.orders.markOffered(jobs.map(\.id))
+                offered += jobs.count
+            }
+            let dead = try await queue.restoreDead(from: desk.orders)
+            try await desk.audit(
+                "redis.rebuild",
+                "generation \(generation)",
+                reason: options.reason ?? "",
+                ["offered": .integer(offered), "pauses": .integer(pauses.count), "dead": .integer(dead)],
+            )
+            show("generation \(generation): offered \(offered) jobs, restored \(pauses.count) pauses, \(dead) dead")
         }
     }
 }

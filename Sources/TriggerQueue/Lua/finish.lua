@@ -7,23 +7,22 @@
 --          for the sets
 local base, keepMs, keepMax = KEYS[2], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not base or not keepMs or not keepMax then return badArgument('finish: what to keep') end
-local ids, tokens, outcomes, attempts, deliveries, delays, values = {}, {}, {}, {}, {}, {}, {}
-local keys, bodies, wanted, count, at = {}, {}, {}, 0, 4
+-- Per group: where it starts in ARGV, and the number of its first job.
+local starts, firsts = {}, {}
+local ids, keys, bodies, wanted, count, at = {}, {}, {}, {}, 0, 4
 while at <= #ARGV do
-    local token, outcome, delay, size = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
-    if (outcome ~= 'c' and outcome ~= 'r' and outcome ~= 'd') or not tonumber(ARGV[at + 2]) or not delay or not size
-        or size < 1 or count + size > 256 or at + 5 + 2 * size > #ARGV
+    local outcome, size = ARGV[at + 1], tonumber(ARGV[at + 5])
+    if (outcome ~= 'c' and outcome ~= 'r' and outcome ~= 'd') or not tonumber(ARGV[at + 2])
+        or not tonumber(ARGV[at + 4]) or not size or size < 1 or count + size > 256 or at + 5 + 2 * size > #ARGV
     then
         return badArgument('finish: groups of jobs, at most 256 in all')
     end
     wanted[outcome] = true
+    starts[#starts + 1], firsts[#firsts + 1] = at, count
     for i = at + 6, at + 4 + 2 * size, 2 do
         count = count + 1
-        local id = ARGV[i]
-        local key = base .. id
-        ids[count], tokens[count], outcomes[count] = id, token, outcome
-        attempts[count], deliveries[count], delays[count], values[count] = ARGV[at + 2], ARGV[at + 3], delay, ARGV[i + 1]
-        bodies[count], keys[count] = key, key .. ':lock'
+        local key = base .. ARGV[i]
+        ids[count], bodies[count], keys[count] = ARGV[i], key, key .. ':lock'
     end
     at = at + 6 + 2 * size
 end
@@ -46,77 +45,84 @@ call('DEL', base)
 -- A body that vanished must not be replaced by one of three fields: the job stays in `active` until reclaim.
 local anyMissing = call('EXISTS', unpack(bodies)) < count
 
--- Jobs end mostly in the order in which they were taken: what stands at the tail leaves the list in one command.
-local gone = {}
+-- Jobs end mostly in the order in which they were taken: what stands at the tail leaves the list in one command. From
+-- job number `left` on they are still there.
+local left = 1
 if not anyMissing then
-    local mine, rest = {}, 0
-    for i = 1, count do mine[ids[i]] = locks[i] == tokens[i] end
     local tail = call('LRANGE', base .. 'active', -count, -1)
-    for i = #tail, 1, -1 do
-        local id = tail[i]
-        if not mine[id] then break end
-        mine[id], gone[id] = false, true
-        rest = rest + 1
+    local group, token = 0, nil
+    while left <= #tail do
+        if firsts[group + 1] == left - 1 then
+            group = group + 1
+            token = ARGV[starts[group]]
+        end
+        if tail[#tail + 1 - left] ~= ids[left] or locks[left] ~= token then break end
+        left = left + 1
     end
-    if rest > 0 then call('RPOP', base .. 'active', rest) end
+    if left > 1 then call('LTRIM', base .. 'active', '0', string.format('%d', -left)) end
 end
 
 local codes, ended, held = { now }, {}, {}
 local completed, failed, head = {}, {}, {}
 local events, list = base .. 'events', base .. 'active'
 local delayed = false
-for job = 1, count do
-    local id, token, outcome = ids[job], tokens[job], outcomes[job]
-    local key = bodies[job]
-    local code = standing(base, id, token, locks[job], deliveries[job])
-    if anyMissing and call('EXISTS', key) == 0 then code = -1 end
-    if code == 0 or code == 2 then
-        if gone[id] then
-            gone[id] = nil
-        elseif call('LREM', list, '-1', id) == 0 then
-            code = -3
+
+-- What becomes of a job that has left `active`.
+local function complete(id, key, value, atm)
+    call('HSET', key, 'finishedOn', nowText, 'returnvalue', value, 'atm', atm)
+    if atm ~= '1' then call('HDEL', key, 'failedReason', 'stacktrace') end
+    local at = #completed
+    completed[at + 1], completed[at + 2] = nowText, id
+    call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', value, 'prev', 'active')
+end
+
+local function bury(id, key, reason, atm)
+    call('HSET', key, 'finishedOn', nowText, 'failedReason', reason, 'stacktrace', cjson.encode({ reason }), 'atm', atm)
+    local at = #failed
+    failed[at + 1], failed[at + 2] = nowText, id
+    call('XADD', events, '*', 'event', 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
+end
+
+local function retry(id, key, reason, atm, delay)
+    call('HSET', key, 'failedReason', reason, 'stacktrace', cjson.encode({ reason }), 'atm', atm, 'delay', delay)
+    if delay > 0 then
+        delayed = true
+        local due = now + delay
+        call('ZADD', base .. 'delayed', delayedScore(base, due), id)
+        call('SADD', private .. 'retry:' .. classOf(base), id)
+        call('XADD', events, '*', 'event', 'delayed', 'jobId', id, 'delay', due)
+    else
+        head[#head + 1] = id
+        if FULL then call('XADD', events, '*', 'event', 'waiting', 'jobId', id, 'prev', 'active') end
+    end
+end
+
+for group, start in ipairs(starts) do
+    local token, outcome, ats = ARGV[start], ARGV[start + 1], ARGV[start + 3]
+    local atm = ARGV[start + 2] == '0' and '1' or string.format('%d', ARGV[start + 2] + 1)
+    local delay = math.max(0, math.floor(tonumber(ARGV[start + 4])))
+    local first = firsts[group]
+    for job = first + 1, firsts[group + 1] or count do
+        local id, key, code = ids[job], bodies[job], 0
+        if job >= left then
+            code = standing(base, id, token, locks[job], ats)
+            if anyMissing and call('EXISTS', key) == 0 then code = -1 end
+            if (code == 0 or code == 2) and call('LREM', list, '-1', id) == 0 then code = -3 end
         end
-        if code ~= -3 then
+        if code == 0 or code == 2 then
             ended[#ended + 1] = id
             if locks[job] then held[#held + 1] = keys[job] end
-            local atm, value = attempts[job], values[job]
-            local isFirst = atm == '0'
-            atm = isFirst and '1' or string.format('%d', atm + 1)
+            local value = ARGV[start + 5 + 2 * (job - first)]
             if outcome == 'c' then
-                call('HSET', key, 'finishedOn', nowText, 'returnvalue', value, 'atm', atm)
-                if not isFirst then call('HDEL', key, 'failedReason', 'stacktrace') end
-                completed[#completed + 1] = nowText
-                completed[#completed + 1] = id
-                call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', value,
-                    'prev', 'active')
+                complete(id, key, value, atm)
+            elseif outcome == 'd' then
+                bury(id, key, value, atm)
             else
-                local trace = cjson.encode({ value })
-                if outcome == 'd' then
-                    call('HSET', key, 'finishedOn', nowText, 'failedReason', value, 'stacktrace', trace, 'atm', atm)
-                    failed[#failed + 1] = nowText
-                    failed[#failed + 1] = id
-                    call('XADD', events, '*', 'event', 'failed', 'jobId', id, 'failedReason', value,
-                        'prev', 'active')
-                else
-                    local delay = math.max(0, math.floor(delays[job]))
-                    call('HSET', key, 'failedReason', value, 'stacktrace', trace, 'atm', atm, 'delay', delay)
-                    if delay > 0 then
-                        delayed = true
-                        local due = now + delay
-                        call('ZADD', base .. 'delayed', delayedScore(base, due), id)
-                        call('SADD', private .. 'retry:' .. classOf(base), id)
-                        call('XADD', events, '*', 'event', 'delayed', 'jobId', id, 'delay', due)
-                    else
-                        head[#head + 1] = id
-                        if FULL then
-                            call('XADD', events, '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
-                        end
-                    end
-                end
+                retry(id, key, value, atm, delay)
             end
         end
+        codes[job + 1] = code
     end
-    codes[#codes + 1] = code
 end
 
 local function countMetric(name, number)

@@ -58,14 +58,17 @@ end
 
 -- First all answers, then all writes.
 local codes, fresh, seen = { now }, 0, {}
+local isEasy = not anyKnown and (cap == 0 or waiting + count <= cap)
 for i = 6, #ARGV, 3 do
     local id, code = ARGV[i], 1
     if seen[id] then
         code = 2
-    elseif anyKnown and call('EXISTS', base .. id) == 1 then
-        code = classify(id)
-    elseif cap > 0 and waiting + fresh >= cap then
-        code = 7
+    elseif not isEasy then
+        if anyKnown and call('EXISTS', base .. id) == 1 then
+            code = classify(id)
+        elseif cap > 0 and waiting + fresh >= cap then
+            code = 7
+        end
     end
     if code == 1 or code == 5 or code == 6 then
         seen[id] = true

@@ -21,7 +21,7 @@ local function hand(class, id, job)
     local list = jobs[class]
     local at = #list
     local head = ''
-    if job[1] ~= 'trigger' or job[3] or job[4] ~= '1' or job[5] then
+    if job[4] ~= '1' or job[1] ~= 'trigger' or job[3] or job[5] then
         head = (job[3] or '0') .. ' ' .. (job[4] or '0') .. ' ' .. (job[5] or '0') .. ' ' .. (job[1] or '')
     end
     list[at + 1], list[at + 2], list[at + 3] = id, head, job[2]
@@ -159,8 +159,8 @@ for class = 1, 3 do
                         call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
                     end
                     started[#started + 1] = id
-                    taken[#taken + 1] = class
-                    taken[#taken + 1] = id
+                    local at = #taken
+                    taken[at + 1], taken[at + 2] = class, id
                     hand(class, id, job)
                 end
             end
