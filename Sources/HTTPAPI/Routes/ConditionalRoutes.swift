@@ -299,7 +299,7 @@ struct ConditionalRoutes: Sendable {
         case .refused(let refusals):
             await backend.note(refusals, of: order, call, caller)
             return error
-        case .keyReused, .priceUnavailable, .unavailable: return error
+        case .keyReused, .priceUnavailable, .unavailable, .venueUnavailable: return error
         }
     }
 }
