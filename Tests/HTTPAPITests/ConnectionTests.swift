@@ -95,6 +95,23 @@ struct ConnectionTests {
         }
     }
 
+    @Test func `a frame right behind the handshake is read`() async throws {
+        try await withAPI { api in
+            try await withSocket(api.port) { connection in
+                // One write: {"op":"ping"} comes with the request.
+                let ping = Array(#"{"op":"ping"}"#.utf8)
+                let request =
+                    "GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                    + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                try await connection.send(
+                    bytes: Array(request.utf8) + [0x81, 0x80 | UInt8(ping.count), 0, 0, 0, 0] + ping
+                )
+                try await connection.handshakeAnswer()
+                _ = try await connection.next("pong")
+            }
+        }
+    }
+
     @Test func `a connection that says nothing is closed`() async throws {
         try await withAPI({ $0.limits.firstByteMs = 100 }) { api in
             try await withSocket(api.port) { connection in

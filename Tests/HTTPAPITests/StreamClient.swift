@@ -102,6 +102,10 @@ final class RawConnection {
             "GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                 + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\(headers)\r\n"
         )
+        try await handshakeAnswer()
+    }
+
+    func handshakeAnswer() async throws {
         while true {
             let text = String(buffer: held)
             if let end = text.firstRange(of: "\r\n\r\n") {

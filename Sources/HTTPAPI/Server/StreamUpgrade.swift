@@ -36,8 +36,12 @@ struct StreamUpgrade: Sendable {
                 try pipeline.addHandlers([WebSocketFrameEncoder(), ByteToMessageHandler(frames)])
                 let stream = try StreamChannel(wrappingChannelSynchronously: context.channel)
                 pipeline.removeHandler(handshake, promise: nil)
-                // What came behind the request goes on to the frames' decoder.
-                pipeline.removeHandler(decoder, promise: nil)
+                // What came behind the request goes on to the frames' decoder, and is read as if it came now: without
+                // the end of a read it would wait for the client's next bytes.
+                let channel = context.channel
+                let removed = context.eventLoop.makePromise(of: Void.self)
+                pipeline.removeHandler(decoder, promise: removed)
+                removed.futureResult.whenComplete { _ in channel.pipeline.fireChannelReadComplete() }
                 return stream
             }
         )
