@@ -16,6 +16,13 @@ extension SmartOrder {
         )
     }
 
+    /// Cost of a quantity that was given up, at the average of what is held, or of all that was entered.
+    func costGivenUp(_ quantity: Quantity) -> Money {
+        let (cost, whole) = held.isPositive ? (heldCost, held) : (entryCost, entered)
+        guard whole.isPositive else { return .zero }
+        return Money(.quotient(cost.value, times: quantity.value, over: whole.value, step: Self.costStep, .halfEven))
+    }
+
     /// Adds to what is held. `net` is what arrived after base-coin fees; only whole steps of it can be exited (R11).
     mutating func receive(_ quantity: Quantity, net: Quantity, cost: Money) {
         let arrived = received + dust + net
@@ -76,6 +83,7 @@ extension Deciding {
 
     private mutating func bookExit(_ fill: Fill, of key: VenueOrderKey) {
         let leg = key.leg
+        takeBack(fill.quantity, takenBy: leg)
         let cost = order.cost(of: fill.quantity)
         let proceeds = fill.price * fill.quantity
         order.realized += side == .buy ? proceeds - cost : cost - proceeds
@@ -94,6 +102,17 @@ extension Deciding {
         case .close, .entry, .add, .conditional, .timer, .reconcile: break
         }
         if !order.isUndisturbed { planWhatWasAsked() }
+    }
+
+    /// What was given up because it was not there any more (R16) may be what this fill took before it was told: a
+    /// backstop claims nothing (F11.2), so its quantity is missed first and explained later.
+    private mutating func takeBack(_ quantity: Quantity, takenBy leg: Leg) {
+        guard order.writtenOff.isPositive else { return }
+        let explained = leg == .backstop ? quantity : quantity - order.remaining
+        let returned = min(explained, order.writtenOff)
+        guard returned.isPositive else { return }
+        order.heldCost += order.costGivenUp(returned)
+        order.writtenOff -= returned
     }
 
     /// Gives up quantity that is not there, or that nobody takes; its cost leaves with it.

@@ -25,6 +25,13 @@ struct PropertyTests {
             if !world.failures.isEmpty { return }
         }
     }
+
+    /// 2365: a backstop filled, and what it took was missed in the position before its fill was told.
+    @Test(arguments: [UInt64(2_365)]) func `a life that once broke an invariant keeps it`(_ seed: UInt64) {
+        var world = World(seed: seed)
+        world.run()
+        for failure in world.failures.prefix(3) { Issue.record("seed \(seed): \(failure)") }
+    }
 }
 
 /// A venue with faults around one order, and a judge of every decision.
