@@ -113,7 +113,8 @@ extension Deciding {
     }
 
     mutating func continuePartialStops(isTick: Bool) {
-        guard order.hasLatchedPartialStop, isDue(order.exitRetry, isTick: isTick) else { return }
+        // With nothing free the pause is kept, as that of a full exit is: a tick then changes nothing.
+        guard order.hasLatchedPartialStop, order.free.isPositive, isDue(order.exitRetry, isTick: isTick) else { return }
         order.exitRetry.at = nil
         pushPartialStops()
     }
