@@ -20,7 +20,14 @@ extension SmartOrder {
     func costGivenUp(_ quantity: Quantity) -> Money {
         let (cost, whole) = held.isPositive ? (heldCost, held) : (entryCost, entered)
         guard whole.isPositive else { return .zero }
-        return Money(.quotient(cost.value, times: quantity.value, over: whole.value, step: Self.costStep, .halfEven))
+        let share = ExactDecimal.quotient(
+            cost.value,
+            times: quantity.value,
+            over: whole.value,
+            step: Self.costStep,
+            .halfEven,
+        )
+        return Money(share)
     }
 
     /// Adds to what is held. `net` is what arrived after base-coin fees; only whole steps of it can be exited (R11).
