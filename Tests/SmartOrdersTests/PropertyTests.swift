@@ -28,7 +28,8 @@ struct PropertyTests {
 
     /// 2365: a backstop filled, and what it took was missed in the position before its fill was told. 4467: a tick ended
     /// the pause of a partial stop that had nothing free. 19156: a backstop filled below a target under way.
-    @Test(arguments: [UInt64(2_365), 4_467, 19_156]) func `a life that once broke an invariant keeps it`(_ seed: UInt64) {
+    @Test(arguments: [UInt64(2_365), 4_467, 19_156]) func `a life that once broke an invariant keeps it`(_ seed: UInt64)
+    {
         var world = World(seed: seed)
         world.run()
         for failure in world.failures.prefix(3) { Issue.record("seed \(seed): \(failure)") }
