@@ -14,6 +14,7 @@ public struct Scheduler: Sendable {
     private struct Balance {
         var holders: [WorkerID?] = []
         var able: [WorkerID] = []
+        var pins: [Int: WorkerID] = [:]
     }
 
     /// Runs until cancelled, then gives up leadership.
@@ -54,10 +55,11 @@ public struct Scheduler: Sendable {
         let able = live.filter { !$0.isQuiet }.map(\.id)
         guard !able.isEmpty else { return }
         let holders = try await context.cluster.holders()
-        let isBalanced = balance.able == able && balance.holders == holders
-        let moves = isBalanced ? [] : Self.moves(holders: holders, able: able)
+        let pins = try await context.cluster.pins()
+        let isBalanced = balance.able == able && balance.holders == holders && balance.pins == pins
+        let moves = isBalanced ? [] : Self.moves(holders: holders, able: able, pins: pins)
         if moves.isEmpty {
-            balance = Balance(holders: holders, able: able)
+            balance = Balance(holders: holders, able: able, pins: pins)
         } else {
             guard try await context.cluster.assign(moves, leaderEpoch: epoch) else { return }
             context.observer.note(
@@ -88,12 +90,20 @@ public struct Scheduler: Sendable {
         }
     }
 
-    /// Which shards change hands so that each is held by its rendezvous winner: few moves when a worker joins or
-    /// leaves, none otherwise. O(shards x workers).
-    static func moves(holders: [WorkerID?], able: [WorkerID]) -> [(shard: Int, to: WorkerID)] {
+    /// Which shards change hands so that each is held by the worker that an operator chose, where that one is able, else
+    /// by its rendezvous winner: few moves when a worker joins or leaves, none otherwise. O(shards x workers).
+    public static func moves(
+        holders: [WorkerID?],
+        able: [WorkerID],
+        pins: [Int: WorkerID] = [:],
+    ) -> [(shard: Int, to: WorkerID)] {
         var moves: [(shard: Int, to: WorkerID)] = []
         let seeds = able.map { ($0, Self.hash($0.text)) }
         for shard in holders.indices {
+            if let chosen = pins[shard], able.contains(chosen) {
+                if holders[shard] != chosen { moves.append((shard, chosen)) }
+                continue
+            }
             var best: (id: WorkerID, weight: UInt64)?
             for (id, seed) in seeds {
                 let weight = Self.mix(seed ^ UInt64(shard) &* 0x9e37_79b9_7f4a_7c15)

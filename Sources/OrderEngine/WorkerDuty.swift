@@ -59,6 +59,10 @@ public struct WorkerDuty: Sendable {
             do throws(StoreError) {
                 let reply = try await context.cluster.heartbeat(context.worker)
                 isQuiet.withLock { $0 = reply.isQuiet }
+                if reply.wantsStop {
+                    context.observer.note(.info, "Worker was asked to stop", [("worker", context.worker.text)])
+                    return
+                }
                 if reply.leaseHeld {
                     await evaluator.hold(reply.assignments)
                 } else {

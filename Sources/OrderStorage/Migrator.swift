@@ -106,6 +106,12 @@ struct Migration: Sendable {
             up: PackageResources._015_queue_up_sql,
             down: PackageResources._015_queue_down_sql,
         ),
+        Migration(
+            version: 22,
+            name: "desk",
+            up: PackageResources._022_desk_up_sql,
+            down: PackageResources._022_desk_down_sql,
+        ),
     ]
 }
 

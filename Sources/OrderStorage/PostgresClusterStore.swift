@@ -21,6 +21,7 @@ private enum ClusterSQL {
     static let resign = file["resign"]
     static let workers = file["workers"]
     static let holders = file["holders"]
+    static let pins = file["pins"]
     static let releaseForAssignment = file["release_for_assignment"]
     static let assign = file["assign"]
     static let lockHolders = file["lock_holders"]
@@ -78,6 +79,7 @@ public final class PostgresClusterStore: ClusterStore {
                 (ClusterSQL.state, []),
             ])
             let isQuiet = try found[0].first?.bool(0)
+            let wantsStop = try found[0].first?.bool(1)
             let assignments = try found[1].map { row in
                 ShardAssignment(
                     shard: Int(try row.int64(0)),
@@ -93,6 +95,7 @@ public final class PostgresClusterStore: ClusterStore {
                 incarnation: try found[2][0].int64(0),
                 isHalted: try found[2][0].bool(1),
                 isQuiet: isQuiet ?? false,
+                wantsStop: wantsStop ?? false,
             )
         }
     }
@@ -139,6 +142,16 @@ public final class PostgresClusterStore: ClusterStore {
                 holders[Int(try row.int64(0))] = try row.stringOrNil(1).map { WorkerID($0) }
             }
             return holders
+        }
+    }
+
+    public func pins() async throws(StoreError) -> [Int: WorkerID] {
+        try await reading {
+            var pins: [Int: WorkerID] = [:]
+            for row in try await pool.query(ClusterSQL.pins) {
+                pins[Int(try row.int64(0))] = WorkerID(try row.string(1))
+            }
+            return pins
         }
     }
 

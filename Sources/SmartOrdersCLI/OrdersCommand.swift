@@ -10,7 +10,9 @@ struct OrdersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "orders",
         abstract: "Orders and their histories.",
-        subcommands: [Explain.self],
+        subcommands: [
+            List.self, Get.self, Explain.self, Cancel.self, Close.self, Reconcile.self, Resolve.self,
+        ],
     )
 
     struct Explain: AsyncParsableCommand {

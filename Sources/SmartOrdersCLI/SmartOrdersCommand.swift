@@ -17,6 +17,7 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             MigrateCommand.self,
             AccountsCommand.self, UsersCommand.self, SecretsCommand.self,
             OrdersCommand.self,
+            HaltCommand.self, WorkersCommand.self, ShardsCommand.self, LeaderCommand.self,
             QueuesCommand.self,
             JobsCommand.self,
             DeadCommand.self,

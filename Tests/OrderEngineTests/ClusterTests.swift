@@ -202,6 +202,44 @@ import Testing
         }
     }
 
+    /// RELIABILITY.md 11.2: EXIT_UNRESOLVED.
+    @Test(arguments: [IntentVerdict.absent, .cancelled, .filled(at: Price(ExactDecimal(93)))])
+    func `an operator's word takes the place of the proof that the venue does not give`(
+        verdict: IntentVerdict
+    )
+        async throws
+    {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        let isFilled = verdict != .absent && verdict != .cancelled
+        cluster.venue.script([isFilled ? .loseAnswer : .loseRequest])
+        cluster.venue.setBlind(true)
+        try await cluster.run(["w1"]) {
+            let id = try await cluster.create(.held(stop: 95)).id
+            try await cluster.settle()
+            try await cluster.tick(94)
+            _ = try await cluster.wait(for: id) { $0.venueOrders.contains { $0.state == .unknown } }
+            let actor = Actor(kind: .operator, id: "ada")
+            let key = VenueOrderKey(leg: .stop, attempt: 1)
+            await #expect(throws: ResolveError.self) {
+                _ = try await cluster.service().resolve(id, .init(leg: .stop, attempt: 7), as: verdict, actor: actor)
+            }
+            while true {
+                do throws(ResolveError) {
+                    _ = try await cluster.service().resolve(id, key, as: verdict, actor: actor)
+                    break
+                } catch {
+                    // Until the fence has passed nobody can know.
+                    guard case .tooEarly = error else { throw error }
+                    try await cluster.clock.sleep(milliseconds: 20)
+                }
+            }
+            let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
+            #expect(ended.status == .stopped && ended.exited == Quantity(ExactDecimal(10)))
+            #expect(cluster.venue.accepted.count == 1 && cluster.venue.requests == (isFilled ? 1 : 2))
+        }
+    }
+
     @Test func `a halt keeps the stop latched and sends it when it ends`() async throws {
         let cluster = Cluster()
         try await cluster.setUp()

@@ -139,6 +139,9 @@ import TriggerIndex
         #expect(Scheduler.moves(holders: before, able: four).isEmpty)
         let joined = Scheduler.moves(holders: before, able: four + [WorkerID("w5")])
         #expect(joined.allSatisfy { $0.to == WorkerID("w5") } && joined.count < 300)
+        let pinned = Scheduler.moves(holders: before, able: four, pins: [5: four[0], 6: four[1], 7: WorkerID("gone")])
+        for (shard, worker) in pinned { #expect(shard == 5 && worker == four[0] || shard == 6 && worker == four[1]) }
+        #expect(pinned.count == [5, 6].count { before[$0] != four[$0 - 5] }, "one that is gone is nobody's choice")
         let left = Scheduler.moves(holders: before, able: Array(four.dropLast()))
         #expect(left.count == before.count { $0 == WorkerID("w4") })
     }

@@ -30,7 +30,7 @@ package final class FakeVenue: Venue {
         var placed: [Placed] = []
         var script: [Answer] = []
         var requests = 0
-        var isCut = false
+        var isBlind = false
         var nextFill = 0
         var position: ExactDecimal?
         var average: Price?
@@ -54,6 +54,9 @@ package final class FakeVenue: Venue {
         self.clock = clock
         self.fenceMs = fenceMs
     }
+
+    /// Whether questions about orders stay without an answer.
+    package func setBlind(_ isBlind: Bool) { state.withLock { $0.isBlind = isBlind } }
 
     /// What happens to the next placements, in turn; honest when the list is used up.
     package func script(_ answers: [Answer]) { state.withLock { $0.script += answers } }
@@ -201,6 +204,7 @@ package final class FakeVenue: Venue {
 
     package func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
         state.withLock { state in
+            if state.isBlind { return .failed("nobody answers") }
             guard let found = state.placed.last(where: { $0.placement.clientOrderID == clientOrderID }) else {
                 return .notFound
             }

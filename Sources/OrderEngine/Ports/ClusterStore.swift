@@ -44,18 +44,22 @@ public struct HeartbeatReply: Hashable, Sendable {
     public let isHalted: Bool
     /// The operator asked this worker to stop taking work.
     public let isQuiet: Bool
+    /// The operator asked this worker to leave in order and end.
+    public let wantsStop: Bool
     public init(
         leaseHeld: Bool,
         assignments: [ShardAssignment],
         incarnation: Int64,
         isHalted: Bool,
         isQuiet: Bool,
+        wantsStop: Bool = false,
     ) {
         self.leaseHeld = leaseHeld
         self.assignments = assignments
         self.incarnation = incarnation
         self.isHalted = isHalted
         self.isQuiet = isQuiet
+        self.wantsStop = wantsStop
     }
 }
 
@@ -123,6 +127,8 @@ public protocol ClusterStore: Sendable {
     func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID])
     /// Holder of every shard, 0..<1024; nil: free.
     func holders() async throws(StoreError) -> [WorkerID?]
+    /// Workers that an operator chose for single shards; of one that is not there nothing follows.
+    func pins() async throws(StoreError) -> [Int: WorkerID]
     /// Gives shards to workers, each with a new epoch, if `leaderEpoch` still leads. False: it does not.
     func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool
 
@@ -148,4 +154,9 @@ public protocol ClusterStore: Sendable {
         after position: TickPosition,
         limit: Int,
     ) async throws(StoreError) -> [ExtremeBucket.Point]
+}
+
+extension ClusterStore {
+    /// A store without operators.
+    public func pins() async throws(StoreError) -> [Int: WorkerID] { [:] }
 }

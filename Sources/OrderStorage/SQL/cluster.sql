@@ -5,13 +5,14 @@
 
 -- name: register
 INSERT INTO workers (id, lease_until) VALUES ($1::text, clock_timestamp() + interval '2 s')
-ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, is_quiet = false, registered_at = clock_timestamp()
+ON CONFLICT (id) DO UPDATE SET
+    lease_until = excluded.lease_until, is_quiet = false, wants_stop = false, registered_at = clock_timestamp()
 
 -- name: renew
 -- A lease that has lapsed stays lapsed: its shards may be somebody else's by now.
 UPDATE workers SET lease_until = clock_timestamp() + interval '2 s'
 WHERE id = $1::text AND lease_until > clock_timestamp()
-RETURNING is_quiet
+RETURNING is_quiet, wants_stop
 
 -- name: assignments
 SELECT id::bigint, epoch, previous, handover, is_accepted FROM shards WHERE worker = $1::text ORDER BY id
@@ -53,7 +54,9 @@ DELETE FROM handovers WHERE NOT EXISTS (SELECT FROM shards WHERE shards.handover
 UPDATE leader SET
     epoch = CASE WHEN worker = $1::text AND lease_until > clock_timestamp() THEN epoch ELSE epoch + 1 END,
     worker = $1::text, lease_until = clock_timestamp() + interval '2 s'
-WHERE worker IS NULL OR worker = $1::text OR lease_until <= clock_timestamp()
+WHERE (worker IS NULL OR worker = $1::text OR lease_until <= clock_timestamp())
+    -- Who was made to resign lets the others try first.
+    AND (resigned IS DISTINCT FROM $1::text OR resigned_at < clock_timestamp() - interval '3 s')
 RETURNING epoch
 
 -- name: resign
@@ -63,6 +66,9 @@ UPDATE leader SET worker = NULL, lease_until = '-infinity' WHERE worker = $1::te
 SELECT w.id, w.is_quiet, w.lease_until > clock_timestamp() AS is_live,
     EXISTS (SELECT FROM shards WHERE shards.worker = w.id) AS holds
 FROM workers AS w ORDER BY w.id
+
+-- name: pins
+SELECT id::bigint, pinned FROM shards WHERE pinned IS NOT NULL
 
 -- name: holders
 SELECT id::bigint, worker FROM shards ORDER BY id

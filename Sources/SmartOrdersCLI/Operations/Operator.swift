@@ -51,6 +51,9 @@ struct Operator: Sendable {
     let pool: PostgresPool
     let name: String
 
+    /// Who is asking, for the audit row.
+    static var presentName: String { environment("SMARTORDERS_OPERATOR") ?? environment("USER") ?? "operator" }
+
     /// Runs `body` with connections that end with it.
     static func with<Result: Sendable>(
         _ options: OperatorOptions,
@@ -75,7 +78,7 @@ struct Operator: Sendable {
                     store: PostgresOperationStore(pool: pool),
                     orders: PostgresOrderStore(pool: pool, incarnation: history.incarnation),
                     pool: pool,
-                    name: environment("SMARTORDERS_OPERATOR") ?? environment("USER") ?? "operator",
+                    name: presentName,
                 )
             )
             await pool.close()
