@@ -123,7 +123,7 @@ public struct TimelineBuilder {
                 isTick =
                     switch event {
                     case .tick, .trigger, .timer: true
-                    case .venue, .cancelFailed, .position, .attention, .command: false
+                    case .venue, .cancelFailed, .recovered, .position, .attention, .command: false
                     }
             case .change(_, let at): (moment, isTick) = (at, false)
             case .create, .absorb, .reach, .begin, .submit: continue

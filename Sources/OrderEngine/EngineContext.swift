@@ -31,6 +31,8 @@ public struct EngineContext: Sendable {
     public let reportsEveryBatch: Bool
     /// Keeps what happened without a version; nil: nobody does.
     public let timeline: (any TimelineStore)?
+    /// What a lost history may have asked of the venues; nil: none was ever lost.
+    public let recovery: (any RecoveryStore)?
     /// How often the evaluator looks at its timers and at what is open.
     public let beatMs: Int64
 
@@ -48,6 +50,7 @@ public struct EngineContext: Sendable {
         worker: WorkerID,
         reportsEveryBatch: Bool = false,
         timeline: (any TimelineStore)? = nil,
+        recovery: (any RecoveryStore)? = nil,
         beatMs: Int64 = 50,
     ) {
         self.orders = orders
@@ -63,6 +66,7 @@ public struct EngineContext: Sendable {
         self.worker = worker
         self.reportsEveryBatch = reportsEveryBatch
         self.timeline = timeline
+        self.recovery = recovery
         self.beatMs = beatMs
     }
 

@@ -54,6 +54,12 @@ extension OrderWorker {
     /// One placement, or the two legs of a list: the take-profit, then the stop.
     private func send(_ asked: [Asked], _ begun: Int64, of order: StoredOrder, venue: any Venue) async -> [Answer] {
         let sentAt = context.clock.now()
+        if let known = await askedBefore(asked.map { ($0.one, $0.placement.clientOrderID) }, of: order, venue: venue) {
+            let exchange = { (asked: Asked) in
+                VenueExchange(key: asked.one.key, sentAt: sentAt, answeredAt: context.clock.now())
+            }
+            return zip(asked, known).map { ($0.place, $1, exchange($0)) }
+        }
         // The last look at the kill switch is right before the send (RELIABILITY.md 11.1).
         var isAllowed = isInTime(begun, venue)
         for one in asked where isAllowed { isAllowed = await halts.allows(one.one, of: order) }

@@ -9,10 +9,10 @@ internal import SmartOrders
 public struct OrderWorker: Sendable {
     let context: EngineContext
     let history: PriceHistory
-    private let committer: CommitBatcher
+    let committer: CommitBatcher
     let halts: HaltWatch
     /// A conflict is decided again this often before the job goes back.
-    private static let maximumConflicts = 5
+    static let maximumConflicts = 5
 
     public init(context: EngineContext, history: PriceHistory, committer: CommitBatcher) {
         self.context = context
@@ -134,6 +134,12 @@ public struct OrderWorker: Sendable {
 
     private func attempt(_ job: Job, _ id: JobID, of row: StoredOrder) async throws -> Step {
         let venue = try await context.venues.venue(for: row.account)
+        guard let row = try await recovered(row, venue: venue) else {
+            return .later(
+                delayMs: 1_000,
+                reason: "RECOVERING: what a lost history asked of the venue is not known yet",
+            )
+        }
         let origin = DecisionRecord(
             job: id.description,
             crossing: job.times,

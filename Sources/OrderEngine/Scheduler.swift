@@ -171,7 +171,7 @@ public struct Scheduler: Sendable {
     }
 
     private func sweep() async throws(StoreError) {
-        let jobs = try await context.orders.dueWork(limit: 512)
+        let jobs = try await context.orders.dueWork(limit: 512) + (context.recovery?.unrecovered(limit: 512) ?? [])
         var start = 0
         while start < jobs.count {
             let page = Array(jobs[start..<min(start + 256, jobs.count)])

@@ -153,6 +153,7 @@ extension OrderEvent {
             self = .trigger(key.leg, attempt: key.attempt)
         case "venue": self = .venue(try json.venueOrderKey(), try VenueNews(json: json))
         case "cancelFailed": self = .cancelFailed(try json.venueOrderKey())
+        case "recovered": self = .recovered(try json.venueOrderKey())
         case "position":
             self = .position(
                 net: try json.required("net").anyDecimal(),

@@ -148,6 +148,7 @@ extension JSONWriter {
         case .timer: "timer"
         case .venue: "venue"
         case .cancelFailed: "cancelFailed"
+        case .recovered: "recovered"
         case .position: "position"
         case .attention: "attention"
         case .command: "command"
@@ -161,7 +162,7 @@ extension JSONWriter {
         case .venue(let key, let news):
             members(key)
             self.news(news)
-        case .cancelFailed(let key): members(key)
+        case .cancelFailed(let key), .recovered(let key): members(key)
         case .position(let net, let average):
             member("net", net)
             member("average", ifPresent: average)

@@ -6,7 +6,7 @@
 
 public import OrderEngine
 public import PostgresClient
-internal import SmartOrders
+public import SmartOrders
 
 private enum HistorySQL {
     static let file = StatementFile(PackageResources.history_sql, prefix: "history")
@@ -27,6 +27,8 @@ public struct DatabaseHistory: Hashable, Sendable {
     public let queueGeneration: Int64
     /// 1, 2, 4, 8 or 16.
     public let queuePartitions: Int
+    /// When it began; nil: it is the first one.
+    public let began: Timestamp?
     /// This call began it.
     public let isNew: Bool
 
@@ -44,6 +46,7 @@ public struct DatabaseHistory: Hashable, Sendable {
                         incarnation: try row.int64(4),
                         queueGeneration: try row.int64(5),
                         queuePartitions: Int(try row.int64(6)),
+                        began: try row.momentOrNil(7),
                         isNew: false,
                     )
                 }
@@ -61,6 +64,7 @@ public struct DatabaseHistory: Hashable, Sendable {
                     incarnation: begun,
                     queueGeneration: try row.int64(5) + 1,
                     queuePartitions: Int(try row.int64(6)),
+                    began: try results[2][0].moment(1),
                     isNew: true,
                 )
             }

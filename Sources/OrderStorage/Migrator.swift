@@ -112,6 +112,12 @@ struct Migration: Sendable {
             up: PackageResources._022_desk_up_sql,
             down: PackageResources._022_desk_down_sql,
         ),
+        Migration(
+            version: 23,
+            name: "recovery",
+            up: PackageResources._023_recovery_up_sql,
+            down: PackageResources._023_recovery_down_sql,
+        ),
     ]
 }
 

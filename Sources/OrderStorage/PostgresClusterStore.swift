@@ -72,7 +72,7 @@ public final class PostgresClusterStore: ClusterStore {
     public func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply {
         // Promotion under way: noticed with the next heartbeat at the latest.
         let history = try await DatabaseHistory.check(pool)
-        orders?.adopt(incarnation: history.incarnation)
+        orders?.adopt(incarnation: history.incarnation, began: history.began)
         return try await writing {
             let found = try await pool.transaction([
                 (ClusterSQL.renew, [.text(worker.text)]), (ClusterSQL.assignments, [.text(worker.text)]),

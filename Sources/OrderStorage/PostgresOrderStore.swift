@@ -39,15 +39,23 @@ public final class PostgresOrderStore: OrderStore {
     let pool: PostgresPool
     /// The incarnation in which rows were read since. A decision on a row of an earlier one does not commit.
     private let incarnation: Locked<Int64>
+    /// When that began; nil: it is the first.
+    private let began: Locked<Timestamp?>
+    /// Orders that were compared with the venue since; an answer that does not change.
+    let recoveredOrders = Locked<Set<OrderID>>([])
     private static let maximumCollisions = 3
     /// The most commits that one call may bring.
     public static let maximumBatch = 256
 
     /// - Parameter incarnation: as `DatabaseHistory.check` found it.
-    public init(pool: PostgresPool, incarnation: Int64) {
+    /// - Parameter began: when that incarnation began; nil: it is the first.
+    public init(pool: PostgresPool, incarnation: Int64, began: Timestamp? = nil) {
         self.pool = pool
         self.incarnation = Locked(incarnation)
+        self.began = Locked(began)
     }
+
+    public var historyBegan: Timestamp? { began.withLock { $0 } }
 
     var presentIncarnation: Int64 { incarnation.withLock { $0 } }
 
@@ -175,7 +183,7 @@ public final class PostgresOrderStore: OrderStore {
                     outcomes[index] = .blocked
                 }
             }
-            adopt(incarnation: present)
+            adopt(incarnation: present, began: try found[1].first?.momentOrNil(3))
         }
         // Found, not written: it counts once a write after it returned clean, because the log is replicated in order
         // (RELIABILITY.md 3.1.6).
@@ -184,7 +192,11 @@ public final class PostgresOrderStore: OrderStore {
     }
 
     /// From now on decisions count as made in this incarnation: whoever lost one reads its order again.
-    func adopt(incarnation present: Int64) {
+    func adopt(incarnation present: Int64, began start: Timestamp?) {
+        // Its beginning first: nobody decides in a new history without knowing that it is one.
+        guard present > presentIncarnation else { return }
+        began.withLock { $0 = max($0 ?? Timestamp(microseconds: .min), start ?? Timestamp(microseconds: .min)) }
+        recoveredOrders.withLock { $0 = [] }
         incarnation.withLock { $0 = max($0, present) }
     }
 }

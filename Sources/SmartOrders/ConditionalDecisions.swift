@@ -16,6 +16,7 @@ extension ConditionalOrder {
             deciding.evaluate(isTick: true)
         case .venue(let key, let news): deciding.learn(key, news)
         case .cancelFailed(let key): deciding.cancelFailed(key)
+        case .recovered(let key): deciding.order.attempts = max(attempts, key.attempt)
         case .attention: return nil
         case .position(let net, _): deciding.positionChanged(net)
         case .command(.cancel), .command(.cancelLeavingEntry):

@@ -84,6 +84,9 @@ public enum OrderEvent: Hashable, Sendable {
     /// The venue's answer to a cancel request other than news of the order itself: the request did not arrive or was not
     /// understood; it is asked again.
     case cancelFailed(VenueOrderKey)
+    /// This attempt was made by a history of the database that is lost; the order never uses its number again. What it
+    /// filled comes as news (ORDERS.md 4.8, RELIABILITY.md 2.10).
+    case recovered(VenueOrderKey)
     /// The account's position in this market changed elsewhere (R16). Signed.
     case position(net: ExactDecimal, average: Price?)
     /// Somebody should look, or need not any more, for a cause that the shell found out.

@@ -18,6 +18,8 @@ extension SmartOrder {
             deciding.evaluate(isTick: true)
         case .venue(let key, let news): deciding.learn(key, news)
         case .cancelFailed(let key): deciding.cancelFailed(key)
+        case .recovered(let key):
+            deciding.order.attempts[key.leg] = max(attempts[key.leg] ?? 0, key.attempt)
         case .position(let net, let average): deciding.positionChanged(net: net, average: average)
         case .attention(let cause, let isRaised): deciding.attention(cause, isRaised: isRaised)
         case .command(let command):

@@ -104,7 +104,7 @@ extension OrderEvent {
         switch self {
         case .tick, .trigger: .tick
         case .timer: .timer
-        case .venue, .cancelFailed: .venue
+        case .venue, .cancelFailed, .recovered: .venue
         case .position, .attention: .position
         case .command: .command
         }

@@ -122,7 +122,7 @@ struct Backend: Sendable {
             )
         }
         let accounts = PostgresAccountStore(pool: pool, secrets: secrets)
-        let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation)
+        let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation, began: history.began)
         let http = VenueHTTP()
         return Backend(
             deployment: deployment,
@@ -291,6 +291,7 @@ struct Backend: Sendable {
             worker: worker,
             reportsEveryBatch: deployment.isStepped,
             timeline: timeline,
+            recovery: orders,
         )
     }
 

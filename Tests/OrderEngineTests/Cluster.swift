@@ -68,6 +68,7 @@ final class Cluster: Sendable {
         }
     }
     private let random: Locked<SeededRandom>
+    private let recovery: MemoryRecovery?
     /// Names of killed workers: their calls fail from then on.
     private let dead = Locked<Set<WorkerID>>([])
     private let sequence = Locked<Int64>(0)
@@ -80,6 +81,19 @@ final class Cluster: Sendable {
         ticks = MemoryTickServer(clock: clock, length: streamLength)
         venue = FakeVenue(clock: clock)
         random = Locked(SeededRandom(seed: seed))
+        recovery = nil
+    }
+
+    /// The cluster that begins on an older copy of another's database: the same venue, an empty queue and stream.
+    init(restoring other: Cluster, from copy: MemoryDatabase) {
+        clock = other.clock
+        database = copy
+        queue = MemoryQueueServer(clock: other.clock)
+        ticks = MemoryTickServer(clock: other.clock, length: 100_000)
+        venue = other.venue
+        random = Locked(SeededRandom(seed: 77))
+        recovery = MemoryRecovery(began: other.clock.now(), fenceMs: other.venue.fenceMs, clock: other.clock, copy)
+        sequence.withLock { $0 = 1_000_000 }
     }
 
     var series: PriceSeries { PriceSeries(market: instrument.market, source: .mark) }
@@ -122,6 +136,7 @@ final class Cluster: Sendable {
             identity: identity,
             random: { random.withLock { $0.next() } },
             worker: id,
+            recovery: recovery,
         )
     }
 
@@ -184,6 +199,12 @@ final class Cluster: Sendable {
                 )
             ])
         }
+    }
+
+    /// Whether an order waits to be compared with the venue.
+    func isUnrecovered(_ id: OrderID) async throws -> Bool {
+        guard let recovery else { return false }
+        return try await recovery.recoveryState(of: id, fenceMs: 0) != .recovered
     }
 
     // MARK: Orders

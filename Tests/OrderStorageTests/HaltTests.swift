@@ -78,6 +78,36 @@ import Testing
         }
     }
 
+    @Test func `orders of a lost history are listed until each was compared with its venue`() async throws {
+        try await withStores { stores, pool in
+            let order = try await stores.order(1, stores.account())
+            let recovery = try #require(stores.orders as? PostgresOrderStore)
+            #expect(recovery.historyBegan == nil)
+            #expect(try await recovery.unrecovered(limit: 10).isEmpty)
+            _ = try await pool.query(Statement(sql: "UPDATE control SET timeline = 'FFFFFFFF'"))
+            #expect(try await DatabaseHistory.check(pool).began != nil)
+            // The first decision is lost, and whoever made it knows from then on.
+            #expect(try await stores.orders.commit([.sample(order.next())]) == [.lost])
+            #expect(recovery.historyBegan != nil)
+            #expect(try await recovery.recoveryState(of: order.id, fenceMs: 60_000) == .waiting)
+            _ = try await pool.query(
+                Statement(sql: "UPDATE control SET quarantine_from = quarantine_from - interval '70 s'")
+            )
+            let created = "UPDATE orders SET created_at = clock_timestamp() - interval '1 hour', version = version + 1"
+            _ = try await pool.query(Statement(sql: created))
+            #expect(try await recovery.recoveryState(of: order.id, fenceMs: 60_000) == .due)
+            #expect(try await recovery.unrecovered(limit: 10).map(\.id.order) == [order.id])
+            try await recovery.setRecovered(order.id, of: order.account, found: 2)
+            #expect(try await recovery.recoveryState(of: order.id, fenceMs: 60_000) == .recovered)
+            #expect(try await recovery.unrecovered(limit: 10).isEmpty)
+            // Another loss: everything is in question again.
+            _ = try await pool.query(Statement(sql: "UPDATE control SET timeline = 'FFFFFFFE'"))
+            #expect(try await DatabaseHistory.check(pool).isNew)
+            _ = try await stores.orders.commit([.sample(order.next())])
+            #expect(try await recovery.recoveryState(of: order.id, fenceMs: 60_000) == .waiting)
+        }
+    }
+
     @Test func `a copied database holds its live accounts`() async throws {
         try await withStores { stores, pool in
             let live = Account(id: .sample(2), name: "live", venue: "binance", product: "linear", mode: .live)

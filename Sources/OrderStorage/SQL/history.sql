@@ -2,7 +2,7 @@
 
 -- name: present
 SELECT p.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), c.system_identifier, c.timeline,
-    c.incarnation, c.queue_generation, c.queue_partitions::bigint
+    c.incarnation, c.queue_generation, c.queue_partitions::bigint, nullif(c.quarantine_from, '-infinity')
 FROM control AS c, pg_control_system() AS p
 
 -- name: begin
@@ -11,7 +11,7 @@ UPDATE control SET
     incarnation = incarnation + 1, queue_generation = queue_generation + 1, quarantine_from = clock_timestamp(),
     system_identifier = $1::bigint, timeline = $2::text
 WHERE system_identifier = $3::bigint AND timeline = $4::text
-RETURNING incarnation
+RETURNING incarnation, quarantine_from
 
 -- name: halt_copies
 -- Another system identifier: this may be a copy beside its original, and both would send the same ids. Live accounts are

@@ -26,7 +26,7 @@ struct ClusterDesk: Sendable {
             let result = try await body(
                 ClusterDesk(
                     control: PostgresClusterControl(pool: pool),
-                    orders: PostgresOrderStore(pool: pool, incarnation: history.incarnation),
+                    orders: PostgresOrderStore(pool: pool, incarnation: history.incarnation, began: history.began),
                     pool: pool,
                     name: Operator.presentName,
                 )

@@ -76,7 +76,7 @@ struct Operator: Sendable {
                 Operator(
                     queue: queue,
                     store: PostgresOperationStore(pool: pool),
-                    orders: PostgresOrderStore(pool: pool, incarnation: history.incarnation),
+                    orders: PostgresOrderStore(pool: pool, incarnation: history.incarnation, began: history.began),
                     pool: pool,
                     name: presentName,
                 )

@@ -1,0 +1,2 @@
+ALTER TABLE control DROP COLUMN recovered;
+DROP TABLE recoveries;

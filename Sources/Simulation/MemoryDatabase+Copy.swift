@@ -1,0 +1,18 @@
+// A backup: the database as it stands, to begin again from.
+internal import OrderEngine
+internal import OwnerThread
+internal import SmartOrders
+
+extension MemoryDatabase {
+    /// A copy without leases; what is written afterwards is in one of the two alone.
+    package func copy() -> MemoryDatabase {
+        let copy = MemoryDatabase(clock: clock)
+        var present = state.withLock { $0 }
+        present.workers = [:]
+        present.leader = nil
+        present.shards = [ShardRow](repeating: ShardRow(), count: OrderID.shardCount)
+        let kept = present
+        copy.state.withLock { $0 = kept }
+        return copy
+    }
+}
