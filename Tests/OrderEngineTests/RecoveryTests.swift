@@ -56,7 +56,9 @@ struct MemoryRecovery: RecoveryStore {
             for price in last {
                 let before = first.venue.accepted.count
                 try await first.tick(price)
-                while first.venue.accepted.count == before { try await Task.sleep(for: .milliseconds(2)) }
+                for _ in 0..<20_000 where first.venue.accepted.count == before {
+                    try await Task.sleep(for: .milliseconds(2))
+                }
             }
             _ = try await first.wait(for: id) { order in
                 !order.venueOrders.contains { $0.state == .submitted || $0.state == .intent }
@@ -100,7 +102,10 @@ struct MemoryRecovery: RecoveryStore {
         let key = VenueOrderKey(leg: .stop, attempt: 1)
         try await cluster.run(["w2"]) {
             try await cluster.tick(99)
-            while try await cluster.isUnrecovered(id) { try await Task.sleep(for: .milliseconds(2)) }
+            for _ in 0..<20_000 where try await cluster.isUnrecovered(id) {
+                try await Task.sleep(for: .milliseconds(2))
+            }
+            try #require(await !cluster.isUnrecovered(id))
             // Somebody of the lost history wakes only now.
             _ = await cluster.venue.place(
                 Placement(
