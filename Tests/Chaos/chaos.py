@@ -1,6 +1,7 @@
 """Chaos with real processes: everything is killed, cut, paused and flushed while orders live (RELIABILITY.md 9).
 
-Usage: chaos.py PROGRAM [--kills N] [--seed N] [--out DIR] [--minutes M] [--without-redis]     (scripts/chaos sees to it)
+Usage: chaos.py PROGRAM [--kills N] [--seed N] [--out DIR] [--minutes M] [--without-redis] [--restores N]
+(scripts/chaos sees to it)
 
 Starts private PostgreSQL and Redis servers, the paper venue, 2 schedulers, 3 workers, 2 feeds and 2 APIs, each of them
 behind TCP fault proxies of its own, and drives orders through the APIs while it does its worst. Then everything is
@@ -218,6 +219,37 @@ class Cluster:
                 except ProcessLookupError:
                     pass
         parent.kill()
+
+    def backup(self, number):
+        """A base backup of the running server."""
+        path = f"{self.folder}/backup-{number}"
+        done = subprocess.run(
+            [f"{self.pg_bin}/pg_basebackup", "-h", "127.0.0.1", "-p", str(self.pg_port), "-U", "postgres"]
+            + ["-D", path, "-X", "stream", "-c", "fast"],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(f"error: no backup: {done.stderr[-500:]}")
+        return path
+
+    def restore(self, path):
+        """The server dies with its disk, and an older copy takes its place, as after a point-in-time recovery."""
+        if self.processes["postgres"].is_running:
+            self.kill_postgres()
+        shutil.rmtree(self.pg_data)
+        os.rename(path, self.pg_data)
+        with open(f"{self.pg_data}/postgresql.auto.conf", "a") as file:
+            file.write("restore_command = 'false'\n")
+        open(f"{self.pg_data}/recovery.signal", "w").close()
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "postgres:postgres", self.pg_data], check=True)
+        self.start_postgres()
+        for _ in range(600):
+            if self.sql("SELECT pg_is_in_recovery()", quiet=True) == "f":
+                return
+            time.sleep(0.05)
+        raise SystemExit("error: the restored server is not promoted")
 
     def start_redis(self):
         if not self.with_redis:
@@ -574,9 +606,10 @@ class Listener(threading.Thread):
 class Chaos:
     """One action after the other; what was broken is mended a little later."""
 
-    def __init__(self, cluster, journal, seed):
+    def __init__(self, cluster, journal, trader, seed):
         self.cluster = cluster
         self.journal = journal
+        self.trader = trader
         self.random = random.Random(seed)
         self.mends = []
         self.counts = {}
@@ -730,6 +763,29 @@ class Chaos:
     def calm_venue(self):
         self.cluster.control("/paper/v1/control", {"rules": [], "lookupLagMs": 0, "stream": {"silent": False}})
 
+    def lose_history(self):
+        """Some seconds of trading that the database forgets, and nobody else (RELIABILITY.md 2.10). Commands of that time
+        could not be recovered, so none are given."""
+        self.trader.creating = False
+        until = time.monotonic() + 10
+        while self.trader.pending and time.monotonic() < until:
+            time.sleep(0.1)
+        self.heal()
+        time.sleep(1)
+        path = self.cluster.backup(self.counts.get("restore", 0))
+        self.journal.add("backup")
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            self.mend()
+            self.random.choice([self.kill_worker, self.kill_scheduler, self.pause_worker, self.network])()
+            time.sleep(self.random.uniform(0.3, 1.5))
+        self.heal()
+        self.cluster.restore(path)
+        self.journal.add("kill", name="history")
+        self.counts["restore"] = self.counts.get("restore", 0) + 1
+        self.kills += 1
+        self.trader.creating = True
+
     def heal(self):
         self.mend(everything=True)
         self.cluster.proxies.heal()
@@ -773,6 +829,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=None)
     parser.add_argument("--pace", type=float, default=1.0, help="seconds between actions are 0.3 to 1.8 times this")
     parser.add_argument("--without-redis", action="store_true")
+    parser.add_argument("--restores", type=int, default=0, help="times that the database is put back by some seconds")
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
@@ -795,7 +852,7 @@ def run(cluster, journal, folder, seed, options, limit):
     prices = Prices(cluster, seed + 1)
     trader = Trader(cluster, prices, journal, seed + 2)
     listeners = [Listener(cluster, journal, "steady", seed + 3, False), Listener(cluster, journal, "hasty", seed + 4, True)]
-    chaos = Chaos(cluster, journal, seed + 5)
+    chaos = Chaos(cluster, journal, trader, seed + 5)
     prices.start()
     for port in cluster.apis:
         cluster.wait_port(port, "an API")
@@ -808,9 +865,13 @@ def run(cluster, journal, folder, seed, options, limit):
     deadline = time.monotonic() + limit
     next_act = time.monotonic()
     next_heal = time.monotonic() + 120
+    next_loss = time.monotonic() + 15
     revived = {}
     while chaos.kills < options.kills and time.monotonic() < deadline:
         chaos.mend()
+        if chaos.counts.get("restore", 0) < options.restores and time.monotonic() >= next_loss:
+            chaos.lose_history()
+            next_loss = time.monotonic() + 40
         if time.monotonic() >= next_act:
             chaos.act()
             next_act = time.monotonic() + chaos.random.uniform(0.3, 1.8) * options.pace
