@@ -10,6 +10,7 @@ public import SmartOrders
 private enum OperationSQL {
     static let file = StatementFile(PackageResources.operations_sql, prefix: "operations")
     static let audit = file["audit"]
+    static let audits = file["audits"]
     static let begin = file["begin"]
     static let operations = file["operations"]
     static let addItems = file["add_items"]
@@ -70,6 +71,18 @@ public struct BulkItem: Hashable, Sendable {
     }
 }
 
+/// What an operator, or the system itself, did.
+public struct AuditRow: Hashable, Sendable {
+    public let id: Int64
+    public let at: Timestamp
+    public let actor: String
+    public let action: String
+    public let subject: String
+    public let reason: String
+    /// JSON.
+    public let detail: String
+}
+
 /// A pause as recorded.
 public struct RecordedPause: Hashable, Sendable {
     public let queue: String
@@ -96,6 +109,34 @@ public struct PostgresOperationStore: Sendable {
     ) async throws(StoreError) {
         let parameters: [Parameter] = [.text(actor), .text(action), .text(subject), .text(reason), .json(detail)]
         try await writing { _ = try await pool.query(OperationSQL.audit, parameters) }
+    }
+
+    /// Newest first.
+    /// - Parameters:
+    ///   - action: or the beginning of one.
+    ///   - seconds: how old at most.
+    public func audits(
+        actor: String?,
+        action: String?,
+        seconds: Int64?,
+        limit: Int,
+    ) async throws(StoreError) -> [AuditRow] {
+        let parameters: [Parameter] = [
+            .optional(actor), .optional(action), .optional(seconds), .int8(Int64(limit)),
+        ]
+        return try await reading {
+            try await pool.query(OperationSQL.audits, parameters).map { row in
+                AuditRow(
+                    id: try row.int64(0),
+                    at: try row.moment(1),
+                    actor: try row.string(2),
+                    action: try row.string(3),
+                    subject: try row.string(4),
+                    reason: try row.string(5),
+                    detail: try row.string(6),
+                )
+            }
+        }
     }
 
     /// Stores a new operation; one with this id stays as it is.

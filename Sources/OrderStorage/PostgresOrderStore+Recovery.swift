@@ -10,6 +10,23 @@ private enum RecoverySQL {
     static let set = file["set"]
     static let unrecovered = file["unrecovered"]
     static let finish = file["finish"]
+    static let status = file["status"]
+    static let confirm = file["confirm"]
+}
+
+/// How far the present history of the database is.
+public struct RecoveryStatus: Hashable, Sendable {
+    public let incarnation: Int64
+    /// Nil: it is the first history.
+    public let began: Timestamp?
+    /// Every order that is older was compared with its venue.
+    public let isComplete: Bool
+    public let database: String
+    public let compared: Int
+    /// Attempts that the venues knew and the orders did not.
+    public let found: Int
+    /// Live accounts that are held because this may be a copy beside its original.
+    public let held: Int
 }
 
 extension PostgresOrderStore: RecoveryStore {
@@ -48,5 +65,27 @@ extension PostgresOrderStore: RecoveryStore {
         }
         if jobs.isEmpty, historyBegan != nil { try await writing { _ = try await pool.query(RecoverySQL.finish) } }
         return jobs
+    }
+
+    public func recoveryStatus() async throws(StoreError) -> RecoveryStatus {
+        try await reading {
+            let row = try await pool.query(RecoverySQL.status)[0]
+            return RecoveryStatus(
+                incarnation: try row.int64(0),
+                began: try row.momentOrNil(1),
+                isComplete: try row.bool(2),
+                database: try row.string(3),
+                compared: Int(try row.int64(4)),
+                found: Int(try row.int64(5)),
+                held: Int(try row.int64(6)),
+            )
+        }
+    }
+
+    /// Ends what holds the accounts of a copied database; how many there were.
+    public func confirmRecovery(_ note: OperatorNote) async throws(StoreError) -> Int {
+        try await writing {
+            Int(try await pool.query(RecoverySQL.confirm, [.text(note.actor), .text(note.reason)])[0].int64(0))
+        }
     }
 }

@@ -18,6 +18,7 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             AccountsCommand.self, UsersCommand.self, SecretsCommand.self,
             OrdersCommand.self,
             HaltCommand.self, WorkersCommand.self, ShardsCommand.self, LeaderCommand.self,
+            RecoverCommand.self, AuditCommand.self,
             QueuesCommand.self,
             JobsCommand.self,
             DeadCommand.self,

@@ -110,6 +110,31 @@ extension EndToEnd {
             }
         }
 
+        @Test func `a copied database trades again when its name is given`() async throws {
+            try await withDesk { desk in
+                let live = Account(id: .sample(2), name: "live", venue: "paper", product: "linear", mode: .live)
+                try await PostgresAccountStore(pool: desk.pool, secrets: NoSecrets())
+                    .create(live, credentials: Credentials(key: "k", secret: "s"))
+                _ = try await desk.pool.query(Statement(sql: "UPDATE control SET system_identifier = 1"))
+                let status = try await desk.run("recover", "-o", "json")
+                let text = status.output
+                #expect(
+                    text.contains("\"incarnation\":2") && text.contains("\"held\":1"),
+                    "\(text)\(status.complaint)",
+                )
+                let wrong = try await desk.run("recover", "--confirm", "another", "--reason", "x")
+                #expect(wrong.status == 7 && wrong.complaint.contains("NAME_MISMATCH"), "\(wrong.complaint)")
+                #expect(try await desk.cluster.halts().count == 1)
+                let rows = try await desk.pool.query(Statement(sql: "SELECT current_database()::text"))
+                let name = try rows[0].string(0)
+                let done = try await desk.run("recover", "--confirm", name, "--reason", "the old one is gone")
+                #expect(done.output == "confirmed \(name): 1 accounts trade again\n", "\(done.complaint)")
+                #expect(try await desk.cluster.halts().isEmpty)
+                let audit = try await desk.run("audit", "list", "--action", "recover", "--actor", "ada", "-o", "json")
+                #expect(audit.output.contains("the old one is gone"), "\(audit.complaint)")
+            }
+        }
+
         @Test func `a halt holds what exists, says why, and ends in two steps`() async throws {
             try await withDesk { desk in
                 let scope = "account:\(desk.account)"

@@ -74,3 +74,10 @@ DELETE FROM dead_notes WHERE code = $1::text
 SELECT queue, CASE WHEN paused_until = 'infinity' THEN 0
     ELSE ceil(extract(epoch FROM paused_until - clock_timestamp()) * 1000)::bigint END, actor, reason
 FROM queue_settings WHERE paused_until > clock_timestamp() ORDER BY queue
+
+-- name: audits
+-- Newest first. Every filter may be null.
+SELECT id, at, actor, action, subject, reason, coalesce(detail::text, '{}') FROM audit
+WHERE ($1::text IS NULL OR actor = $1::text) AND ($2::text IS NULL OR starts_with(action, $2::text))
+    AND ($3::bigint IS NULL OR at >= clock_timestamp() - $3::bigint * interval '1 s')
+ORDER BY id DESC LIMIT $4::bigint

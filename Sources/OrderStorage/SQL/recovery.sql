@@ -34,3 +34,17 @@ CROSS JOIN LATERAL (
 -- Expects that nothing was left, and that every order of the lost history is old enough to have been seen.
 UPDATE control SET recovered = incarnation
 WHERE recovered < incarnation AND quarantine_from < clock_timestamp() - interval '2 minutes'
+
+-- name: status
+SELECT c.incarnation, nullif(c.quarantine_from, '-infinity'), c.recovered >= c.incarnation, current_database()::text,
+    (SELECT count(*) FROM recoveries AS r WHERE r.incarnation = c.incarnation),
+    (SELECT coalesce(sum(r.found), 0)::bigint FROM recoveries AS r WHERE r.incarnation = c.incarnation),
+    (SELECT count(*) FROM halts WHERE reason = 'DATABASE_COPIED')
+FROM control AS c
+
+-- name: confirm
+-- What halts a copy was set by the system; what an operator set since stays.
+WITH done AS (DELETE FROM halts WHERE reason = 'DATABASE_COPIED' AND actor = 'system' RETURNING subject)
+INSERT INTO audit (actor, action, subject, reason, detail)
+SELECT $1::text, 'recover.confirm', current_database(), $2::text, jsonb_build_object('accounts', count(*)) FROM done
+RETURNING (detail ->> 'accounts')::bigint

@@ -42,6 +42,13 @@ struct ClusterDesk: Sendable {
         }
     }
 
+    /// Whether an account trades with money.
+    func isLive(_ account: AccountID) async throws(StoreError) -> Bool {
+        // It reads no venue key, so any box will do.
+        guard let secrets = SealedSecrets(hexadecimal: SealedSecrets.makeKey()) else { return false }
+        return try await PostgresAccountStore(pool: pool, secrets: secrets).account(account)?.mode == .live
+    }
+
     func note(_ reason: String) -> OperatorNote { OperatorNote(actor: name, reason: reason) }
 }
 

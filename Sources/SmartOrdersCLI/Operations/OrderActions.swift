@@ -101,7 +101,12 @@ extension OrdersCommand {
                 guard let found = try await desk.orders.load([id]).first else {
                     throw Failure(.notFound, "NOT_FOUND", "there is no order \(order).")
                 }
-                show(String(decoding: found.object, as: UTF8.self))
+                show(
+                    String(
+                        decoding: found.object(try await desk.isLive(found.account) ? .live : .paper),
+                        as: UTF8.self,
+                    )
+                )
             }
         }
     }
@@ -356,11 +361,11 @@ extension StoredOrder {
         return row
     }
 
-    fileprivate var object: [UInt8] {
+    fileprivate func object(_ mode: OrderContext.Mode) -> [UInt8] {
         var writer = JSONWriter(reserving: 4_096)
         switch self {
-        case .smart(let order): writer.order(order, context: OrderContext(mode: .paper))
-        case .conditional(let order): writer.conditionalOrder(order, mode: .paper)
+        case .smart(let order): writer.order(order, context: OrderContext(mode: mode))
+        case .conditional(let order): writer.conditionalOrder(order, mode: mode)
         }
         return writer.take()
     }
