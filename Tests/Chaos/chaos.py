@@ -949,6 +949,7 @@ def run(cluster, journal, folder, seed, options, limit):
             "p50": percentile(doubtful, 0.5),
             "p99": percentile(doubtful, 0.99),
         },
+        "slowest": slowest(verdict.latencies, entries),
         "settledAfterSeconds": round(ended - healed, 1),
         "endedByThemselves": revived,
         "refused": trader.refused,
@@ -960,6 +961,21 @@ def run(cluster, journal, folder, seed, options, limit):
     if clean:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if clean else 1
+
+
+def slowest(latencies, entries, count=5):
+    """The exits that took longest, with what was done meanwhile."""
+    doings = [entry for entry in entries if entry["what"] in ("kill", "pause", "network", "flush", "fill", "venue", "healed")]
+    told = []
+    for crossed, accepted, order in sorted(latencies, key=lambda one: one[0] - one[1])[:count]:
+        meanwhile = [
+            f"{(entry['time'] - crossed) / 1e6:+.1f} s {entry['what']} "
+            f"{entry.get('name') or entry.get('link') or ''} {entry.get('fault') or (entry.get('rule') or {}).get('do', '')}"
+            for entry in doings
+            if crossed - 5_000_000 <= entry["time"] <= accepted
+        ]
+        told.append({"order": order, "seconds": round((accepted - crossed) / 1e6, 1), "meanwhile": meanwhile})
+    return told
 
 
 def audit(cluster):
