@@ -33,6 +33,9 @@ public struct EngineContext: Sendable {
     public let timeline: (any TimelineStore)?
     /// How often the evaluator looks at its timers and at what is open.
     public let beatMs: Int64
+    /// Shared by the jobs of this process.
+    let standings: Gatherer<StoredOrder, OrderStanding>
+    private let teller = ChangeTeller()
 
     public init(
         orders: any OrderStore,
@@ -64,6 +67,7 @@ public struct EngineContext: Sendable {
         self.reportsEveryBatch = reportsEveryBatch
         self.timeline = timeline
         self.beatMs = beatMs
+        standings = Gatherer { asked throws(StoreError) in try await orders.standings(of: asked) }
     }
 
     var actor: Actor { Actor(kind: .worker, id: worker.text) }
@@ -71,10 +75,6 @@ public struct EngineContext: Sendable {
     /// Tells the evaluators that rows changed. Losing it costs time only: they poll the change log too.
     func tell(_ changed: [OrderID]) async {
         guard !changed.isEmpty else { return }
-        do {
-            try await ticks.notifyChanged(changed)
-        } catch {
-            observer.count("engine_notify_failed_total", 1)
-        }
+        if await !teller.tell(changed, through: ticks) { observer.count("engine_notify_failed_total", 1) }
     }
 }

@@ -18,7 +18,8 @@ struct EvaluatorState {
 
     /// A crossing whose order has not moved on in PostgreSQL yet.
     private struct OpenCrossing {
-        let job: Job
+        /// As offered last.
+        var job: Job
         /// Position of the last tick before it: the cursor stays there.
         let before: TickPosition
         var nextOffer: Int64
@@ -41,6 +42,8 @@ struct EvaluatorState {
     private var instruments: [MarketID: Instrument] = [:]
     private var timers = TimerHeap()
     private var openOrders: Set<OrderID> = []
+    /// When to ask again whether the row of an open crossing has moved on.
+    private var questions = TimerHeap()
     /// Orders whose prices could not be had; they hold the cursor back.
     private var unarmed: [OrderID: ArmedOrder] = [:]
     /// Orders with unanswered venue requests.
@@ -49,6 +52,7 @@ struct EvaluatorState {
     private var lastCursorSave: Int64 = 0
     private var lastOpenCheck: Int64 = 0
     private var lastMend: Int64 = 0
+    private var lastReport: Int64 = .min / 2
     private var isStreamDown = false
     /// Reused for every tick.
     private var crossings: [Crossing] = []
@@ -59,6 +63,12 @@ struct EvaluatorState {
     /// being known here.
     private static let cursorLag: Int64 = 10_000_000_000
     private static let idleLimit: Int64 = 30_000_000_000
+    private static let reportPause: Int64 = 240_000_000
+    private static let firstQuestionMs: Int64 = 250
+    private static let nextQuestionMs: Int64 = 1_000
+    private static let questionPage = 512
+    /// A quarter of a second's share.
+    private static let questionsAtOnce = 2_048
 
     init(context: EngineContext, history: PriceHistory, plan: ReadPlan) {
         self.context = context
@@ -81,7 +91,7 @@ struct EvaluatorState {
             case .streamDown: isStreamDown = true
             case .streamUp: isStreamDown = false
             case .changed(let ids):
-                let mine = ids.filter { shards[$0.shard] != nil }
+                let mine = Set(ids.filter { shards[$0.shard] != nil }).sorted()
                 if !mine.isEmpty { try await update(context.orders.armed(mine)) }
             case .poll: try await poll()
             case .beat: try await beat()
@@ -104,6 +114,7 @@ struct EvaluatorState {
         freeSlots = []
         timers = TimerHeap()
         openOrders = []
+        questions = TimerHeap()
         unarmed = [:]
         busyOrders = []
         found = []
@@ -250,7 +261,7 @@ struct EvaluatorState {
             if let known = entries[armed.id], known.armed.version >= armed.version { continue }
             await arm(armed)
         }
-        await reportProgress()
+        if context.reportsEveryBatch { await reportProgress() }
     }
 
     private mutating func poll() async throws {
@@ -272,6 +283,7 @@ struct EvaluatorState {
         slots[entry.slot] = nil
         freeSlots.append(entry.slot)
         openOrders.remove(id)
+        questions.remove(id)
         busyOrders.remove(id)
         timers.remove(id)
     }
@@ -532,7 +544,12 @@ struct EvaluatorState {
         entry.open = OpenCrossing(job: job, before: before, nextOffer: now + 1_000_000_000, offers: 1)
         entries[id] = entry
         openOrders.insert(id)
+        ask(id, after: Self.firstQuestionMs)
         return job
+    }
+
+    private mutating func ask(_ id: OrderID, after milliseconds: Int64) {
+        questions.set(id, context.clock.now().advanced(milliseconds: milliseconds))
     }
 
     private mutating func offerFound() async {
@@ -579,42 +596,82 @@ struct EvaluatorState {
         return done
     }
 
-    /// Asks which open crossings are answered by their rows; the others are decided on as a handler would (4.3):
-    /// what a rule answers with nothing is forgotten, the rest is offered again.
+    /// Asks which open crossings are answered by their rows. What is not is offered again: a job that waits in the queue
+    /// stays as it is, one that the queue lost comes back. Where the queue says that the job is done and the row has not
+    /// moved, the crossing is decided on as a handler would (4.3): what a rule answers with nothing is forgotten, the rest
+    /// becomes later work.
+    ///
+    /// Most rows are heard of before (`changed`, `poll`), so few are asked for at a time, however many are open.
     private mutating func checkOpen() async throws {
         guard !openOrders.isEmpty else { return }
-        let ids = openOrders.sorted()
         let now = context.clock.monotonicNanoseconds()
-        var again: [Job] = []
-        var start = 0
-        while start < ids.count {
-            let page = Array(ids[start..<min(start + 512, ids.count)])
-            start += 512
-            var still: [OrderID] = []
-            for row in try await context.orders.armed(page) {
+        var due: [Job] = []
+        for start in stride(from: 0, to: Self.questionsAtOnce, by: Self.questionPage) {
+            let asked = questions.due(
+                at: context.clock.now(),
+                limit: min(Self.questionPage, Self.questionsAtOnce - start),
+            )
+            .filter { openOrders.contains($0) }
+            guard !asked.isEmpty else { break }
+            // Whatever becomes of this page, they are asked about again.
+            for id in asked { ask(id, after: Self.nextQuestionMs) }
+            for row in try await context.orders.armed(asked.sorted()) {
                 guard let entry = entries[row.id], let open = entry.open else { continue }
                 if row.version > entry.armed.version {
                     await arm(row)
                 } else if now >= open.nextOffer {
-                    still.append(row.id)
+                    due.append(open.job)
                 }
             }
-            guard !still.isEmpty else { continue }
-            for row in try await context.orders.load(still) {
-                guard var open = entries[row.id]?.open, entries[row.id]?.armed.version == row.version else { continue }
+        }
+        try await offerAgain(due, at: now)
+        await reportProgress()
+    }
+
+    private mutating func offerAgain(_ jobs: [Job], at now: Int64) async throws {
+        guard !jobs.isEmpty else { return }
+        for job in jobs {
+            guard var open = entries[job.id.order]?.open else { continue }
+            open.nextOffer = now + 1_000_000_000 << Int64(min(open.offers, 3))
+            open.offers += 1
+            entries[job.id.order]?.open = open
+        }
+        let ended = await verified(jobs)
+        var again: [Job] = []
+        for start in stride(from: 0, to: ended.count, by: Self.questionPage) {
+            let page = ended[start..<min(start + Self.questionPage, ended.count)]
+            for row in try await context.orders.load(page.map(\.id.order).sorted()) {
+                guard let open = entries[row.id]?.open, entries[row.id]?.armed.version == row.version else { continue }
                 if try await TriggerDecision.isMoot(open.job, on: row, history: history) {
                     await goOn(row.id, after: open)
                     continue
                 }
-                // The queue may remember an older job of this id as done: later work has an id of its own.
-                again.append(open.job.again(open.offers))
-                open.offers += 1
-                open.nextOffer = now + 1_000_000_000 << Int64(min(open.offers - 1, 3))
-                entries[row.id]?.open = open
+                // The queue remembers this id as done: later work has an id of its own.
+                let job = open.job.again(open.offers)
+                entries[row.id]?.open?.job = job
+                again.append(job)
             }
         }
         _ = await offer(again, verify: true)
-        await reportProgress()
+    }
+
+    /// Returns the jobs of which the queue does not say that they are still to be done.
+    private func verified(_ jobs: [Job]) async -> [Job] {
+        var doubtful: [Job] = []
+        for start in stride(from: 0, to: jobs.count, by: 256) {
+            let page = Array(jobs[start..<min(start + 256, jobs.count)])
+            do throws(QueueError) {
+                for (job, code) in zip(page, try await context.queue.offer(page, verify: true)) {
+                    switch code {
+                    case .queued, .live, .healed, .replaced, .full: break
+                    case .completed, .dead: doubtful.append(job)
+                    }
+                }
+            } catch {
+                doubtful += page
+            }
+        }
+        return doubtful
     }
 
     /// A rule answers the crossing with nothing: the order is armed again behind that tick, whose price counts.
@@ -629,6 +686,7 @@ struct EvaluatorState {
             if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
             entries[id]?.open = nil
             openOrders.remove(id)
+            questions.remove(id)
             try await walk(id, one, rules: set.rules, from: position)
         } catch {
             // Still open, or tried again from its row.
@@ -702,13 +760,21 @@ struct EvaluatorState {
         }
     }
 
-    private func reportProgress() async {
+    private mutating func reportProgress() async {
+        let now = context.clock.monotonicNanoseconds()
+        // Counting takes its time where many crossings are open; whoever steps waits for every word.
+        guard context.reportsEveryBatch || now - lastReport >= Self.reportPause else { return }
+        lastReport = now
         var open: [PriceSeries: Int] = [:]
         var unanswered: [PriceSeries: Int] = [:]
-        for id in openOrders.union(busyOrders).union(unarmed.keys) {
-            guard let armed = entries[id]?.armed ?? unarmed[id] else { continue }
+        for id in openOrders {
+            if let armed = entries[id]?.armed { open[armed.series, default: 0] += 1 }
+        }
+        for armed in unarmed.values where !openOrders.contains(armed.id) { open[armed.series, default: 0] += 1 }
+        for id in busyOrders where !openOrders.contains(id) && unarmed[id] == nil {
+            guard let armed = entries[id]?.armed else { continue }
             open[armed.series, default: 0] += 1
-            if !openOrders.contains(id), unarmed[id] == nil { unanswered[armed.series, default: 0] += 1 }
+            unanswered[armed.series, default: 0] += 1
         }
         var versions: [PriceSeries: Int64] = [:]
         if context.reportsEveryBatch {
