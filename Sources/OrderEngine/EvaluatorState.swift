@@ -7,37 +7,15 @@ internal import TriggerIndex
 
 /// The evaluator's memory. Confined to one task.
 struct EvaluatorState {
-    /// One armed order.
-    private struct Entry {
-        var armed: ArmedOrder
-        let slot: Int
-        /// Empty while a crossing is open.
-        var handles: [WatchHandle] = []
-        var open: OpenCrossing?
-    }
-
-    /// A crossing whose order has not moved on in PostgreSQL yet.
-    private struct OpenCrossing {
-        /// As offered last.
-        var job: Job
-        /// Position of the last tick before it: the cursor stays there.
-        let before: TickPosition
-        var nextOffer: Int64
-        var offers: Int
-    }
-
-    private let context: EngineContext
-    private let history: PriceHistory
+    let context: EngineContext
+    let history: PriceHistory
     private let plan: ReadPlan
-    private var shards: [Int: ShardAssignment] = [:] { didSet { shardNumbers = nil } }
+    var shards: [Int: ShardAssignment] = [:] { didSet { shardNumbers = nil } }
     /// The shards in order, once they were asked for.
     private var shardNumbers: [Int]?
     /// The assignments as they were taken in whole.
     private var held: [ShardAssignment]?
-    private var entries: [OrderID: Entry] = [:]
-    /// Order by slot number: what a tag of the index points at.
-    private var slots: [OrderID?] = []
-    private var freeSlots: [Int] = []
+    var entries = ArmedTable()
     private var series: [PriceSeries: SeriesState] = [:]
     private var instruments: [MarketID: Instrument] = [:]
     private var timers = TimerHeap()
@@ -48,7 +26,7 @@ struct EvaluatorState {
     private var unarmed: [OrderID: ArmedOrder] = [:]
     /// Orders with unanswered venue requests.
     private var busyOrders: Set<OrderID> = []
-    private var changeCursor: ChangeCursor?
+    var changeCursor: ChangeCursor?
     private var lastCursorSave: Int64 = 0
     private var lastOpenCheck: Int64 = 0
     private var lastMend: Int64 = 0
@@ -109,9 +87,7 @@ struct EvaluatorState {
         for name in series.keys { close(name) }
         shards = [:]
         held = nil
-        entries = [:]
-        slots = []
-        freeSlots = []
+        entries = ArmedTable()
         timers = TimerHeap()
         openOrders = []
         questions = TimerHeap()
@@ -151,107 +127,8 @@ struct EvaluatorState {
     private mutating func release(_ gone: [Int]) {
         guard !gone.isEmpty else { return }
         let left = Set(gone)
-        for id in entries.keys.filter({ left.contains($0.shard) }) { disarm(id) }
+        for id in entries.ids(where: { left.contains($0.shard) }) { disarm(id) }
         for shard in gone { shards[shard] = nil }
-    }
-
-    /// False: one of the shards is somebody else's by now.
-    private mutating func takeOver(_ new: [ShardAssignment]) async throws -> Bool {
-        // Where the last holders stood.
-        var starts: [Int64: [PriceSeries: TickPosition]] = [:]
-        for handover in Set(new.compactMap(\.handover)).sorted() {
-            for cursor in try await context.cluster.cursors(handover: handover) {
-                starts[handover, default: [:]][PriceSeries(market: cursor.market, source: cursor.source)] =
-                    cursor.position
-            }
-        }
-        // Changes from before the load are in the load.
-        if changeCursor == nil { changeCursor = try await context.orders.changes(shards: [], since: nil).next }
-        let pages = PageCollector()
-        let begun = context.clock.monotonicNanoseconds()
-        try await context.orders.loadArmed(shards: new.map(\.shard)) { page in pages.add(page) }
-        for assignment in new { shards[assignment.shard] = assignment }
-        let loaded = pages.take()
-        try await arm(loaded, starts: starts)
-        // Only now may this worker's own cursors stand for these shards.
-        guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else { return false }
-        if !loaded.isEmpty {
-            let ms = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
-            context.observer.note(
-                .info,
-                "Shards taken over",
-                [("shards", "\(new.count)"), ("orders", "\(loaded.count)"), ("milliseconds", "\(ms)")],
-            )
-        }
-        await reportProgress()
-        return true
-    }
-
-    /// Arms the orders of shards that were taken over. Up to its last holder's cursor an order crossed nothing (4.3), so
-    /// only its extremes are brought up to it, by suffix extremes instead of walks; from there on every tick counts. An
-    /// order whose last holder left no cursor for its series is walked from its row.
-    private mutating func arm(_ loaded: [ArmedOrder], starts: [Int64: [PriceSeries: TickPosition]]) async throws {
-        var bySeries: [PriceSeries: [ArmedOrder]] = [:]
-        for armed in loaded where armed.isLive { bySeries[armed.series, default: []].append(armed) }
-        for name in bySeries.keys.sorted() {
-            var behind: [ArmedOrder] = []
-            var others: [ArmedOrder] = []
-            var start: TickPosition?
-            for armed in bySeries[name] ?? [] {
-                let cursor = shards[armed.id.shard]?.handover.flatMap { starts[$0]?[name] }
-                if let cursor, armed.position <= cursor {
-                    behind.append(armed)
-                    start = min(start ?? cursor, cursor)
-                } else {
-                    others.append(armed)
-                }
-            }
-            if let start { try await arm(behind, of: name, crossedNothingUpTo: start) }
-            for armed in others { await arm(armed) }
-        }
-    }
-
-    private mutating func arm(
-        _ orders: [ArmedOrder],
-        of name: PriceSeries,
-        crossedNothingUpTo start: TickPosition,
-    ) async throws {
-        let one = try await open(name, at: start)
-        // An index that is not there yet meets those ticks itself: nothing from behind it may be in the extremes.
-        let start = min(start, one.position)
-        let oldest = orders.reduce(start) { min($0, $1.position) }
-        var suffix = SuffixExtremes(points: [])
-        if oldest < start {
-            // What the last holder saw and nobody stored is gone for good; what there is counts.
-            _ = try await history.load(name, after: oldest, through: start)
-            let newest = min(start, history.latest(name)?.position ?? start)
-            suffix = SuffixExtremes(points: history.points(name, after: oldest, through: newest) ?? [])
-        }
-        var bulk: [(rule: WatchRule, tag: UInt64)] = []
-        var owners: [OrderID] = []
-        for armed in orders {
-            if armed.position > start {
-                await arm(armed)
-                continue
-            }
-            disarm(armed.id)
-            let slot = enter(armed, one)
-            do {
-                let rules = try rules(of: armed, one).map { suffix.raise($0, after: armed.position) }
-                if one.position > start {
-                    try await walk(armed.id, one, rules: rules, from: start)
-                    continue
-                }
-                for (number, rule) in rules.enumerated() {
-                    bulk.append((rule, UInt64(slot) << 8 | UInt64(number)))
-                    owners.append(armed.id)
-                }
-            } catch {
-                noteUnarmed(armed, error)
-            }
-        }
-        let handles = one.index.arm(contentsOf: bulk)
-        for (id, handle) in zip(owners, handles) { entries[id]?.handles.append(handle) }
     }
 
     // MARK: Orders
@@ -273,15 +150,13 @@ struct EvaluatorState {
         try await update(orders)
     }
 
-    private mutating func disarm(_ id: OrderID) {
+    mutating func disarm(_ id: OrderID) {
         unarmed[id] = nil
-        guard let entry = entries.removeValue(forKey: id) else { return }
+        guard let entry = entries.remove(id) else { return }
         if let one = series[entry.armed.series] {
-            for handle in entry.handles { one.index.disarm(handle) }
+            entry.handles.forEach { one.index.disarm($0) }
             one.count -= 1
         }
-        slots[entry.slot] = nil
-        freeSlots.append(entry.slot)
         openOrders.remove(id)
         questions.remove(id)
         busyOrders.remove(id)
@@ -289,16 +164,8 @@ struct EvaluatorState {
     }
 
     /// Returns the order's slot.
-    private mutating func enter(_ armed: ArmedOrder, _ one: SeriesState) -> Int {
-        let slot: Int
-        if let free = freeSlots.popLast() {
-            slot = free
-            slots[free] = armed.id
-        } else {
-            slot = slots.count
-            slots.append(armed.id)
-        }
-        entries[armed.id] = Entry(armed: armed, slot: slot)
+    mutating func enter(_ armed: ArmedOrder, _ one: SeriesState) -> Int {
+        let slot = entries.insert(armed)
         one.count += 1
         one.idleSince = nil
         if let due = armed.dueAt { timers.set(armed.id, due) }
@@ -307,7 +174,7 @@ struct EvaluatorState {
     }
 
     /// Puts an order at its present version into the index, after walking the ticks between its row and the index.
-    private mutating func arm(_ armed: ArmedOrder) async {
+    mutating func arm(_ armed: ArmedOrder) async {
         disarm(armed.id)
         guard armed.isLive else { return }
         do {
@@ -324,7 +191,7 @@ struct EvaluatorState {
         }
     }
 
-    private mutating func noteUnarmed(_ armed: ArmedOrder, _ error: any Error) {
+    mutating func noteUnarmed(_ armed: ArmedOrder, _ error: any Error) {
         if let error = error as? StoreError, !error.isTransient {
             context.observer.note(
                 .error,
@@ -338,16 +205,21 @@ struct EvaluatorState {
         context.observer.count("orders_armed_later_total", 1)
     }
 
-    private func rules(of armed: ArmedOrder, _ one: SeriesState) throws -> [WatchRule] {
-        let rules = armed.watches.compactMap { WatchRule($0.condition, priceDecimals: one.decimals) }
-        guard rules.count == armed.watches.count, rules.count <= 256 else {
-            throw StoreError(.corruptRow, "order \(armed.id) has a watch off the price grid of \(armed.market)")
-        }
+    func rules(of armed: ArmedOrder, _ one: SeriesState) throws -> [WatchRule] {
+        var rules: [WatchRule] = []
+        for watch in armed.watches { rules.append(try rule(watch, of: armed, one)) }
         return rules
     }
 
+    func rule(_ watch: Watch, of armed: ArmedOrder, _ one: SeriesState) throws -> WatchRule {
+        guard let rule = WatchRule(watch.condition, priceDecimals: one.decimals), armed.watches.count <= 256 else {
+            throw StoreError(.corruptRow, "order \(armed.id) has a watch off the price grid of \(armed.market)")
+        }
+        return rule
+    }
+
     /// Evaluates one order over the ticks after `position` up to where its series stands, then arms it there.
-    private mutating func walk(
+    mutating func walk(
         _ id: OrderID,
         _ one: SeriesState,
         rules: [WatchRule],
@@ -385,9 +257,9 @@ struct EvaluatorState {
                 }
             }
         }
-        guard let slot = entries[id]?.slot else { return }
+        guard let slot = entries.slot(of: id) else { return }
         for (number, rule) in set.rules.enumerated() {
-            entries[id]?.handles.append(one.index.arm(rule, tag: UInt64(slot) << 8 | UInt64(number)))
+            entries.append(one.index.arm(rule, tag: UInt64(slot) << 8 | UInt64(number)), toSlot: slot)
         }
     }
 
@@ -401,7 +273,7 @@ struct EvaluatorState {
         return found
     }
 
-    private mutating func open(_ name: PriceSeries, at position: TickPosition) async throws -> SeriesState {
+    mutating func open(_ name: PriceSeries, at position: TickPosition) async throws -> SeriesState {
         if let one = series[name] { return one }
         let instrument = try await instrument(name.market)
         guard let tickUnits = instrument.tickSize.value.units(decimals: instrument.priceDecimals) else {
@@ -494,8 +366,8 @@ struct EvaluatorState {
         guard !crossings.isEmpty else { return }
         var first: [OrderID: Watch] = [:]
         for crossing in crossings {
-            guard let id = slots[Int(crossing.tag >> 8)], let entry = entries[id] else { continue }
-            let watch = entry.armed.watches[Int(crossing.tag & 255)]
+            guard let armed = entries[slot: Int(crossing.tag >> 8)]?.armed else { continue }
+            let (id, watch) = (armed.id, armed.watches[Int(crossing.tag & 255)])
             if let known = first[id], known.leg.urgency <= watch.leg.urgency { continue }
             first[id] = watch
         }
@@ -532,17 +404,16 @@ struct EvaluatorState {
         before: TickPosition,
         receivedAt: Int64,
     ) -> Job {
-        guard var entry = entries[id] else { preconditionFailure("a crossing of an unknown order") }
-        for handle in entry.handles { one.index.disarm(handle) }
-        entry.handles = []
+        guard let entry = entries[id] else { preconditionFailure("a crossing of an unknown order") }
+        entry.handles.forEach { one.index.disarm($0) }
+        entries[id]?.handles = WatchHandles()
         let times = CrossingTimes(
             receivedAt: receivedAt == 0 ? nil : Timestamp(microseconds: receivedAt),
             crossedAt: context.clock.now(),
         )
         let job = Job.trigger(entry.armed, watch, at: position, times: times)
         let now = context.clock.monotonicNanoseconds()
-        entry.open = OpenCrossing(job: job, before: before, nextOffer: now + 1_000_000_000, offers: 1)
-        entries[id] = entry
+        entries[id]?.open = OpenCrossing(job: job, before: before, nextOffer: now + 1_000_000_000)
         openOrders.insert(id)
         ask(id, after: Self.firstQuestionMs)
         return job
@@ -631,10 +502,9 @@ struct EvaluatorState {
     private mutating func offerAgain(_ jobs: [Job], at now: Int64) async throws {
         guard !jobs.isEmpty else { return }
         for job in jobs {
-            guard var open = entries[job.id.order]?.open else { continue }
+            guard let open = entries[job.id.order]?.open else { continue }
             open.nextOffer = now + 1_000_000_000 << Int64(min(open.offers, 3))
             open.offers += 1
-            entries[job.id.order]?.open = open
         }
         let ended = await verified(jobs)
         var again: [Job] = []
@@ -647,9 +517,8 @@ struct EvaluatorState {
                     continue
                 }
                 // The queue remembers this id as done: later work has an id of its own.
-                let job = open.job.again(open.offers)
-                entries[row.id]?.open?.job = job
-                again.append(job)
+                open.job = open.job.again(open.offers)
+                again.append(open.job)
             }
         }
         _ = await offer(again, verify: true)
@@ -742,7 +611,7 @@ struct EvaluatorState {
     }
 
     /// The positions that a new holder may start from: a while ago, and before the oldest open crossing.
-    private func safeCursors() -> [EvaluationCursor] {
+    func safeCursors() -> [EvaluationCursor] {
         var held: [PriceSeries: TickPosition] = [:]
         for id in openOrders {
             guard let entry = entries[id], let open = entry.open else { continue }
@@ -760,7 +629,7 @@ struct EvaluatorState {
         }
     }
 
-    private mutating func reportProgress() async {
+    mutating func reportProgress() async {
         let now = context.clock.monotonicNanoseconds()
         // Counting takes its time where many crossings are open; whoever steps waits for every word.
         guard context.reportsEveryBatch || now - lastReport >= Self.reportPause else { return }
@@ -778,7 +647,7 @@ struct EvaluatorState {
         }
         var versions: [PriceSeries: Int64] = [:]
         if context.reportsEveryBatch {
-            for entry in entries.values { versions[entry.armed.series, default: 0] += entry.armed.version }
+            entries.forEach { versions[$0.armed.series, default: 0] += $0.armed.version }
         }
         let reports = series.sorted { $0.key < $1.key }.map { name, one in
             EvaluationProgress(
@@ -800,5 +669,5 @@ struct EvaluatorState {
 }
 
 extension ArmedOrder {
-    fileprivate var series: PriceSeries { PriceSeries(market: market, source: source) }
+    var series: PriceSeries { PriceSeries(market: market, source: source) }
 }

@@ -91,7 +91,7 @@ def watched(cluster, count):
 
 def begin(program, folder, count, workers):
     chaos.ROLES.update({"worker": workers, "scheduler": 1, "api": 1, "feed": 1})
-    cluster = chaos.Cluster(os.path.abspath(program), folder, 1, True)
+    cluster = chaos.Cluster(os.path.abspath(program), folder, 1, True, direct=True)
     cluster.start()
     prices = Prices(cluster)
     cluster.control(
