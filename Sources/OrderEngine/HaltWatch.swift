@@ -2,6 +2,7 @@
 //
 // The commit that takes a send right reads the halts; what may follow it is a pause of the process. So each worker reads
 // them again before it sends, from a copy that is at most 250 ms old; without a good read within a second nothing leaves.
+// The same copy knows whether the database went back in time.
 internal import OwnerThread
 public import SmartOrders
 
@@ -37,6 +38,8 @@ public struct HaltInForce: Hashable, Sendable {
 struct HaltWatch: Sendable {
     private struct Copy {
         var halts: [HaltInForce]
+        /// When the database last went back in time.
+        var historyBegan: Timestamp?
         var readAt: Int64
     }
 
@@ -54,8 +57,8 @@ struct HaltWatch: Sendable {
     }
 
     func allows(_ placement: VenueOrder, of order: StoredOrder) async -> Bool {
-        guard let halts = await present() else { return false }
-        return !halts.contains {
+        guard let present = await present() else { return false }
+        return !present.halts.contains {
             $0.forbids(
                 isExit: order.isExit(placement),
                 order: order.id,
@@ -65,21 +68,32 @@ struct HaltWatch: Sendable {
         }
     }
 
+    /// Whether the database may have forgotten what was sent for this order. Nil: not known well enough.
+    func isRewound(_ order: StoredOrder) async -> Bool? {
+        guard let present = await present() else { return nil }
+        // Made by another clock; asking once too often does no harm.
+        return present.historyBegan.map { order.createdAt <= $0.advanced(milliseconds: 60_000) } ?? false
+    }
+
     /// Nil: not known well enough.
-    private func present() async -> [HaltInForce]? {
+    private func present() async -> Copy? {
         let begun = context.clock.monotonicNanoseconds()
         let known = copy.value.withLock { $0 }
-        if let known, begun - known.readAt < Self.lifeNanoseconds { return known.halts }
+        if let known, begun - known.readAt < Self.lifeNanoseconds { return known }
         do throws(StoreError) {
-            let halts = try await context.cluster.halts()
+            let fresh = Copy(
+                halts: try await context.cluster.halts(),
+                historyBegan: try await context.cluster.historyBegan(),
+                readAt: begun,
+            )
             copy.value.withLock { copy in
-                if copy.map({ $0.readAt < begun }) ?? true { copy = Copy(halts: halts, readAt: begun) }
+                if copy.map({ $0.readAt < begun }) ?? true { copy = fresh }
             }
-            return halts
+            return fresh
         } catch {
             context.observer.count("store_errors_total", 1)
             guard let known, begun - known.readAt < Self.limitNanoseconds else { return nil }
-            return known.halts
+            return known
         }
     }
 }

@@ -54,8 +54,15 @@ extension OrderWorker {
     /// One placement, or the two legs of a list: the take-profit, then the stop.
     private func send(_ asked: [Asked], _ begun: Int64, of order: StoredOrder, venue: any Venue) async -> [Answer] {
         let sentAt = context.clock.now()
+        let forgotten = await forgotten(asked, of: order, venue: venue)
+        if let forgotten, !forgotten.isEmpty {
+            return asked.map { asked in
+                let exchange = VenueExchange(key: asked.one.key, sentAt: sentAt, answeredAt: context.clock.now())
+                return (asked.place, forgotten[asked.one.key].map(VenueReply.snapshot) ?? .news([.notSent]), exchange)
+            }
+        }
         // The last look at the kill switch is right before the send (RELIABILITY.md 11.1).
-        var isAllowed = isInTime(begun, venue)
+        var isAllowed = forgotten != nil && isInTime(begun, venue)
         for one in asked where isAllowed { isAllowed = await halts.allows(one.one, of: order) }
         guard isAllowed else {
             return asked.map { asked in
@@ -85,6 +92,36 @@ extension OrderWorker {
             told.append((asked.place, reply, exchange))
         }
         return told
+    }
+
+    /// What the venue knows of these already. A database that went back in time may have sent them in the history that it
+    /// lost: every attempt of an order from before is looked up before its first placement, and what is found is adopted
+    /// (RELIABILITY.md 2.10). The quarantine has passed, so what is not found will not come.
+    /// - Returns: nil when that cannot be known now; nothing is sent then.
+    private func forgotten(
+        _ asked: [Asked],
+        of order: StoredOrder,
+        venue: any Venue,
+    ) async -> [VenueOrderKey: VenueSnapshot]? {
+        guard let isRewound = await halts.isRewound(order) else { return nil }
+        guard isRewound else { return [:] }
+        var found: [VenueOrderKey: VenueSnapshot] = [:]
+        for one in asked {
+            let (market, id) = (one.placement.market, one.placement.clientOrderID)
+            switch await venue.lookUp(market: market, clientOrderID: id, type: one.one.type) {
+            case .found(let snapshot):
+                context.observer.count("lost_placements_found_total", 1)
+                context.observer.note(
+                    .warning,
+                    "Venue has an order of the lost history",
+                    [("order_id", "\(order.id)"), ("leg", "\(one.one.leg)")],
+                )
+                found[one.one.key] = snapshot
+            case .notFound: break
+            case .failed: return nil
+            }
+        }
+        return found
     }
 
     private func isInTime(_ begun: Int64, _ venue: any Venue) -> Bool {

@@ -31,6 +31,7 @@ private enum ClusterSQL {
     static let appendExtremes = file["append_extremes"]
     static let extremes = file["extremes"]
     static let newestExtreme = file["newest_extreme"]
+    static let historyBegan = file["history_began"]
 }
 
 /// The cluster's state in PostgreSQL.
@@ -56,6 +57,10 @@ public final class PostgresClusterStore: ClusterStore {
                 }
             return HaltInForce(scope: scope, subject: halt.subject, level: halt.level == .sends ? .sends : .entries)
         }
+    }
+
+    public func historyBegan() async throws(StoreError) -> Timestamp? {
+        try await reading { try await pool.query(ClusterSQL.historyBegan).first?.momentOrNil(0) }
     }
 
     // MARK: Workers

@@ -97,6 +97,10 @@ package struct MemoryClusterStore: ClusterStore {
         try await locked("halts") { state, _ in state.isHalted ? [HaltInForce(scope: .cluster, level: .sends)] : [] }
     }
 
+    package func historyBegan() async throws(StoreError) -> Timestamp? {
+        try await locked("halts") { state, _ in state.historyBegan }
+    }
+
     package func register(_ worker: WorkerID) async throws(StoreError) {
         try await locked("register") { state, now in
             release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)

@@ -75,6 +75,7 @@ package final class MemoryDatabase: Sendable {
         var extremes: [PriceSeries: [ExtremeBucket.Point]] = [:]
         /// No send right is given.
         var isHalted = false
+        var historyBegan: Timestamp?
 
         mutating func note(_ id: OrderID, isOpen: Bool) {
             var low = 0
@@ -132,6 +133,9 @@ package final class MemoryDatabase: Sendable {
         state.withLock { $0.isHalted = isHalted }
         watcher?.halted(isHalted)
     }
+
+    /// As after a failover that lost commits.
+    package func beginHistory(at moment: Timestamp) { state.withLock { $0.historyBegan = moment } }
 
     /// Whether the lease of a worker holds.
     func holdsLease(_ worker: WorkerID) -> Bool {

@@ -254,6 +254,16 @@ class Cluster:
             raise SystemExit(f"error: {text}: {done.stderr}")
         return done.stdout.strip()
 
+    def sql_file(self, path):
+        done = subprocess.run(
+            [f"{self.pg_bin}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.pg_port)]
+            + ["-U", "postgres", "-f", path],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(f"error: {path}: {done.stderr}")
+
     # Roles.
 
     def arguments(self, pg, redis, venue):

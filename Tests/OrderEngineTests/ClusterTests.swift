@@ -33,6 +33,36 @@ import Testing
         }
     }
 
+    /// The database was restored to before an exit was sent; the venue has filled it meanwhile.
+    @Test func `a placement of a lost history is adopted, not repeated`() async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        let id = try await cluster.create(Draft.held([(120, 100)], stop: 95)).id
+        let name = cluster.identity.clientOrderID(id, VenueOrderKey(leg: .stop, attempt: 1))
+        try await cluster.tick(94)
+        let lost = Placement(
+            market: cluster.instrument.market,
+            clientOrderID: name,
+            side: .sell,
+            type: .market,
+            quantity: try await cluster.order(id).remaining,
+            limit: nil,
+            triggerSource: .mark,
+            reduceOnly: true,
+            isExit: true,
+            t0: cluster.clock.now(),
+            windowMs: 2_000,
+        )
+        guard case .accepted = await cluster.venue.place(lost) else { throw StoreError(.corruptRow, "not accepted") }
+        cluster.database.beginHistory(at: cluster.clock.now())
+        try await cluster.run(["w1"]) {
+            let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
+            #expect(ended.status == .stopped && ended.remaining.isZero)
+        }
+        #expect(cluster.venue.accepted == [name])
+        #expect(try await cluster.orders.fills(order: id).map(\.fill.venueFillID) == ["f1"])
+    }
+
     /// Prices wander; the cluster's trigger must be the one of an order that sees every tick.
     @Test(arguments: 0..<100 as Range<UInt64>)
     func `a trailing stop fires at the tick and price of the core`(seed: UInt64) async throws {

@@ -110,6 +110,9 @@ public struct LiveWorker: Hashable, Sendable {
 public protocol ClusterStore: Sendable {
     /// Halts in force, of every scope; few or none.
     func halts() async throws(StoreError) -> [HaltInForce]
+    /// When the database last went back in time (a restore, a failover that may have lost commits); nil: never. What was
+    /// sent for orders that are older may be missing here (RELIABILITY.md 2.10).
+    func historyBegan() async throws(StoreError) -> Timestamp?
 
     // Workers.
     /// Begins a lease. Shards that an earlier life of this worker held are free then.
@@ -159,4 +162,8 @@ public protocol ClusterStore: Sendable {
 extension ClusterStore {
     /// A store without operators.
     public func pins() async throws(StoreError) -> [Int: WorkerID] { [:] }
+}
+
+extension ClusterStore {
+    public func historyBegan() async throws(StoreError) -> Timestamp? { nil }
 }

@@ -180,3 +180,7 @@ SELECT from_time, from_seq, points FROM price_extremes
 WHERE market = $1::text AND source = $2::text AND from_time >= $3::bigint - 500000
     AND (to_time, to_seq) > ($3::bigint, $4::bigint)
 ORDER BY from_time, from_seq, to_time, to_seq LIMIT $5::bigint
+
+-- name: history_began
+-- When the database last went back in time.
+SELECT quarantine_from FROM control WHERE quarantine_from > '-infinity'
