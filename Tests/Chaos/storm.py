@@ -3,6 +3,8 @@
 Usage: storm.py PROGRAM storm N       one tick fires N stops: how long until every fill is recorded, none twice
        storm.py PROGRAM restart N     a worker that watches N orders is killed: how long until all are watched again
        storm.py PROGRAM steady R S    R stops a second fire for S seconds: how old does the queue get, what is used
+       storm.py PROGRAM restore N     half of N stops have left when the database is lost; yesterday's backup is restored:
+                                      what was sent in the lost history must not be sent again (RELIABILITY.md 2.10)
        storm.py PROGRAM drain N       a worker that watches N orders is asked to end: how long until others have its shards
 
 The orders are copies of one that the API made: same plan, ids of their own. No fault proxy is in the way. Prints one JSON
@@ -366,11 +368,86 @@ def drain(program, folder, count):
         cluster.end()
 
 
+def accepts(folder):
+    """Client order ids that the venue took, with how often."""
+    names = {}
+    for line in oracle.read_lines(f"{folder}/venue.jsonl"):
+        if line["kind"] == "accept":
+            names[line["clientOrderId"]] = names.get(line["clientOrderId"], 0) + 1
+    return names
+
+
+def restore(program, folder, count):
+    cluster, prices, order = begin(program, folder, count, 3)
+    try:
+        copies(cluster, order, count - 1)
+        backup = f"{folder}/backup"
+        os.mkdir(backup, 0o700)
+        if os.geteuid() == 0:
+            chaos.shutil.chown(backup, "postgres", "postgres")
+        copying = chaos.Process(
+            "basebackup",
+            [f"{cluster.pg_bin}/pg_basebackup", "-h", "127.0.0.1", "-p", str(cluster.pg_port), "-U", "postgres"]
+            + ["-D", backup, "-X", "stream", "-c", "fast"],
+            folder,
+            user="postgres",
+        )
+        if copying.child.wait(300):
+            raise SystemExit("error: no backup: " + open(f"{folder}/basebackup.log").read()[-800:])
+        for number in range(1, 4):
+            cluster.processes[f"worker-{number}"].kill()
+            cluster.start_role(f"worker-{number}")
+        if not wait_watched(cluster, count, 120):
+            raise SystemExit("error: the orders are not watched")
+        prices.price = "94"
+        prices.tell()
+        while len(accepts(folder)) < count // 2:
+            time.sleep(0.02)
+        # Everything ends at once; PostgreSQL comes back as it was before the first stop fired.
+        for name in list(cluster.processes):
+            if "-" in name:
+                cluster.processes[name].kill()
+        cluster.kill_postgres()
+        lost = len(accepts(folder))
+        # Archive recovery without an archive: the backup's own log, then a timeline of its own.
+        cluster.pg_data = backup
+        with open(f"{backup}/recovery.signal", "w"):
+            pass
+        with open(f"{backup}/postgresql.auto.conf", "a") as file:
+            file.write("restore_command = '/bin/false'\n")
+        cluster.redis("FLUSHALL")
+        restored = time.monotonic()
+        cluster.start_postgres()
+        while cluster.sql("SELECT pg_is_in_recovery()", quiet=True) != "f":
+            time.sleep(0.05)
+        for role, number in chaos.ROLES.items():
+            for one in range(1, number + 1):
+                cluster.start_role(f"{role}-{one}")
+        done = 0
+        while done < count and time.monotonic() - restored < 300:
+            time.sleep(0.5)
+            done = int(cluster.sql("SELECT count(*) FROM orders WHERE NOT is_live", quiet=True) or 0)
+        names = accepts(folder)
+        return {
+            "bench": "restore",
+            "orders": count,
+            "sentInLostHistory": lost,
+            "ended": done,
+            "accepted": sum(names.values()),
+            "twice": sum(1 for times in names.values() if times > 1),
+            "fills": int(cluster.sql("SELECT count(*) FROM fills WHERE leg = 'sl'")),
+            "endedAfterSeconds": round(time.monotonic() - restored, 1),
+            "ok": done == count and sum(names.values()) == count and len(names) == count,
+        }
+    finally:
+        cluster.end()
+
+
 def main():
     program, kind, numbers = sys.argv[1], sys.argv[2], [int(word) for word in sys.argv[3:]]
     folder = tempfile.mkdtemp(prefix="so-storm-")
     os.chmod(folder, 0o755)
-    kinds = {"storm": storm, "restart": restart, "steady": steady, "drain": drain}
+    kinds = {"storm": storm, "restart": restart, "steady": steady, "drain": drain, "restore": restore}
     result = kinds[kind](program, folder, *numbers)
     print(json.dumps({**result, "cpus": os.cpu_count()}))
     if result["ok"]:
