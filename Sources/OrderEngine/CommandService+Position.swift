@@ -14,8 +14,9 @@ extension CommandService {
     /// The orders that follow a position of the market: at most one for each side.
     public func positionOrders(account: AccountID, market: MarketID) async throws(CommandError) -> [SmartOrder] {
         do {
-            return try await context.orders.live(account: account, market: market, limit: 10_000)
-                .compactMap(\.smart).filter { $0.draft.sizeMode == .position }
+            let whole = try await context.orders.shares(account: account, market: market, except: nil).filter(\.isWhole)
+            return try await context.orders.load(whole.map(\.oldest))
+                .compactMap(\.smart).filter { $0.draft.sizeMode == .position && !$0.status.isTerminal }
         } catch {
             throw Self.commandError(error)
         }

@@ -35,6 +35,9 @@ public struct EngineContext: Sendable {
     public let recovery: (any RecoveryStore)?
     /// How often the evaluator looks at its timers and at what is open.
     public let beatMs: Int64
+    /// Shared by the jobs of this process.
+    let standings: Gatherer<StoredOrder, OrderStanding>
+    private let teller = ChangeTeller()
 
     public init(
         orders: any OrderStore,
@@ -68,6 +71,7 @@ public struct EngineContext: Sendable {
         self.timeline = timeline
         self.recovery = recovery
         self.beatMs = beatMs
+        standings = Gatherer { asked throws(StoreError) in try await orders.standings(of: asked) }
     }
 
     var actor: Actor { Actor(kind: .worker, id: worker.text) }
@@ -75,10 +79,6 @@ public struct EngineContext: Sendable {
     /// Tells the evaluators that rows changed. Losing it costs time only: they poll the change log too.
     func tell(_ changed: [OrderID]) async {
         guard !changed.isEmpty else { return }
-        do {
-            try await ticks.notifyChanged(changed)
-        } catch {
-            observer.count("engine_notify_failed_total", 1)
-        }
+        if await !teller.tell(changed, through: ticks) { observer.count("engine_notify_failed_total", 1) }
     }
 }

@@ -17,6 +17,9 @@ public final class Evaluator: Sendable {
     private let plan = ReadPlan()
     /// The newest word about shards; taken before each message.
     private let orders = Locked(ShardOrders())
+    /// Orders whose rows changed, as told and not looked at yet. What is more is found in the change log.
+    private let changed = Locked<[OrderID]>([])
+    private static let changedLimit = 20_000
     private static let silenceLimit: Int64 = 500_000_000
 
     public init(context: EngineContext, history: PriceHistory) {
@@ -50,6 +53,8 @@ public final class Evaluator: Sendable {
                 while let message = await self.inbox.receive() {
                     if let orders = self.takeOrders() { await state.handle(.orders(orders)) }
                     await state.handle(message)
+                    let changed = self.takeChanged()
+                    if !changed.isEmpty { await state.handle(.changed(changed)) }
                 }
             }
             defer { inbox.finish() }
@@ -62,6 +67,13 @@ public final class Evaluator: Sendable {
         orders.withLock { orders in
             defer { orders = ShardOrders() }
             return orders.mustDrop || orders.assignments != nil ? orders : nil
+        }
+    }
+
+    private func takeChanged() -> [OrderID] {
+        changed.withLock { changed in
+            defer { changed = [] }
+            return changed
         }
     }
 
@@ -102,8 +114,13 @@ public final class Evaluator: Sendable {
     private func readNotices() async throws {
         while !Task.isCancelled {
             do throws(TickLogError) {
-                let changed = try await context.ticks.changedOrders(waitMs: 500)
-                if !changed.isEmpty { await inbox.send(.changed(changed)) }
+                let told = try await context.ticks.changedOrders(waitMs: 500)
+                guard !told.isEmpty else { continue }
+                // A busy evaluator looks at many of them with one query.
+                changed.withLock { changed in
+                    if changed.count < Self.changedLimit { changed += told }
+                }
+                await inbox.send(.changed([]))
             } catch {
                 try await context.clock.sleep(milliseconds: 250)
             }

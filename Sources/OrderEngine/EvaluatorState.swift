@@ -7,48 +7,30 @@ internal import TriggerIndex
 
 /// The evaluator's memory. Confined to one task.
 struct EvaluatorState {
-    /// One armed order.
-    private struct Entry {
-        var armed: ArmedOrder
-        let slot: Int
-        /// Empty while a crossing is open.
-        var handles: [WatchHandle] = []
-        var open: OpenCrossing?
-    }
-
-    /// A crossing whose order has not moved on in PostgreSQL yet.
-    private struct OpenCrossing {
-        let job: Job
-        /// Position of the last tick before it: the cursor stays there.
-        let before: TickPosition
-        var nextOffer: Int64
-        var offers: Int
-    }
-
-    private let context: EngineContext
-    private let history: PriceHistory
+    let context: EngineContext
+    let history: PriceHistory
     private let plan: ReadPlan
-    private var shards: [Int: ShardAssignment] = [:] { didSet { shardNumbers = nil } }
+    var shards: [Int: ShardAssignment] = [:] { didSet { shardNumbers = nil } }
     /// The shards in order, once they were asked for.
     private var shardNumbers: [Int]?
     /// The assignments as they were taken in whole.
     private var held: [ShardAssignment]?
-    private var entries: [OrderID: Entry] = [:]
-    /// Order by slot number: what a tag of the index points at.
-    private var slots: [OrderID?] = []
-    private var freeSlots: [Int] = []
+    var entries = ArmedTable()
     private var series: [PriceSeries: SeriesState] = [:]
     private var instruments: [MarketID: Instrument] = [:]
     private var timers = TimerHeap()
     private var openOrders: Set<OrderID> = []
+    /// When to ask again whether the row of an open crossing has moved on.
+    private var questions = TimerHeap()
     /// Orders whose prices could not be had; they hold the cursor back.
     private var unarmed: [OrderID: ArmedOrder] = [:]
     /// Orders with unanswered venue requests.
     private var busyOrders: Set<OrderID> = []
-    private var changeCursor: ChangeCursor?
+    var changeCursor: ChangeCursor?
     private var lastCursorSave: Int64 = 0
     private var lastOpenCheck: Int64 = 0
     private var lastMend: Int64 = 0
+    private var lastReport: Int64 = .min / 2
     private var isStreamDown = false
     /// Reused for every tick.
     private var crossings: [Crossing] = []
@@ -59,6 +41,12 @@ struct EvaluatorState {
     /// being known here.
     private static let cursorLag: Int64 = 10_000_000_000
     private static let idleLimit: Int64 = 30_000_000_000
+    private static let reportPause: Int64 = 240_000_000
+    private static let firstQuestionMs: Int64 = 250
+    private static let nextQuestionMs: Int64 = 1_000
+    private static let questionPage = 512
+    /// A quarter of a second's share.
+    private static let questionsAtOnce = 2_048
 
     init(context: EngineContext, history: PriceHistory, plan: ReadPlan) {
         self.context = context
@@ -81,7 +69,7 @@ struct EvaluatorState {
             case .streamDown: isStreamDown = true
             case .streamUp: isStreamDown = false
             case .changed(let ids):
-                let mine = ids.filter { shards[$0.shard] != nil }
+                let mine = Set(ids.filter { shards[$0.shard] != nil }).sorted()
                 if !mine.isEmpty { try await update(context.orders.armed(mine)) }
             case .poll: try await poll()
             case .beat: try await beat()
@@ -99,11 +87,10 @@ struct EvaluatorState {
         for name in series.keys { close(name) }
         shards = [:]
         held = nil
-        entries = [:]
-        slots = []
-        freeSlots = []
+        entries = ArmedTable()
         timers = TimerHeap()
         openOrders = []
+        questions = TimerHeap()
         unarmed = [:]
         busyOrders = []
         found = []
@@ -140,107 +127,8 @@ struct EvaluatorState {
     private mutating func release(_ gone: [Int]) {
         guard !gone.isEmpty else { return }
         let left = Set(gone)
-        for id in entries.keys.filter({ left.contains($0.shard) }) { disarm(id) }
+        for id in entries.ids(where: { left.contains($0.shard) }) { disarm(id) }
         for shard in gone { shards[shard] = nil }
-    }
-
-    /// False: one of the shards is somebody else's by now.
-    private mutating func takeOver(_ new: [ShardAssignment]) async throws -> Bool {
-        // Where the last holders stood.
-        var starts: [Int64: [PriceSeries: TickPosition]] = [:]
-        for handover in Set(new.compactMap(\.handover)).sorted() {
-            for cursor in try await context.cluster.cursors(handover: handover) {
-                starts[handover, default: [:]][PriceSeries(market: cursor.market, source: cursor.source)] =
-                    cursor.position
-            }
-        }
-        // Changes from before the load are in the load.
-        if changeCursor == nil { changeCursor = try await context.orders.changes(shards: [], since: nil).next }
-        let pages = PageCollector()
-        let begun = context.clock.monotonicNanoseconds()
-        try await context.orders.loadArmed(shards: new.map(\.shard)) { page in pages.add(page) }
-        for assignment in new { shards[assignment.shard] = assignment }
-        let loaded = pages.take()
-        try await arm(loaded, starts: starts)
-        // Only now may this worker's own cursors stand for these shards.
-        guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else { return false }
-        if !loaded.isEmpty {
-            let ms = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
-            context.observer.note(
-                .info,
-                "Shards taken over",
-                [("shards", "\(new.count)"), ("orders", "\(loaded.count)"), ("milliseconds", "\(ms)")],
-            )
-        }
-        await reportProgress()
-        return true
-    }
-
-    /// Arms the orders of shards that were taken over. Up to its last holder's cursor an order crossed nothing (4.3), so
-    /// only its extremes are brought up to it, by suffix extremes instead of walks; from there on every tick counts. An
-    /// order whose last holder left no cursor for its series is walked from its row.
-    private mutating func arm(_ loaded: [ArmedOrder], starts: [Int64: [PriceSeries: TickPosition]]) async throws {
-        var bySeries: [PriceSeries: [ArmedOrder]] = [:]
-        for armed in loaded where armed.isLive { bySeries[armed.series, default: []].append(armed) }
-        for name in bySeries.keys.sorted() {
-            var behind: [ArmedOrder] = []
-            var others: [ArmedOrder] = []
-            var start: TickPosition?
-            for armed in bySeries[name] ?? [] {
-                let cursor = shards[armed.id.shard]?.handover.flatMap { starts[$0]?[name] }
-                if let cursor, armed.position <= cursor {
-                    behind.append(armed)
-                    start = min(start ?? cursor, cursor)
-                } else {
-                    others.append(armed)
-                }
-            }
-            if let start { try await arm(behind, of: name, crossedNothingUpTo: start) }
-            for armed in others { await arm(armed) }
-        }
-    }
-
-    private mutating func arm(
-        _ orders: [ArmedOrder],
-        of name: PriceSeries,
-        crossedNothingUpTo start: TickPosition,
-    ) async throws {
-        let one = try await open(name, at: start)
-        // An index that is not there yet meets those ticks itself: nothing from behind it may be in the extremes.
-        let start = min(start, one.position)
-        let oldest = orders.reduce(start) { min($0, $1.position) }
-        var suffix = SuffixExtremes(points: [])
-        if oldest < start {
-            // What the last holder saw and nobody stored is gone for good; what there is counts.
-            _ = try await history.load(name, after: oldest, through: start)
-            let newest = min(start, history.latest(name)?.position ?? start)
-            suffix = SuffixExtremes(points: history.points(name, after: oldest, through: newest) ?? [])
-        }
-        var bulk: [(rule: WatchRule, tag: UInt64)] = []
-        var owners: [OrderID] = []
-        for armed in orders {
-            if armed.position > start {
-                await arm(armed)
-                continue
-            }
-            disarm(armed.id)
-            let slot = enter(armed, one)
-            do {
-                let rules = try rules(of: armed, one).map { suffix.raise($0, after: armed.position) }
-                if one.position > start {
-                    try await walk(armed.id, one, rules: rules, from: start)
-                    continue
-                }
-                for (number, rule) in rules.enumerated() {
-                    bulk.append((rule, UInt64(slot) << 8 | UInt64(number)))
-                    owners.append(armed.id)
-                }
-            } catch {
-                noteUnarmed(armed, error)
-            }
-        }
-        let handles = one.index.arm(contentsOf: bulk)
-        for (id, handle) in zip(owners, handles) { entries[id]?.handles.append(handle) }
     }
 
     // MARK: Orders
@@ -250,7 +138,7 @@ struct EvaluatorState {
             if let known = entries[armed.id], known.armed.version >= armed.version { continue }
             await arm(armed)
         }
-        await reportProgress()
+        if context.reportsEveryBatch { await reportProgress() }
     }
 
     private mutating func poll() async throws {
@@ -262,31 +150,22 @@ struct EvaluatorState {
         try await update(orders)
     }
 
-    private mutating func disarm(_ id: OrderID) {
+    mutating func disarm(_ id: OrderID) {
         unarmed[id] = nil
-        guard let entry = entries.removeValue(forKey: id) else { return }
+        guard let entry = entries.remove(id) else { return }
         if let one = series[entry.armed.series] {
-            for handle in entry.handles { one.index.disarm(handle) }
+            entry.handles.forEach { one.index.disarm($0) }
             one.count -= 1
         }
-        slots[entry.slot] = nil
-        freeSlots.append(entry.slot)
         openOrders.remove(id)
+        questions.remove(id)
         busyOrders.remove(id)
         timers.remove(id)
     }
 
     /// Returns the order's slot.
-    private mutating func enter(_ armed: ArmedOrder, _ one: SeriesState) -> Int {
-        let slot: Int
-        if let free = freeSlots.popLast() {
-            slot = free
-            slots[free] = armed.id
-        } else {
-            slot = slots.count
-            slots.append(armed.id)
-        }
-        entries[armed.id] = Entry(armed: armed, slot: slot)
+    mutating func enter(_ armed: ArmedOrder, _ one: SeriesState) -> Int {
+        let slot = entries.insert(armed)
         one.count += 1
         one.idleSince = nil
         if let due = armed.dueAt { timers.set(armed.id, due) }
@@ -295,7 +174,7 @@ struct EvaluatorState {
     }
 
     /// Puts an order at its present version into the index, after walking the ticks between its row and the index.
-    private mutating func arm(_ armed: ArmedOrder) async {
+    mutating func arm(_ armed: ArmedOrder) async {
         disarm(armed.id)
         guard armed.isLive else { return }
         do {
@@ -312,7 +191,7 @@ struct EvaluatorState {
         }
     }
 
-    private mutating func noteUnarmed(_ armed: ArmedOrder, _ error: any Error) {
+    mutating func noteUnarmed(_ armed: ArmedOrder, _ error: any Error) {
         if let error = error as? StoreError, !error.isTransient {
             context.observer.note(
                 .error,
@@ -326,16 +205,21 @@ struct EvaluatorState {
         context.observer.count("orders_armed_later_total", 1)
     }
 
-    private func rules(of armed: ArmedOrder, _ one: SeriesState) throws -> [WatchRule] {
-        let rules = armed.watches.compactMap { WatchRule($0.condition, priceDecimals: one.decimals) }
-        guard rules.count == armed.watches.count, rules.count <= 256 else {
-            throw StoreError(.corruptRow, "order \(armed.id) has a watch off the price grid of \(armed.market)")
-        }
+    func rules(of armed: ArmedOrder, _ one: SeriesState) throws -> [WatchRule] {
+        var rules: [WatchRule] = []
+        for watch in armed.watches { rules.append(try rule(watch, of: armed, one)) }
         return rules
     }
 
+    func rule(_ watch: Watch, of armed: ArmedOrder, _ one: SeriesState) throws -> WatchRule {
+        guard let rule = WatchRule(watch.condition, priceDecimals: one.decimals), armed.watches.count <= 256 else {
+            throw StoreError(.corruptRow, "order \(armed.id) has a watch off the price grid of \(armed.market)")
+        }
+        return rule
+    }
+
     /// Evaluates one order over the ticks after `position` up to where its series stands, then arms it there.
-    private mutating func walk(
+    mutating func walk(
         _ id: OrderID,
         _ one: SeriesState,
         rules: [WatchRule],
@@ -373,9 +257,9 @@ struct EvaluatorState {
                 }
             }
         }
-        guard let slot = entries[id]?.slot else { return }
+        guard let slot = entries.slot(of: id) else { return }
         for (number, rule) in set.rules.enumerated() {
-            entries[id]?.handles.append(one.index.arm(rule, tag: UInt64(slot) << 8 | UInt64(number)))
+            entries.append(one.index.arm(rule, tag: UInt64(slot) << 8 | UInt64(number)), toSlot: slot)
         }
     }
 
@@ -389,7 +273,7 @@ struct EvaluatorState {
         return found
     }
 
-    private mutating func open(_ name: PriceSeries, at position: TickPosition) async throws -> SeriesState {
+    mutating func open(_ name: PriceSeries, at position: TickPosition) async throws -> SeriesState {
         if let one = series[name] { return one }
         let instrument = try await instrument(name.market)
         guard let tickUnits = instrument.tickSize.value.units(decimals: instrument.priceDecimals) else {
@@ -482,8 +366,8 @@ struct EvaluatorState {
         guard !crossings.isEmpty else { return }
         var first: [OrderID: Watch] = [:]
         for crossing in crossings {
-            guard let id = slots[Int(crossing.tag >> 8)], let entry = entries[id] else { continue }
-            let watch = entry.armed.watches[Int(crossing.tag & 255)]
+            guard let armed = entries[slot: Int(crossing.tag >> 8)]?.armed else { continue }
+            let (id, watch) = (armed.id, armed.watches[Int(crossing.tag & 255)])
             if let known = first[id], known.leg.urgency <= watch.leg.urgency { continue }
             first[id] = watch
         }
@@ -520,19 +404,23 @@ struct EvaluatorState {
         before: TickPosition,
         receivedAt: Int64,
     ) -> Job {
-        guard var entry = entries[id] else { preconditionFailure("a crossing of an unknown order") }
-        for handle in entry.handles { one.index.disarm(handle) }
-        entry.handles = []
+        guard let entry = entries[id] else { preconditionFailure("a crossing of an unknown order") }
+        entry.handles.forEach { one.index.disarm($0) }
+        entries[id]?.handles = WatchHandles()
         let times = CrossingTimes(
             receivedAt: receivedAt == 0 ? nil : Timestamp(microseconds: receivedAt),
             crossedAt: context.clock.now(),
         )
         let job = Job.trigger(entry.armed, watch, at: position, times: times)
         let now = context.clock.monotonicNanoseconds()
-        entry.open = OpenCrossing(job: job, before: before, nextOffer: now + 1_000_000_000, offers: 1)
-        entries[id] = entry
+        entries[id]?.open = OpenCrossing(job: job, before: before, nextOffer: now + 1_000_000_000)
         openOrders.insert(id)
+        ask(id, after: Self.firstQuestionMs)
         return job
+    }
+
+    private mutating func ask(_ id: OrderID, after milliseconds: Int64) {
+        questions.set(id, context.clock.now().advanced(milliseconds: milliseconds))
     }
 
     private mutating func offerFound() async {
@@ -579,42 +467,80 @@ struct EvaluatorState {
         return done
     }
 
-    /// Asks which open crossings are answered by their rows; the others are decided on as a handler would (4.3):
-    /// what a rule answers with nothing is forgotten, the rest is offered again.
+    /// Asks which open crossings are answered by their rows. What is not is offered again: a job that waits in the queue
+    /// stays as it is, one that the queue lost comes back. Where the queue says that the job is done and the row has not
+    /// moved, the crossing is decided on as a handler would (4.3): what a rule answers with nothing is forgotten, the rest
+    /// becomes later work.
+    ///
+    /// Most rows are heard of before (`changed`, `poll`), so few are asked for at a time, however many are open.
     private mutating func checkOpen() async throws {
         guard !openOrders.isEmpty else { return }
-        let ids = openOrders.sorted()
         let now = context.clock.monotonicNanoseconds()
-        var again: [Job] = []
-        var start = 0
-        while start < ids.count {
-            let page = Array(ids[start..<min(start + 512, ids.count)])
-            start += 512
-            var still: [OrderID] = []
-            for row in try await context.orders.armed(page) {
+        var due: [Job] = []
+        for start in stride(from: 0, to: Self.questionsAtOnce, by: Self.questionPage) {
+            let asked = questions.due(
+                at: context.clock.now(),
+                limit: min(Self.questionPage, Self.questionsAtOnce - start),
+            )
+            .filter { openOrders.contains($0) }
+            guard !asked.isEmpty else { break }
+            // Whatever becomes of this page, they are asked about again.
+            for id in asked { ask(id, after: Self.nextQuestionMs) }
+            for row in try await context.orders.armed(asked.sorted()) {
                 guard let entry = entries[row.id], let open = entry.open else { continue }
                 if row.version > entry.armed.version {
                     await arm(row)
                 } else if now >= open.nextOffer {
-                    still.append(row.id)
+                    due.append(open.job)
                 }
             }
-            guard !still.isEmpty else { continue }
-            for row in try await context.orders.load(still) {
-                guard var open = entries[row.id]?.open, entries[row.id]?.armed.version == row.version else { continue }
+        }
+        try await offerAgain(due, at: now)
+        await reportProgress()
+    }
+
+    private mutating func offerAgain(_ jobs: [Job], at now: Int64) async throws {
+        guard !jobs.isEmpty else { return }
+        for job in jobs {
+            guard let open = entries[job.id.order]?.open else { continue }
+            open.nextOffer = now + 1_000_000_000 << Int64(min(open.offers, 3))
+            open.offers += 1
+        }
+        let ended = await verified(jobs)
+        var again: [Job] = []
+        for start in stride(from: 0, to: ended.count, by: Self.questionPage) {
+            let page = ended[start..<min(start + Self.questionPage, ended.count)]
+            for row in try await context.orders.load(page.map(\.id.order).sorted()) {
+                guard let open = entries[row.id]?.open, entries[row.id]?.armed.version == row.version else { continue }
                 if try await TriggerDecision.isMoot(open.job, on: row, history: history) {
                     await goOn(row.id, after: open)
                     continue
                 }
-                // The queue may remember an older job of this id as done: later work has an id of its own.
-                again.append(open.job.again(open.offers))
-                open.offers += 1
-                open.nextOffer = now + 1_000_000_000 << Int64(min(open.offers - 1, 3))
-                entries[row.id]?.open = open
+                // The queue remembers this id as done: later work has an id of its own.
+                open.job = open.job.again(open.offers)
+                again.append(open.job)
             }
         }
         _ = await offer(again, verify: true)
-        await reportProgress()
+    }
+
+    /// Returns the jobs of which the queue does not say that they are still to be done.
+    private func verified(_ jobs: [Job]) async -> [Job] {
+        var doubtful: [Job] = []
+        for start in stride(from: 0, to: jobs.count, by: 256) {
+            let page = Array(jobs[start..<min(start + 256, jobs.count)])
+            do throws(QueueError) {
+                for (job, code) in zip(page, try await context.queue.offer(page, verify: true)) {
+                    switch code {
+                    case .queued, .live, .healed, .replaced, .full: break
+                    case .completed, .dead: doubtful.append(job)
+                    }
+                }
+            } catch {
+                doubtful += page
+            }
+        }
+        return doubtful
     }
 
     /// A rule answers the crossing with nothing: the order is armed again behind that tick, whose price counts.
@@ -629,6 +555,7 @@ struct EvaluatorState {
             if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
             entries[id]?.open = nil
             openOrders.remove(id)
+            questions.remove(id)
             try await walk(id, one, rules: set.rules, from: position)
         } catch {
             // Still open, or tried again from its row.
@@ -684,7 +611,7 @@ struct EvaluatorState {
     }
 
     /// The positions that a new holder may start from: a while ago, and before the oldest open crossing.
-    private func safeCursors() -> [EvaluationCursor] {
+    func safeCursors() -> [EvaluationCursor] {
         var held: [PriceSeries: TickPosition] = [:]
         for id in openOrders {
             guard let entry = entries[id], let open = entry.open else { continue }
@@ -702,17 +629,25 @@ struct EvaluatorState {
         }
     }
 
-    private func reportProgress() async {
+    mutating func reportProgress() async {
+        let now = context.clock.monotonicNanoseconds()
+        // Counting takes its time where many crossings are open; whoever steps waits for every word.
+        guard context.reportsEveryBatch || now - lastReport >= Self.reportPause else { return }
+        lastReport = now
         var open: [PriceSeries: Int] = [:]
         var unanswered: [PriceSeries: Int] = [:]
-        for id in openOrders.union(busyOrders).union(unarmed.keys) {
-            guard let armed = entries[id]?.armed ?? unarmed[id] else { continue }
+        for id in openOrders {
+            if let armed = entries[id]?.armed { open[armed.series, default: 0] += 1 }
+        }
+        for armed in unarmed.values where !openOrders.contains(armed.id) { open[armed.series, default: 0] += 1 }
+        for id in busyOrders where !openOrders.contains(id) && unarmed[id] == nil {
+            guard let armed = entries[id]?.armed else { continue }
             open[armed.series, default: 0] += 1
-            if !openOrders.contains(id), unarmed[id] == nil { unanswered[armed.series, default: 0] += 1 }
+            unanswered[armed.series, default: 0] += 1
         }
         var versions: [PriceSeries: Int64] = [:]
         if context.reportsEveryBatch {
-            for entry in entries.values { versions[entry.armed.series, default: 0] += entry.armed.version }
+            entries.forEach { versions[$0.armed.series, default: 0] += $0.armed.version }
         }
         let reports = series.sorted { $0.key < $1.key }.map { name, one in
             EvaluationProgress(
@@ -734,5 +669,5 @@ struct EvaluatorState {
 }
 
 extension ArmedOrder {
-    fileprivate var series: PriceSeries { PriceSeries(market: market, source: source) }
+    var series: PriceSeries { PriceSeries(market: market, source: source) }
 }

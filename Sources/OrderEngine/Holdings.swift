@@ -18,7 +18,7 @@ struct Holdings: Hashable, Sendable {
         async let reading = venue.holding(market: order.instrument.market, side: order.positionSide, fresh: false)
         let standing: OrderStanding
         do throws(StoreError) {
-            standing = try await context.orders.standing(of: order)
+            standing = try await context.standings.ask(order)
         } catch {
             context.observer.count("store_errors_total", 1)
             if !error.isTransient {

@@ -74,14 +74,14 @@ extension OrderWorker {
         guard there.isPositive, order.draft.sizeMode == .fixed else { return false }
         var owned = order.remaining
         var isMoving = !order.claimed.isZero
-        let live = try await context.orders.live(
+        let others = try await context.orders.shares(
             account: order.account,
             market: order.instrument.market,
-            limit: 1_000,
+            except: order.id,
         )
-        for other in live.compactMap(\.smart) where other.id != order.id && other.draft.side == order.draft.side {
-            if other.draft.sizeMode == .fixed { owned += other.remaining }
-            if !other.claimed.isZero { isMoving = true }
+        for share in others where share.side == order.draft.side {
+            if !share.isWhole { owned += share.remaining }
+            if share.isClaimed { isMoving = true }
         }
         if owned <= there { return false }
         return isMoving ? order.attention.contains(.positionMismatch) : true

@@ -51,6 +51,7 @@ extension OrderWorker {
                 row = fresh
                 continue
             }
+            context.observer.count("lost_placements_found_total", found.count)
             context.observer.note(
                 .warning,
                 "A lost history had asked the venue",
@@ -123,6 +124,10 @@ extension OrderWorker {
             )
         }
         guard answers.contains(where: { $0 != .notFound }) else { return nil }
+        context.observer.count(
+            "lost_placements_found_total",
+            answers.count { if case .found = $0 { true } else { false } },
+        )
         return answers.map { answer in
             switch answer {
             case .found(let snapshot): .snapshot(snapshot)

@@ -21,7 +21,7 @@ struct PositionView {
         "Another order manages it already.",
     )
 
-    /// Cost: two look-ups in the store; for `attach` the orders of the market and one or two requests to the venue.
+    /// Cost: two look-ups in the store; for `attach` one or two requests to the venue too.
     static func read(
         for draft: Draft,
         instrument: Instrument,
@@ -41,17 +41,12 @@ struct PositionView {
         let market = instrument.market
         let isAttached = draft.entry.mode == .attach
         let isFollowing = draft.sizeMode == .position
-        // All live orders of a netted position have one direction: without an attach one of them is enough.
-        let live = try await context.orders.live(
-            account: account,
-            market: market,
-            limit: isAttached || isFollowing ? 10_000 : 50,
-        ).compactMap(\.smart)
+        let shares = try await context.orders.shares(account: account, market: market, except: nil)
         if instrument.kind.isDerivative, !venue.isHedged {
-            view.opposite = live.last { $0.draft.side != draft.side }?.id
+            view.opposite = shares.filter { $0.side != draft.side }.map(\.oldest).min()
         }
-        let alike = live.filter { $0.draft.side == draft.side }
-        view.positionOrder = alike.first { $0.draft.sizeMode == .position }?.id
+        let alike = shares.filter { $0.side == draft.side }
+        view.positionOrder = alike.first { $0.isWhole }?.oldest
         guard isAttached else {
             if !instrument.kind.isDerivative {
                 let coin = draft.side == .buy ? instrument.quoteAsset : instrument.baseAsset

@@ -1,4 +1,4 @@
-// When each order's next timer is due. A binary heap with lazy removal.
+// When each order's next timer, or next question about it, is due. A binary heap with lazy removal.
 internal import SmartOrders
 
 /// Due times by order. O(log n) per change.
@@ -28,10 +28,10 @@ struct TimerHeap {
         dueByID[id] = nil
     }
 
-    /// Takes out every order whose time has come.
-    mutating func due(at now: Timestamp) -> [OrderID] {
+    /// Takes out orders whose time has come, the oldest first.
+    mutating func due(at now: Timestamp, limit: Int = .max) -> [OrderID] {
         var due: [OrderID] = []
-        while let first = heap.first, first.due <= now {
+        while due.count < limit, let first = heap.first, first.due <= now {
             removeFirst()
             // An entry that was replaced or removed meanwhile is skipped.
             guard dueByID[first.id] == first.due else { continue }

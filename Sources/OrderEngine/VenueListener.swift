@@ -2,21 +2,27 @@
 //
 // What a stream says is a hint: the handler of the job it makes asks the venue. So a frame may come twice, late or in
 // another order than its neighbours. A hint is in the queue (or the outbox) before the next one is read, and when a
-// stream was interrupted everything that may have changed meanwhile is asked for. Cost: positions are looked at ten times
-// a second at most, less often where a look takes long.
+// stream was interrupted everything that may have changed meanwhile is asked for. Every worker listens, so that each knows
+// the positions that its exits are fitted to; the hints of an account are followed by the holder of its shard, who asks
+// for everything when the shard becomes his. Cost: hints and positions are looked at ten times a second at most, positions
+// less often where a look takes long.
 internal import OwnerThread
 internal import SmartOrders
 
 struct VenueListener: Sendable {
     private let context: EngineContext
+    /// Whether this worker follows the hints of an account.
+    private let owns: @Sendable (AccountID) -> Bool
+    private static let ownershipMs: Int64 = 500
     private static let pauseMs: Int64 = 100
     private static let longestPauseMs: Int64 = 2_000
     /// Positions are compared this often also when nothing was told.
     private static let sweepMs: Int64 = 60_000
-    private static let pageSize = 1_000
+    private static let pageSize = 256
 
-    init(context: EngineContext) {
+    init(context: EngineContext, owns: @escaping @Sendable (AccountID) -> Bool) {
         self.context = context
+        self.owns = owns
     }
 
     /// Follows every account; new accounts are found within five seconds.
@@ -54,12 +60,19 @@ struct VenueListener: Sendable {
 
     private func listen(_ account: AccountID, _ venue: any Venue) async throws {
         let hints = PositionHints()
+        let news = OrderNews()
+        /// Something was told while another worker followed the account's hints.
+        let isBehind = Locked(false)
         try await withThrowingTaskGroup { group in
             group.addTask {
                 for await event in venue.events() {
+                    guard self.owns(account) else {
+                        isBehind.withLock { $0 = true }
+                        continue
+                    }
                     switch event {
                     case .order(let clientOrderID, _, let snapshot):
-                        try await self.record(account, clientOrderID, snapshot)
+                        if !news.note(clientOrderID, snapshot) { hints.ask(.everything) }
                     case .position(let market, let side, let holding): hints.note(market, side, holding)
                     // Coins are read when an exit needs them (ORDERS.md R16.6).
                     case .balance: break
@@ -67,11 +80,25 @@ struct VenueListener: Sendable {
                     }
                 }
             }
+            group.addTask { for await _ in news.bell { try await self.record(account, news.take()) } }
             group.addTask { try await self.compare(account, venue, hints) }
             group.addTask {
+                var waited: Int64 = 0
                 while !Task.isCancelled {
-                    try await self.context.clock.sleep(milliseconds: Self.sweepMs)
-                    hints.ask(.positions)
+                    try await self.context.clock.sleep(milliseconds: Self.ownershipMs)
+                    waited += Self.ownershipMs
+                    guard self.owns(account) else { continue }
+                    // The last holder may not have followed it up.
+                    if isBehind.withLock({ isBehind in
+                        defer { isBehind = false }
+                        return isBehind
+                    }) {
+                        hints.ask(.everything)
+                    }
+                    if waited >= Self.sweepMs {
+                        waited = 0
+                        hints.ask(.positions)
+                    }
                 }
             }
             try await group.next()
@@ -81,17 +108,30 @@ struct VenueListener: Sendable {
 
     // MARK: Orders
 
-    /// Tells the order by a job, so that its handler looks the venue order up and records what it finds.
-    private func record(_ account: AccountID, _ clientOrderID: String, _ snapshot: VenueSnapshot) async throws {
-        guard let intent = try await context.orders.intent(account: account, clientOrderID: clientOrderID),
-            // Whoever just sent a request is about to record its answer; the sweep comes after a sender that died.
-            intent.venueOrder.state.isLive, intent.venueOrder.state != .submitted,
-            snapshot.filled > intent.venueOrder.filled || snapshot.state != .open || snapshot.isTriggered
-        else { return }
-        guard let order = try await context.orders.load([intent.order]).first else { return }
-        // The id carries what was seen: the same news twice is one job, later news another.
-        let number = Self.number("\(snapshot.filled.value) \(snapshot.state)")
-        try await offer([.check(order, intent.venueOrder.key, number: number)])
+    /// Tells the orders by jobs, so that their handlers look the venue orders up and record what they find.
+    private func record(_ account: AccountID, _ told: [String: [VenueSnapshot]]) async throws {
+        guard !told.isEmpty else { return }
+        var news: [(intent: StoredIntent, snapshot: VenueSnapshot)] = []
+        for intent in try await context.orders.intents(account: account, clientOrderIDs: told.keys.sorted())
+        // Whoever just sent a request is about to record its answer; the sweep comes after a sender that died.
+        where intent.venueOrder.state.isLive && intent.venueOrder.state != .submitted {
+            for snapshot in told[intent.clientOrderID] ?? []
+            where snapshot.filled > intent.venueOrder.filled || snapshot.state != .open || snapshot.isTriggered {
+                news.append((intent, snapshot))
+            }
+        }
+        guard !news.isEmpty else { return }
+        let orders = Dictionary(
+            try await context.orders.load(Set(news.map(\.intent.order)).sorted()).map { ($0.id, $0) },
+            uniquingKeysWith: { first, _ in first },
+        )
+        try await offer(
+            news.compactMap { intent, snapshot in
+                // The id carries what was seen: the same news twice is one job, later news another.
+                let number = Self.number("\(snapshot.filled.value) \(snapshot.state)")
+                return orders[intent.order].map { .check($0, intent.venueOrder.key, number: number) }
+            }
+        )
     }
 
     // MARK: Positions
@@ -157,21 +197,21 @@ struct VenueListener: Sendable {
         _ holding: Holding,
         isTold: Bool,
     ) async throws(StoreError) {
-        let live = try await context.orders.live(account: account, market: place.market, limit: Self.pageSize)
-        let touched = live.filter { stored in
-            guard let order = stored.smart else { return stored.isLeft(by: holding, at: place, isTold: isTold) }
-            guard order.status.isOpen, order.instrument.kind.isDerivative else { return false }
-            if let side = place.side, side != order.draft.side { return false }
-            let there = order.draft.side.quantity(ofPosition: holding.quantity)
-            if there.isNegative || order.attention.contains(.positionMismatch) { return true }
-            switch order.draft.sizeMode {
-            case .position: return there != order.remaining.value
-            // Exits under way explain a smaller position; their own news says.
-            case .fixed: return there < order.free.value
-            }
-        }
         let number = Self.number("\(holding.quantity) \(holding.asOf.milliseconds)")
-        try await offer(touched.map { .reconcile($0, number: number) })
+        var query = PositionQuery(
+            account: account,
+            market: place.market,
+            side: place.side,
+            quantity: holding.quantity,
+            limit: Self.pageSize,
+        )
+        while true {
+            let page = try await context.orders.left(by: query)
+            let touched = page.filter { $0.isTouched(by: holding, at: place, isTold: isTold) }
+            try await offer(touched.map { .reconcile($0, number: number) })
+            guard page.count == Self.pageSize, let last = page.last else { return }
+            query.after = last.id
+        }
     }
 
     // MARK: Jobs
@@ -197,6 +237,20 @@ struct VenueListener: Sendable {
 }
 
 extension StoredOrder {
+    /// Whether it has to be compared with the venue because of this position.
+    fileprivate func isTouched(by holding: Holding, at place: PositionHints.Place, isTold: Bool) -> Bool {
+        guard let order = smart else { return isLeft(by: holding, at: place, isTold: isTold) }
+        guard order.status.isOpen, order.instrument.kind.isDerivative else { return false }
+        if let side = place.side, side != order.draft.side { return false }
+        let there = order.draft.side.quantity(ofPosition: holding.quantity)
+        if there.isNegative || order.attention.contains(.positionMismatch) { return true }
+        switch order.draft.sizeMode {
+        case .position: return there != order.remaining.value
+        // Exits under way explain a smaller position; their own news says.
+        case .fixed: return there < order.free.value
+        }
+    }
+
     /// A reduce-only conditional order loses its position. It may wait for one, so that there is none counts only as
     /// news.
     fileprivate func isLeft(by holding: Holding, at place: PositionHints.Place, isTold: Bool) -> Bool {
@@ -204,6 +258,43 @@ extension StoredOrder {
         if let side = place.side, side != positionSide { return false }
         let there = positionSide.quantity(ofPosition: holding.quantity)
         return there.isNegative || there.isZero && isTold
+    }
+}
+
+/// What was told of venue orders, until somebody looks.
+private final class OrderNews: Sendable {
+    private struct State {
+        var told: [String: [VenueSnapshot]] = [:]
+        var count = 0
+    }
+
+    private let state = Locked(State())
+    /// Rings when there is something to look at.
+    let bell: AsyncStream<Void>
+    private let ringer: AsyncStream<Void>.Continuation
+    private static let limit = 10_000
+
+    init() {
+        (bell, ringer) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    /// False: too much waits, and this is not kept.
+    func note(_ clientOrderID: String, _ snapshot: VenueSnapshot) -> Bool {
+        let isKept = state.withLock { state in
+            guard state.count < Self.limit else { return false }
+            state.count += 1
+            state.told[clientOrderID, default: []].append(snapshot)
+            return true
+        }
+        ringer.yield()
+        return isKept
+    }
+
+    func take() -> [String: [VenueSnapshot]] {
+        state.withLock { state in
+            defer { state = State() }
+            return state.told
+        }
     }
 }
 

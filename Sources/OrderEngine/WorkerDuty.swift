@@ -13,6 +13,8 @@ public struct WorkerDuty: Sendable {
     private let worker: OrderWorker
     /// The operator asked this worker to take nothing.
     private let isQuiet = Locked(false)
+    /// As the last heartbeat said.
+    private let held = Locked<Set<Int>>([])
 
     public init(context: EngineContext) {
         self.context = context
@@ -33,7 +35,12 @@ public struct WorkerDuty: Sendable {
             group.addTask { try await self.evaluator.run() }
             group.addTask { try await self.reclaim() }
             group.addTask { try await self.takeJobs() }
-            group.addTask { try await VenueListener(context: self.context).run() }
+            group.addTask {
+                let held = self.held
+                try await VenueListener(context: self.context) { account in
+                    held.withLock { $0.contains(OrderID(account.value).shard) }
+                }.run()
+            }
             do {
                 try await group.next()
             } catch {
@@ -63,6 +70,8 @@ public struct WorkerDuty: Sendable {
                     context.observer.note(.info, "Worker was asked to stop", [("worker", context.worker.text)])
                     return
                 }
+                let shards = reply.leaseHeld ? Set(reply.assignments.map(\.shard)) : []
+                held.withLock { $0 = shards }
                 if reply.leaseHeld {
                     await evaluator.hold(reply.assignments)
                 } else {

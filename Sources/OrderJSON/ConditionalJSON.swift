@@ -29,6 +29,13 @@ extension ConditionalDraft {
 }
 
 extension ConditionalOrder {
+    private static let jsonKeys: Set<String> = [
+        "conditional", "id", "account", "instrument", "version", "createdAt", "updatedAt", "draft", "triggerSource",
+        "status", "reason", "health", "triggeredAt", "triggeredPosition", "position", "exitingSince", "filled",
+        "proceeds", "fees", "venueOrders", "attempts", "retry", "cancelRetry", "lastAttemptRefused",
+        "venueUnreachable", "needsAttention", "endReason",
+    ]
+
     /// The state as one JSON document, compact; `init(encodedState:)` reads the same value.
     public func encodedState() -> [UInt8] {
         var writer = JSONWriter(reserving: 1024)
@@ -42,13 +49,7 @@ extension ConditionalOrder {
     }
 
     public init(state json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: [
-            "conditional", "id", "account", "instrument", "version", "createdAt", "updatedAt", "draft", "triggerSource",
-            "status", "reason", "health", "triggeredAt", "triggeredPosition", "position", "exitingSince", "filled",
-            "proceeds",
-            "fees", "venueOrders", "attempts", "retry", "cancelRetry", "lastAttemptRefused", "venueUnreachable",
-            "needsAttention", "endReason",
-        ])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         self.init(
             id: try json.required("id").parsed(.badID, expected: "an order id") { OrderID($0) },
             account: try json.required("account").parsed(.badID, expected: "an account id") { AccountID($0) },

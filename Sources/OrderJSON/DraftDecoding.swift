@@ -65,11 +65,13 @@ extension Draft {
 }
 
 extension EntryPlan {
+    private static let jsonKeys: Set<String> = [
+        "mode", "price", "trigger", "limitPrice", "activation", "callbackRate", "expiresAt", "reduceOnly",
+        "venueOrder",
+    ]
+
     init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: [
-            "mode", "price", "trigger", "limitPrice", "activation", "callbackRate", "expiresAt", "reduceOnly",
-            "venueOrder",
-        ])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         self.init(
             mode: try json.required("mode", expected: "an entry mode").choice(),
             price: try json.optionalMeasure("price"),
@@ -92,10 +94,12 @@ extension EntryPlan {
 }
 
 extension TakeProfitPlan {
+    private static let jsonKeys: Set<String> = ["price", "pricePct", "sizePct", "exec", "limitPrice", "trailingRate"]
+
     /// With both `price` and `pricePct` the percentage counts: the price is then its value at creation, as an order's
     /// echo shows it.
     init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: ["price", "pricePct", "sizePct", "exec", "limitPrice", "trailingRate"])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         let target: TargetPrice
         if let percent = try json.optional("pricePct") {
             _ = try json.optionalMeasure("price", as: Price.self)
@@ -114,10 +118,12 @@ extension TakeProfitPlan {
 }
 
 extension StopLossPlan {
+    private static let jsonKeys: Set<String> = [
+        "price", "exec", "limitPrice", "fallbackMs", "timeoutMs", "emergencyPrice",
+    ]
+
     init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: [
-            "price", "exec", "limitPrice", "fallbackMs", "timeoutMs", "emergencyPrice",
-        ])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         self.init(
             price: try json.measure("price"),
             execution: try json.optional("exec")?.choice() ?? .market,
@@ -144,8 +150,10 @@ extension Callback {
 }
 
 extension TrailingPlan {
+    private static let jsonKeys: Set<String> = ["callbackRate", "callbackAmount", "activationPrice"]
+
     init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: ["callbackRate", "callbackAmount", "activationPrice"])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         self.init(
             callback: try Callback(in: json),
             activationPrice: try json.optionalMeasure("activationPrice"),
@@ -154,8 +162,10 @@ extension TrailingPlan {
 }
 
 extension BreakEvenPlan {
+    private static let jsonKeys: Set<String> = ["enabled", "mode", "offsetPct", "onFirstTp", "armPrice", "armPct"]
+
     init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: ["enabled", "mode", "offsetPct", "onFirstTp", "armPrice", "armPct"])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         self.init(
             enabled: try json.bool("enabled"),
             mode: try json.optional("mode")?.choice() ?? .entry,
@@ -168,8 +178,10 @@ extension BreakEvenPlan {
 }
 
 extension StepLockPlan {
+    private static let jsonKeys: Set<String> = ["atPct", "lockPct", "atPrice", "lockPrice"]
+
     init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: ["atPct", "lockPct", "atPrice", "lockPrice"])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         let isPercent = try json.hasAny("atPct", "lockPct")
         let isPrice = try json.hasAny("atPrice", "lockPrice")
         guard isPercent != isPrice else {
@@ -187,8 +199,10 @@ extension StepLockPlan {
 }
 
 extension PartialStopPlan {
+    private static let jsonKeys: Set<String> = ["price", "callbackRate", "callbackAmount", "sizePct"]
+
     init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: ["price", "callbackRate", "callbackAmount", "sizePct"])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         let distance: Distance
         if let price: Price = try json.optionalMeasure("price") {
             let hasCallback = try json.hasAny("callbackRate", "callbackAmount")
@@ -205,8 +219,10 @@ extension PartialStopPlan {
 }
 
 extension BackstopPlan {
+    private static let jsonKeys: Set<String> = ["enabled", "distancePct"]
+
     init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: ["enabled", "distancePct"])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         self.init(enabled: try json.bool("enabled"))
         if let distance = try json.optional("distancePct") { distancePercent = try distance.decimal() }
     }

@@ -67,13 +67,15 @@ public struct InstrumentBlock: Hashable, Sendable {
 }
 
 extension Instrument {
+    private static let jsonKeys: Set<String> = [
+        "market", "kind", "base", "quote", "tickSize", "stepSize", "minQty", "minNotional", "contractSize", "bandLow",
+        "bandHigh", "makerFee", "takerFee", "status", "native",
+    ]
+
     /// Reads what `JSONWriter.instrument` wrote, and catalogue records of the same keys. Strict; `market`, `kind`,
     /// `tickSize` and `stepSize` are required.
     public init(json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: [
-            "market", "kind", "base", "quote", "tickSize", "stepSize", "minQty", "minNotional", "contractSize",
-            "bandLow", "bandHigh", "makerFee", "takerFee", "status", "native",
-        ])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         var native: NativeOrders = []
         for field in try json.optional("native")?.elements() ?? [] {
             let word = try field.string()

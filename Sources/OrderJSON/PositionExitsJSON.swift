@@ -52,9 +52,11 @@ public struct PositionExits: Hashable, Sendable {
 }
 
 extension TakeProfitPlan {
+    private static let jsonKeys: Set<String> = ["price", "pricePct", "exec", "limitPrice"]
+
     /// A level that closes all of the position.
     fileprivate init(wholePosition json: JSONField) throws(JSONError) {
-        try json.refuseUnknownKeys(except: ["price", "pricePct", "exec", "limitPrice"])
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
         let target: TargetPrice
         if let percent = try json.optional("pricePct") {
             _ = try json.optionalMeasure("price", as: Price.self)

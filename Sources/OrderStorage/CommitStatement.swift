@@ -13,7 +13,7 @@ enum CommitColumn: Int, CaseIterable {
     case id, account, version, market, source, shard, kind, status, phase, health, isLatched, entered, exited
     case reserved, overExit, legs, positionTime, positionSeq, watches, wantsEveryTick, isBusy, dueAt, wantedLeg
     case wantedAttempt, createdAt, updatedAt, sends, fenceMs, commitId, cause, actorKind, actorId, tickSource, tickPrice
-    case tickTime, tickSeq, facts, state, record, clientOrderId, whole
+    case tickTime, tickSeq, facts, state, record, clientOrderId, whole, side, remaining
     // One element per idempotency key.
     case kPlace, kOwner, kKey, kHash
     // One element per intent.
@@ -37,7 +37,8 @@ enum CommitColumn: Int, CaseIterable {
         case .watches: .bytea
         case .market, .source, .kind, .status, .phase, .health, .entered, .exited, .reserved, .overExit, .wantedLeg,
             .cause,
-            .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .clientOrderId, .whole, .kOwner,
+            .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .clientOrderId, .whole, .side,
+            .remaining, .kOwner,
             .kKey,
             .kHash, .iLeg, .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState, .iFilled, .iVenueOrderId,
             .fId, .fLeg,
@@ -142,6 +143,8 @@ struct CommitBatch {
             self[.clientOrderId].append(order.clientOrderID)
         }
         self[.whole].append(row.whole?.rawValue)
+        self[.side].append(order.smart?.draft.side.rawValue)
+        self[.remaining].append(order.smart?.remaining.value)
         self[.source].append(order.triggerSource.rawValue)
         self[.status].append(order.statusName)
         self[.phase].append(order.storedPhase)

@@ -107,6 +107,12 @@ struct Migration: Sendable {
             down: PackageResources._015_queue_down_sql,
         ),
         Migration(
+            version: 21,
+            name: "position_shares",
+            up: PackageResources._021_position_shares_up_sql,
+            down: PackageResources._021_position_shares_down_sql,
+        ),
+        Migration(
             version: 22,
             name: "desk",
             up: PackageResources._022_desk_up_sql,

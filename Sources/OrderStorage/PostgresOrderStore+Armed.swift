@@ -58,16 +58,17 @@ extension PostgresOrderStore {
 /// Reads armed rows; remembers markets, of which there are few, so that a million rows do not parse a million names.
 private struct ArmedReader {
     private var markets: [String: MarketID] = [:]
-    private var lastName = ""
+    private var lastName: [UInt8] = []
     private var lastMarket = MarketID(venue: "", product: "", symbol: "")
+    private var lastSource = (name: [UInt8](), source: TriggerSource.last)
 
     mutating func read(_ row: Row, isLive: Bool) throws -> ArmedOrder {
         guard let watches = WatchCoding.decode(try row.bytes(6)) else { throw CorruptValue("watches") }
         return ArmedOrder(
             id: OrderID(try row.id(0)),
             version: try row.int64(1),
-            market: try market(try row.string(2)),
-            source: try row.word(3),
+            market: try market(row),
+            source: try source(row),
             position: try row.position(4),
             watches: watches,
             wantsEveryTick: try row.bool(7),
@@ -77,15 +78,19 @@ private struct ArmedReader {
         )
     }
 
-    private mutating func market(_ name: String) throws -> MarketID {
-        if name == lastName { return lastMarket }
-        if let known = markets[name] {
-            lastName = name
-            lastMarket = known
-            return known
-        }
-        guard let market = MarketID(name) else { throw CorruptValue("market \(name)") }
+    private mutating func market(_ row: Row) throws -> MarketID {
+        if row.isEqual(2, to: lastName) { return lastMarket }
+        let name = try row.string(2)
+        guard let market = markets[name] ?? MarketID(name) else { throw CorruptValue("market \(name)") }
         markets[name] = market
+        (lastName, lastMarket) = (Array(name.utf8), market)
         return market
+    }
+
+    private mutating func source(_ row: Row) throws -> TriggerSource {
+        if row.isEqual(3, to: lastSource.name) { return lastSource.source }
+        let source: TriggerSource = try row.word(3)
+        lastSource = (Array(source.rawValue.utf8), source)
+        return source
     }
 }

@@ -8,6 +8,7 @@ private enum IntentSQL {
     static let file = StatementFile(PackageResources.intents_sql, prefix: "intents")
     static let ofOrders = file["of_orders"]
     static let byClientOrderID = file["by_client_order_id"]
+    static let byClientOrderIDs = file["by_client_order_ids"]
     static let claimSend = file["claim_send"]
     static let token = file["token"]
     static let noteCheck = file["note_check"]
@@ -26,6 +27,14 @@ extension PostgresOrderStore {
         try await reading {
             let parameters: [Parameter] = [.uuid(account.value), .text(clientOrderID)]
             return try await pool.query(IntentSQL.byClientOrderID, parameters).first.map { try intent($0) }
+        }
+    }
+
+    public func intents(account: AccountID, clientOrderIDs: [String]) async throws(StoreError) -> [StoredIntent] {
+        guard !clientOrderIDs.isEmpty else { return [] }
+        return try await reading {
+            let parameters: [Parameter] = [.uuid(account.value), .texts(clientOrderIDs)]
+            return try await pool.query(IntentSQL.byClientOrderIDs, parameters).map { try intent($0) }
         }
     }
 

@@ -67,17 +67,69 @@ extension PostgresOrderStore {
         }
     }
 
-    public func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding {
+    public func shares(
+        account: AccountID,
+        market: MarketID,
+        except: OrderID?,
+    ) async throws(StoreError) -> [PositionShare] {
+        var shares: [PositionShare] = []
+        var unknown: [OrderID] = []
         try await reading {
             let parameters: [Parameter] = [
-                .uuid(order.account.value), .text(order.instrument.market.description), .uuid(order.id.value),
-                .text(order.positionSide.opposite.rawValue),
+                .uuid(account.value), .text(market.description), except.map { .uuid($0.value) } ?? .null,
             ]
-            let row = try await pool.query(OrderSQL.standing, parameters)[0]
-            return OrderStanding(
-                claimedElsewhere: Quantity(try row.exact(0)),
-                newestFill: row.isNull(1) ? nil : try row.moment(1),
+            for row in try await pool.query(OrderSQL.shares, parameters) {
+                let id = OrderID(try row.id(4))
+                guard !row.isNull(0) else {
+                    unknown.append(id)
+                    continue
+                }
+                shares.append(
+                    PositionShare(
+                        side: try row.word(0),
+                        isWhole: try row.bool(1),
+                        remaining: Quantity(try row.exact(2)),
+                        isClaimed: try row.bool(3),
+                        oldest: id,
+                    )
+                )
+            }
+        }
+        if !unknown.isEmpty {
+            shares += try await load(unknown).compactMap(\.smart).filter { !$0.status.isTerminal }.map(
+                PositionShare.init
             )
+        }
+        return shares.joined()
+    }
+
+    public func left(by position: PositionQuery) async throws(StoreError) -> [StoredOrder] {
+        try await reading {
+            let parameters: [Parameter] = [
+                .uuid(position.account.value), .text(position.market.description), .optional(position.side?.rawValue),
+                .numeric(position.quantity.description), .uuid(position.after?.value ?? UniqueID(high: 0, low: 0)),
+                .int8(Int64(position.limit)),
+            ]
+            return try await pool.query(OrderSQL.left, parameters).map { try StoredOrder(encodedState: $0.bytes(0)) }
+        }
+    }
+
+    public func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding {
+        try await standings(of: [order])[0]
+    }
+
+    public func standings(of orders: [StoredOrder]) async throws(StoreError) -> [OrderStanding] {
+        try await reading {
+            let parameters: [Parameter] = [
+                .uuids(orders.lazy.map(\.account.value)), .texts(orders.lazy.map(\.instrument.market.description)),
+                .uuids(orders.lazy.map(\.id.value)), .texts(orders.lazy.map(\.positionSide.opposite.rawValue)),
+            ]
+            return try await pool.query(OrderSQL.standings, parameters).map { row in
+                OrderStanding(
+                    claimedElsewhere: Quantity(try row.exact(0)),
+                    newestFill: row.isNull(1) ? nil : try row.moment(1),
+                )
+            }
         }
     }
 

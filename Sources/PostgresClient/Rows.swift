@@ -142,6 +142,12 @@ public struct Row: Sendable {
         return value
     }
 
+    /// Whether the cell has this binary form: for values that repeat from row to row, without a copy.
+    public func isEqual(_ column: Int, to bytes: [UInt8]) -> Bool {
+        guard let cell = cell(column), cell.bytes.count == bytes.count else { return false }
+        return cell.bytes.elementsEqual(bytes)
+    }
+
     public func bytesOrNil(_ column: Int) throws(RowError) -> [UInt8]? {
         isNull(column) ? nil : try bytes(column)
     }

@@ -1,4 +1,5 @@
 // Tick to venue acknowledgement, everything real: PostgreSQL with durable commits, Redis, paper venue over HTTP.
+import Exchanges
 import JSONText
 import LocalServers
 import Logging
@@ -11,7 +12,8 @@ import PostgresClient
 import SmartOrders
 import Telemetry
 
-/// Fires `rate` stops per second for `seconds`, one per tick, and measures each from its tick to the venue's answer.
+/// Fires `rate` stops per second for `seconds`, one per tick, and measures each from its tick to the venue's answer. The
+/// stops belong to many traders, as they do in a deployment: 20 each, the limit of an account, up to 250 traders.
 struct TriggerBenchmark {
     let servers: DevServers
     let rate: Int
@@ -40,6 +42,9 @@ struct TriggerBenchmark {
         configuration.markets = [DevMarkets.demoMarket]
         configuration.logPath = servers.directory + "/paper-venue.jsonl"
         configuration.hedgeMode = true
+        let count = rate * seconds
+        let traders = min(max((count + 19) / 20, 1), 250)
+        configuration.credentials = (0..<traders).map { .init(key: Self.key($0), secret: "bench-secret") }
         let venue = PaperVenueServer(configuration: configuration, logger: logger)
         let port = try await venue.start()
         var deployment = Deployment(database: database, redis: servers.redis.url)
@@ -48,13 +53,12 @@ struct TriggerBenchmark {
         deployment.masterKey = SealedSecrets.makeKey()
         let backend = try await Backend.open(deployment, role: "bench", logger: logger)
         let listener = Listener()
-        let count = rate * seconds
         let result = try await withThrowingTaskGroup { group in
             let scheduler = Scheduler(context: backend.context(observer: listener))
             group.addTask { try await scheduler.run() }
             let duty = WorkerDuty(context: backend.context(observer: listener))
             group.addTask { try await duty.run() }
-            let value = try await measure(backend, venue, count, listener)
+            let value = try await measure(backend, venue, count, traders, listener)
             group.cancelAll()
             return value
         }
@@ -74,14 +78,39 @@ struct TriggerBenchmark {
     }
 
     private static let cent: Int64 = 1_000_000
+    private static func key(_ trader: Int) -> String { "bench-\(trader)" }
+
+    /// Accounts of paper traders, each with room for its share of `count` orders.
+    private func seed(_ backend: Backend, _ traders: Int, _ count: Int) async throws -> [AccountID] {
+        var random = SystemRandomNumberGenerator()
+        var accounts: [AccountID] = []
+        for trader in 0..<traders {
+            let id = AccountID(UniqueID(unixMilliseconds: backend.clock.now().milliseconds, random: &random))
+            accounts.append(id)
+            try await backend.accounts.create(
+                Account(
+                    id: id,
+                    name: Self.key(trader),
+                    venue: "paper",
+                    product: "linear",
+                    mode: .paper,
+                    maximumConditionals: max(20, (count + traders - 1) / traders),
+                ),
+                credentials: Credentials(key: Self.key(trader), secret: "bench-secret"),
+            )
+        }
+        try await backend.accounts.save(try await backend.venues.venue(for: accounts[0]).instruments())
+        return accounts
+    }
 
     private func measure(
         _ backend: Backend,
         _ venue: PaperVenueServer,
         _ count: Int,
+        _ traders: Int,
         _ listener: Listener,
     ) async throws -> JSONValue {
-        let account = try await DevSession.seed(backend, maximumConditionals: count).account
+        let accounts = try await seed(backend, traders, count)
         let market = DevMarkets.demo
         let series = DevMarkets.demoSeries
         func emit(_ price: Int64, _ sequence: Int64) async throws {
@@ -103,14 +132,17 @@ struct TriggerBenchmark {
         let cent = Self.cent
         let top = Int64(count + 2) * cent * 2
         try await emit(top, 0)
-        try await venue.control(
-            try JSONValue(
-                parsing:
-                    "{\"positions\":[{\"account\":\"\(DevSession.key)\",\"market\":\"\(market)\",\"positionSide\":\"LONG\","
-                    + "\"qty\":\"\(count)\",\"price\":\"\(Price(units: top, decimals: 8))\"}]}"
+        for trader in 0..<traders {
+            try await venue.control(
+                try JSONValue(
+                    parsing:
+                        "{\"positions\":[{\"account\":\"\(Self.key(trader))\",\"market\":\"\(market)\","
+                        + "\"positionSide\":\"LONG\",\"qty\":\"\((count + traders - 1) / traders)\","
+                        + "\"price\":\"\(Price(units: top, decimals: 8))\"}]}"
+                )
             )
-        )
-        tell("creating \(count) orders ...")
+        }
+        tell("creating \(count) orders of \(traders) traders ...")
         let commands = backend.commands
         try await withThrowingTaskGroup { group in
             for lane in 0..<32 {
@@ -120,7 +152,7 @@ struct TriggerBenchmark {
                         _ = try await commands.create(
                             draft,
                             market: market,
-                            account: account,
+                            account: accounts[index % traders],
                             actor: Actor(kind: .user, id: "bench"),
                             idempotency: nil,
                         )
@@ -159,6 +191,7 @@ struct TriggerBenchmark {
             "bench": "trigger",
             "unit": "tick to venue acknowledgement, ms",
             "triggersPerSecond": .integer(rate),
+            "accounts": .integer(traders),
             "fired": .integer(sorted.count),
             "wanted": .integer(count),
             "seconds": .number("\((elapsed * 100).rounded() / 100)"),

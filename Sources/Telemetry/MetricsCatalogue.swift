@@ -33,6 +33,7 @@ public enum MetricsCatalogue {
         counter("queue_errors_total", "Requests to the queue that failed."),
         counter("store_errors_total", "Requests to PostgreSQL that failed."),
         counter("venue_stream_errors_total", "Private venue streams that ended with an error."),
+        counter("lost_placements_found_total", "Placements of a lost history that the venue still knew."),
         counter("reconcile_runs_total", "Comparisons of all positions of an account with its venue."),
         counter("jobs_handled_total", "Jobs that workers handled."),
         counter("outbox_relayed_total", "Outbox rows that the leader offered to the queue."),

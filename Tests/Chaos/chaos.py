@@ -123,7 +123,9 @@ class Journal:
 class Cluster:
     """The servers and the roles."""
 
-    def __init__(self, program, folder, seed, with_redis):
+    def __init__(self, program, folder, seed, with_redis, direct=False):
+        """`direct`: without fault proxies, which cost more than what is measured where speed is."""
+        self.direct = direct
         self.program = program
         self.folder = folder
         self.proxies = Proxies(seed)
@@ -162,8 +164,9 @@ class Cluster:
         for role, count in ROLES.items():
             for number in range(1, count + 1):
                 name = f"{role}-{number}"
-                for link, port in (("pg", self.pg_port), ("redis", self.redis_port), ("venue", self.venue_port)):
-                    self.proxies.open(f"{name}.{link}", port)
+                if not self.direct:
+                    for link, port in (("pg", self.pg_port), ("redis", self.redis_port), ("venue", self.venue_port)):
+                        self.proxies.open(f"{name}.{link}", port)
                 if role == "api":
                     self.apis.append(free_port())
                 self.start_role(name)
@@ -283,6 +286,16 @@ class Cluster:
             raise SystemExit(f"error: {text}: {done.stderr}")
         return done.stdout.strip()
 
+    def sql_file(self, path):
+        done = subprocess.run(
+            [f"{self.pg_bin}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.pg_port)]
+            + ["-U", "postgres", "-f", path],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(f"error: {path}: {done.stderr}")
+
     # Roles.
 
     def arguments(self, pg, redis, venue):
@@ -299,7 +312,9 @@ class Cluster:
     def start_role(self, name):
         with self.lock:
             role, number = name.split("-")
-            ports = [self.proxies.links[f"{name}.{link}"].port for link in ("pg", "redis", "venue")]
+            ports = [self.pg_port, self.redis_port, self.venue_port]
+            if not self.direct:
+                ports = [self.proxies.links[f"{name}.{link}"].port for link in ("pg", "redis", "venue")]
             command = [self.program, "serve", role] + self.arguments(*ports)
             if role == "api":
                 command += ["--listen", f"127.0.0.1:{self.apis[int(number) - 1]}"]

@@ -2,9 +2,13 @@
 
 Usage: storm.py PROGRAM storm N       one tick fires N stops: how long until every fill is recorded, none twice
        storm.py PROGRAM restart N     a worker that watches N orders is killed: how long until all are watched again
+       storm.py PROGRAM steady R S    R stops a second fire for S seconds: how old does the queue get, what is used
+       storm.py PROGRAM restore N     half of N stops have left when the database is lost; yesterday's backup is restored:
+                                      what was sent in the lost history must not be sent again (RELIABILITY.md 2.10)
+       storm.py PROGRAM drain N       a worker that watches N orders is asked to end: how long until others have its shards
 
-The orders are copies of one that the API made: same plan, ids of their own. Prints one JSON object; exit status 1 when
-something is missing or doubled.
+The orders are copies of one that the API made: same plan, ids of their own. No fault proxy is in the way. Prints one JSON
+object; exit status 1 when something is missing or doubled.
 """
 
 import json
@@ -48,6 +52,42 @@ class Prices(threading.Thread):
             time.sleep(0.1)
 
 
+def varint(number):
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def watch_bytes(cents):
+    """The watch of a full stop at so many cents, first attempt, as WatchCoding.swift writes it."""
+    return bytes([1, 2]) + varint(1) + bytes([1, 2]) + varint(cents << 1)
+
+
+def spread(cluster, per_level):
+    """Gives the copies stops of their own: `per_level` at 94.99, as many at 94.98, and so on."""
+    levels = int(cluster.sql("SELECT count(*) FROM orders")) // per_level + 1
+    rows = ",".join(
+        f"({n}, '{(9499 - n) // 100}.{(9499 - n) % 100:02}', '\\x{watch_bytes(9499 - n).hex()}'::bytea)" for n in range(levels)
+    )
+    with open(f"{cluster.folder}/levels.sql", "w") as file:
+        file.write(
+            f"""CREATE TABLE levels AS SELECT * FROM (VALUES {rows}) AS v(level, price, watches);
+ALTER TABLE orders DISABLE TRIGGER orders_guard;
+CREATE TABLE places AS SELECT id, (row_number() OVER (ORDER BY id) - 1) / {per_level} AS level FROM orders;
+UPDATE orders AS o SET watches = l.watches FROM places AS p JOIN levels AS l USING (level) WHERE o.id = p.id;
+ALTER TABLE orders ENABLE TRIGGER orders_guard;
+UPDATE events AS e SET state = replace(e.state, '"stopLoss":{{"price":"95"', '"stopLoss":{{"price":"' || l.price || '"')
+    FROM places AS p JOIN levels AS l USING (level) WHERE e.order_id = p.id;
+DROP TABLE levels, places;
+VACUUM ANALYZE orders, events;
+"""
+        )
+    cluster.sql_file(f"{cluster.folder}/levels.sql")
+
+
 def copies(cluster, order, count):
     """`count` more orders, the same but for their ids; their histories too."""
     base = order[:24]
@@ -77,7 +117,7 @@ def copies(cluster, order, count):
 def watched(cluster, count):
     """Whether live workers report `count` watched orders."""
     script = (
-        "local t={} for _,k in ipairs(redis.call('keys','so:progress:*')) do t[#t+1]=redis.call('get',k) end "
+        "local t={} for _,k in ipairs(redis.call('keys','so:*progress:*')) do t[#t+1]=redis.call('get',k) end "
         "return table.concat(t,'\\n')"
     )
     text = cluster.redis("EVAL", script, "0")
@@ -91,7 +131,7 @@ def watched(cluster, count):
 
 def begin(program, folder, count, workers):
     chaos.ROLES.update({"worker": workers, "scheduler": 1, "api": 1, "feed": 1})
-    cluster = chaos.Cluster(os.path.abspath(program), folder, 1, True)
+    cluster = chaos.Cluster(os.path.abspath(program), folder, 1, True, direct=True)
     cluster.start()
     prices = Prices(cluster)
     cluster.control(
@@ -230,11 +270,185 @@ def restart(program, folder, count):
         cluster.end()
 
 
+def memory(cluster, name):
+    """Resident megabytes."""
+    with open(f"/proc/{cluster.processes[name].child.pid}/status") as file:
+        return int([line for line in file if line.startswith("VmRSS")][0].split()[1]) // 1024
+
+
+def steady(program, folder, rate, seconds):
+    count = rate * seconds
+    cluster, prices, order = begin(program, folder, count, 3)
+    try:
+        copies(cluster, order, count - 1)
+        per_tick = max(1, rate // 10)
+        spread(cluster, per_tick)
+        for number in range(1, 4):
+            cluster.processes[f"worker-{number}"].kill()
+            cluster.start_role(f"worker-{number}")
+        if not wait_watched(cluster, count, 300):
+            raise SystemExit("error: the orders are not watched")
+        usage = cpu(cluster)
+        begun = time.monotonic()
+        fired, sizes = [], []
+        names = [f"worker-{number}" for number in range(1, 4)]
+        for tick in range((count + per_tick - 1) // per_tick):
+            time.sleep(max(0, begun + tick / 10 - time.monotonic()))
+            cents = 9499 - tick
+            prices.price = f"{cents // 100}.{cents % 100:02}"
+            at = prices.tell()
+            fired += [at] * min(per_tick, count - len(fired))
+            if tick % 100 == 99:
+                sizes.append([memory(cluster, name) for name in names])
+        done = 0
+        while done < count and time.monotonic() - begun < seconds + 300:
+            time.sleep(1)
+            done = int(cluster.sql("SELECT count(*) FROM orders WHERE NOT is_live", quiet=True) or 0)
+        spent = {name: round(after - usage.get(name, 0), 1) for name, after in cpu(cluster).items()}
+        accepts, named = [], set()
+        for line in oracle.read_lines(f"{folder}/venue.jsonl"):
+            if line["kind"] == "accept":
+                accepts.append(line["time"])
+                named.add(line["clientOrderId"])
+        accepts.sort()
+        # Jobs are taken in their order: the n-th accept belongs to the n-th crossing, or to one that is as old.
+        ages = sorted((accept - at) / 1e6 for accept, at in zip(accepts, fired))
+
+        def share(part):
+            return round(ages[min(int(len(ages) * part), len(ages) - 1)], 3) if ages else None
+
+        return {
+            "bench": "steady",
+            "ratePerSecond": rate,
+            "seconds": seconds,
+            "orders": count,
+            "ended": done,
+            "accepted": len(accepts),
+            "tickToVenueSeconds": {"p50": share(0.5), "p99": share(0.99), "max": share(1)},
+            "cpuSeconds": spent,
+            "workerMegabytes": {"first": sizes[0] if sizes else None, "last": sizes[-1] if sizes else None},
+            "ok": done == count and len(accepts) == count and len(named) == count,
+        }
+    finally:
+        cluster.end()
+
+
+def drain(program, folder, count):
+    cluster, prices, order = begin(program, folder, count, 2)
+    try:
+        copies(cluster, order, count - 1)
+        # What was written behind their backs is read when a shard is taken: the workers begin again.
+        for name in ("worker-1", "worker-2"):
+            cluster.processes[name].kill()
+            cluster.start_role(name)
+        held = "SELECT coalesce(string_agg(n::text, ' ' ORDER BY n), '') FROM (SELECT count(*) AS n FROM shards WHERE is_accepted GROUP BY worker) AS w"
+        for _ in range(600):
+            if len(cluster.sql(held, quiet=True).split()) == 2 and watched(cluster, count) >= count:
+                break
+            time.sleep(0.1)
+        time.sleep(2)
+        moments = []
+        for name in ("worker-1", "worker-2") * 3:
+            other = "worker-2" if name == "worker-1" else "worker-1"
+            process = cluster.processes[name]
+            process.child.send_signal(chaos.signal.SIGTERM)
+            asked = time.monotonic()
+            while cluster.sql(held, quiet=True) != "1024" and time.monotonic() - asked < 30:
+                time.sleep(0.01)
+            moments.append(round(time.monotonic() - asked, 2))
+            process.child.wait(20)
+            cluster.start_role(name)
+            while len(cluster.sql(held, quiet=True).split()) != 2 and time.monotonic() - asked < 60:
+                time.sleep(0.05)
+            if not cluster.processes[other].is_running:
+                raise SystemExit(f"error: {other} ended")
+            time.sleep(1)
+        return {"bench": "drain", "orders": count, "movedAfterSeconds": sorted(moments), "ok": max(moments) < 30}
+    finally:
+        cluster.end()
+
+
+def accepts(folder):
+    """Client order ids that the venue took, with how often."""
+    names = {}
+    for line in oracle.read_lines(f"{folder}/venue.jsonl"):
+        if line["kind"] == "accept":
+            names[line["clientOrderId"]] = names.get(line["clientOrderId"], 0) + 1
+    return names
+
+
+def restore(program, folder, count):
+    cluster, prices, order = begin(program, folder, count, 3)
+    try:
+        copies(cluster, order, count - 1)
+        backup = f"{folder}/backup"
+        os.mkdir(backup, 0o700)
+        if os.geteuid() == 0:
+            chaos.shutil.chown(backup, "postgres", "postgres")
+        copying = chaos.Process(
+            "basebackup",
+            [f"{cluster.pg_bin}/pg_basebackup", "-h", "127.0.0.1", "-p", str(cluster.pg_port), "-U", "postgres"]
+            + ["-D", backup, "-X", "stream", "-c", "fast"],
+            folder,
+            user="postgres",
+        )
+        if copying.child.wait(300):
+            raise SystemExit("error: no backup: " + open(f"{folder}/basebackup.log").read()[-800:])
+        for number in range(1, 4):
+            cluster.processes[f"worker-{number}"].kill()
+            cluster.start_role(f"worker-{number}")
+        if not wait_watched(cluster, count, 120):
+            raise SystemExit("error: the orders are not watched")
+        prices.price = "94"
+        prices.tell()
+        while len(accepts(folder)) < count // 2:
+            time.sleep(0.02)
+        # Everything ends at once; PostgreSQL comes back as it was before the first stop fired.
+        for name in list(cluster.processes):
+            if "-" in name:
+                cluster.processes[name].kill()
+        cluster.kill_postgres()
+        lost = len(accepts(folder))
+        # Archive recovery without an archive: the backup's own log, then a timeline of its own.
+        cluster.pg_data = backup
+        with open(f"{backup}/recovery.signal", "w"):
+            pass
+        with open(f"{backup}/postgresql.auto.conf", "a") as file:
+            file.write("restore_command = '/bin/false'\n")
+        cluster.redis("FLUSHALL")
+        restored = time.monotonic()
+        cluster.start_postgres()
+        while cluster.sql("SELECT pg_is_in_recovery()", quiet=True) != "f":
+            time.sleep(0.05)
+        for role, number in chaos.ROLES.items():
+            for one in range(1, number + 1):
+                cluster.start_role(f"{role}-{one}")
+        done = 0
+        while done < count and time.monotonic() - restored < 300:
+            time.sleep(0.5)
+            done = int(cluster.sql("SELECT count(*) FROM orders WHERE NOT is_live", quiet=True) or 0)
+        names = accepts(folder)
+        return {
+            "bench": "restore",
+            "orders": count,
+            "sentInLostHistory": lost,
+            "ended": done,
+            "accepted": sum(names.values()),
+            "twice": sum(1 for times in names.values() if times > 1),
+            "fills": int(cluster.sql("SELECT count(*) FROM fills WHERE leg = 'sl'")),
+            "endedAfterSeconds": round(time.monotonic() - restored, 1),
+            "ok": done == count and sum(names.values()) == count and len(names) == count,
+        }
+    finally:
+        cluster.end()
+
+
 def main():
-    program, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    program, kind, numbers = sys.argv[1], sys.argv[2], [int(word) for word in sys.argv[3:]]
     folder = tempfile.mkdtemp(prefix="so-storm-")
     os.chmod(folder, 0o755)
-    result = {"storm": storm, "restart": restart}[kind](program, folder, count)
+    kinds = {"storm": storm, "restart": restart, "steady": steady, "drain": drain, "restore": restore}
+    result = kinds[kind](program, folder, *numbers)
     print(json.dumps({**result, "cpus": os.cpu_count()}))
     if result["ok"]:
         chaos.shutil.rmtree(folder, ignore_errors=True)

@@ -63,6 +63,12 @@ private func check(_ fact: (StoresUnderTest) async throws -> Void) async throws 
     @Test func `what is open on an account is known`() async throws {
         try await check(PositionContract.openWorkIsComplete)
     }
+    @Test func `the shares of a position are summed up`() async throws {
+        try await check(PositionContract.sharesAreSummedUp)
+    }
+    @Test func `orders that a position leaves are named`() async throws {
+        try await check(PositionContract.ordersAreLeftByPosition)
+    }
     @Test func `one leads`() async throws { try await check(ClusterStoreContract.oneLeads) }
     @Test func `a heartbeat brings the shards`() async throws {
         try await check(ClusterStoreContract.heartbeatBringsShards)

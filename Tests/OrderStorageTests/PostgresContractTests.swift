@@ -55,6 +55,12 @@ import Testing
     @Test func `what is open on an account is known`() async throws {
         try await check(PositionContract.openWorkIsComplete)
     }
+    @Test func `the shares of a position are summed up`() async throws {
+        try await check(PositionContract.sharesAreSummedUp)
+    }
+    @Test func `orders that a position leaves are named`() async throws {
+        try await check(PositionContract.ordersAreLeftByPosition)
+    }
 }
 
 @Suite(.serialized) struct `Cluster on PostgreSQL` {

@@ -88,6 +88,47 @@ package enum PositionContract {
         #expect(standing.newestFill == Timestamp(milliseconds: 1_790_000_000_009))
     }
 
+    /// What the orders of a position own is summed up by side, without one of them and without anybody else's.
+    package static func sharesAreSummedUp(_ stores: StoresUnderTest) async throws {
+        let account = try await stores.account(1)
+        let first = try await stores.order(1, account)
+        let second = try await exiting(stores, 2, account, exit(4, filled: 1, state: .partial))
+        try await exiting(stores, 3, account, exit(2), symbol: "OTHER")
+        _ = try await stores.order(4, stores.account(2))
+        let ended = try await stores.order(5, account).next { order in
+            order.status = .closed
+            order.phase = nil
+        }
+        try await commit(stores, .sample(ended))
+        let market = first.instrument.market
+        let all = try await stores.orders.shares(account: account, market: market, except: nil)
+        #expect(all == [PositionShare(first), PositionShare(second)].joined())
+        #expect(all.count == 1 && all[0].isClaimed && all[0].oldest == first.id)
+        let others = try await stores.orders.shares(account: account, market: market, except: second.id)
+        #expect(others == [PositionShare(first)])
+        #expect(!others[0].isClaimed)
+    }
+
+    /// Every order that a position leaves without what it owns is named, page by page; nobody else's.
+    package static func ordersAreLeftByPosition(_ stores: StoresUnderTest) async throws {
+        let account = try await stores.account(1)
+        let first = try await stores.order(1, account)
+        let second = try await stores.order(2, account)
+        _ = try await stores.order(3, stores.account(2))
+        var query = PositionQuery(
+            account: account,
+            market: first.instrument.market,
+            side: nil,
+            quantity: ExactDecimal(first.draft.side == .buy ? 1 : -1),
+            limit: 1,
+        )
+        #expect(try await stores.orders.left(by: query) == [.smart(first)])
+        query.after = first.id
+        #expect(try await stores.orders.left(by: query) == [.smart(second)])
+        query.after = second.id
+        #expect(try await stores.orders.left(by: query).isEmpty)
+    }
+
     /// What is open on an account, and what of it may exist at the venue.
     package static func openWorkIsComplete(_ stores: StoresUnderTest) async throws {
         let account = try await stores.account(1)

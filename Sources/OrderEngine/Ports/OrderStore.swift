@@ -324,6 +324,8 @@ public protocol OrderStore: Sendable {
     /// The live and, with `ended`, the ended venue orders of these orders.
     func intents(of orders: [OrderID], ended: Bool) async throws(StoreError) -> [StoredIntent]
     func intent(account: AccountID, clientOrderID: String) async throws(StoreError) -> StoredIntent?
+    /// Those that are known, in any order.
+    func intents(account: AccountID, clientOrderIDs: [String]) async throws(StoreError) -> [StoredIntent]
     /// Takes the right to send a stored INTENT, or to repeat one that is proven absent, by compare-and-set on the token
     /// seen. False: somebody else has it, or a halt or quarantine forbids it.
     func claimSend(_ intent: StoredIntent, _ right: SendRight) async throws(StoreError) -> Bool
@@ -357,13 +359,42 @@ public protocol OrderStore: Sendable {
     func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)]
     /// Orders of this account and market that are not terminal, newest first, at most `limit`.
     func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder]
+    /// What its smart orders own there together, an entry per side and kind.
+    func shares(
+        account: AccountID,
+        market: MarketID,
+        except: OrderID?,
+    ) async throws(StoreError) -> [PositionShare]
+    /// Live orders that the position may leave without what they own, or that need their row to say so, by id; a store may
+    /// name more, never fewer.
+    func left(by position: PositionQuery) async throws(StoreError) -> [StoredOrder]
     /// What an exit of `order` has to be fitted to: claims elsewhere on its position, and its own newest fill.
     func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding
+    /// The same for many orders, in their order.
+    func standings(of orders: [StoredOrder]) async throws(StoreError) -> [OrderStanding]
     /// What has to be compared with the venue after its stream was interrupted.
     func openWork(account: AccountID) async throws(StoreError) -> OpenWork
     /// Legs active on this market and account, for `CONDITIONAL_LIMIT`.
     func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int
     func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)?
+}
+
+extension OrderStore {
+    /// One by one: for stores in memory.
+    public func standings(of orders: [StoredOrder]) async throws(StoreError) -> [OrderStanding] {
+        var standings: [OrderStanding] = []
+        for order in orders { standings.append(try await standing(of: order)) }
+        return standings
+    }
+
+    /// One by one: for stores in memory.
+    public func intents(account: AccountID, clientOrderIDs: [String]) async throws(StoreError) -> [StoredIntent] {
+        var intents: [StoredIntent] = []
+        for id in clientOrderIDs {
+            if let intent = try await intent(account: account, clientOrderID: id) { intents.append(intent) }
+        }
+        return intents
+    }
 }
 
 /// What the store knows around an order on its position.

@@ -22,23 +22,23 @@ n AS (
     INSERT INTO orders (
         id, account_id, version, market, source, shard, kind, status, phase, health, is_live, is_latched, entered, exited,
         reserved, over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
-        wanted_attempt, created_at, updated_at, client_order_id, whole_position
+        wanted_attempt, created_at, updated_at, client_order_id, whole_position, side, remaining
     )
     SELECT id, account_id, version, market, source, shard, kind, status, phase, health, phase IS NOT NULL, is_latched,
         entered::numeric, exited::numeric, reserved::numeric, over_exit::numeric, legs, position_time, position_seq,
         watches, wants_every_tick, is_busy, due_at, wanted_leg, wanted_attempt, created_at, updated_at, client_order_id,
-        whole_position
+        whole_position, side, remaining::numeric
     FROM ok, unnest(
         :id::uuid[], :account::uuid[], :version::bigint[], :market::text[], :source::text[], :shard::smallint[],
         :kind::text[], :status::text[], :phase::text[], :health::text[], :isLatched::boolean[], :entered::text[], :exited::text[],
         :reserved::text[], :overExit::text[], :legs::smallint[], :positionTime::bigint[], :positionSeq::bigint[],
         :watches::bytea[], :wantsEveryTick::boolean[], :isBusy::boolean[], :dueAt::timestamptz[],
         :wantedLeg::text[], :wantedAttempt::integer[], :createdAt::timestamptz[], :updatedAt::timestamptz[],
-        :sends::smallint[], :fenceMs::bigint[], :clientOrderId::text[], :whole::text[]
+        :sends::smallint[], :fenceMs::bigint[], :clientOrderId::text[], :whole::text[], :side::text[], :remaining::text[]
     ) AS d(
         id, account_id, version, market, source, shard, kind, status, phase, health, is_latched, entered, exited, reserved,
         over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
-        wanted_attempt, created_at, updated_at, sends, fence_ms, client_order_id, whole_position
+        wanted_attempt, created_at, updated_at, sends, fence_ms, client_order_id, whole_position, side, remaining
     )
     WHERE d.version = 1 AND EXISTS (SELECT FROM account_stream WHERE account_stream.account_id = d.account_id)
         AND (d.sends = 0 OR (
@@ -68,17 +68,19 @@ o AS (
         exited = d.exited::numeric, reserved = d.reserved::numeric, over_exit = d.over_exit::numeric, legs = d.legs,
         position_time = d.position_time, position_seq = d.position_seq, watches = d.watches,
         wants_every_tick = d.wants_every_tick, is_busy = d.is_busy, due_at = d.due_at, wanted_leg = d.wanted_leg,
-        wanted_attempt = d.wanted_attempt, updated_at = d.updated_at, whole_position = d.whole_position
+        wanted_attempt = d.wanted_attempt, updated_at = d.updated_at, whole_position = d.whole_position,
+        side = d.side, remaining = d.remaining::numeric
     FROM ok, unnest(
         :id::uuid[], :account::uuid[], :version::bigint[], :source::text[], :status::text[],
         :phase::text[], :health::text[], :isLatched::boolean[], :entered::text[], :exited::text[], :reserved::text[],
         :overExit::text[], :legs::smallint[], :positionTime::bigint[], :positionSeq::bigint[], :watches::bytea[],
         :wantsEveryTick::boolean[], :isBusy::boolean[], :dueAt::timestamptz[], :wantedLeg::text[],
-        :wantedAttempt::integer[], :updatedAt::timestamptz[], :sends::smallint[], :fenceMs::bigint[], :whole::text[]
+        :wantedAttempt::integer[], :updatedAt::timestamptz[], :sends::smallint[], :fenceMs::bigint[], :whole::text[],
+        :side::text[], :remaining::text[]
     ) WITH ORDINALITY AS d(
         id, account_id, version, source, status, phase, health, is_latched, entered, exited, reserved,
         over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
-        wanted_attempt, updated_at, sends, fence_ms, whole_position, place
+        wanted_attempt, updated_at, sends, fence_ms, whole_position, side, remaining, place
     )
     WHERE orders.id = d.id AND orders.account_id = d.account_id AND orders.version = d.version - 1
         AND (d.sends = 0 OR (

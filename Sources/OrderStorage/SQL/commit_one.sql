@@ -13,7 +13,7 @@ o AS (
         position_seq = :positionSeq::bigint, watches = :watches::bytea, wants_every_tick = :wantsEveryTick::boolean,
         is_busy = :isBusy::boolean, due_at = :dueAt::timestamptz, wanted_leg = :wantedLeg::text,
         wanted_attempt = :wantedAttempt::integer, updated_at = :updatedAt::timestamptz,
-        whole_position = :whole::text
+        whole_position = :whole::text, side = :side::text, remaining = :remaining::text::numeric
     FROM ok
     WHERE orders.id = :id::uuid AND orders.account_id = :account::uuid AND orders.version = :version::bigint - 1
         AND (:sends::smallint = 0 OR (

@@ -13,6 +13,12 @@ SELECT order_id, account_id, leg, attempt, side, type, quantity, limit_price, re
     coalesce(fence_until < clock_timestamp(), false)
 FROM intents WHERE account_id = $1::uuid AND client_order_id = $2::text
 
+-- name: by_client_order_ids
+SELECT order_id, account_id, leg, attempt, side, type, quantity, limit_price, reduce_only, state, filled, venue_order_id,
+    created_at, cancel_wanted, client_order_id, send_token, sends, checks, absences,
+    coalesce(fence_until < clock_timestamp(), false)
+FROM intents WHERE account_id = $1::uuid AND client_order_id = ANY ($2::text[])
+
 -- name: claim_send
 -- Gives the send right for a stored INTENT, or for a repeat after proven absence, to one caller.
 -- Expects the token that was seen, the incarnation, no halt in the way, the quarantine over.

@@ -53,14 +53,49 @@ JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id
 WHERE o.account_id = $1::uuid AND o.market = $2::text AND o.is_live
 ORDER BY o.id DESC LIMIT $3::bigint
 
--- name: standing
--- What an exit is fitted to: exits of other orders that rest at the venue on its side of the market (ORDERS.md R16.4),
--- and the order's newest fill.
+-- name: shares
+-- What the orders of one position own together, by side and by whether they follow it. Orders of an older program, whose
+-- columns say nothing, stand for themselves with a null side. $3: left out.
+SELECT side, whole_position IS NOT NULL, sum(remaining), bool_or(reserved > 0), min(id::text COLLATE "C")::uuid
+FROM orders
+WHERE account_id = $1::uuid AND market = $2::text AND is_live AND kind = 'smart' AND side IS NOT NULL
+    AND id IS DISTINCT FROM $3::uuid
+GROUP BY side, whole_position IS NOT NULL
+UNION ALL
+SELECT NULL, false, NULL, NULL, id FROM orders
+WHERE account_id = $1::uuid AND market = $2::text AND is_live AND kind = 'smart' AND side IS NULL
+    AND id IS DISTINCT FROM $3::uuid
+
+-- name: left
+-- Live orders that a position of $4 (signed) may leave without what they own, and those that only their rows can tell.
+-- $3: the side that the position belongs to, null for a netted one.
+SELECT e.state
+FROM (
+    SELECT id, account_id, version FROM orders,
+        LATERAL (SELECT CASE side WHEN 'BUY' THEN $4::numeric ELSE -$4::numeric END AS there) AS p
+    WHERE account_id = $1::uuid AND market = $2::text AND is_live AND id > $5::uuid AND (
+        side IS NULL
+        OR ($3::text IS NULL OR side = $3::text) AND (
+            health <> 'OK' OR there < 0
+            OR CASE WHEN whole_position IS NULL THEN there < remaining - reserved ELSE there <> remaining END
+        )
+    )
+    ORDER BY id LIMIT $6::bigint
+) AS o
+JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
+ORDER BY o.id
+
+-- name: standings
+-- What exits are fitted to: exits of other orders that rest at the venue on the same side of the market (ORDERS.md R16.4),
+-- and the newest fill of each order. Arrays: account, market, order, side of the exit.
 SELECT
     (SELECT coalesce(sum(quantity - filled), 0) FROM intents
-        WHERE account_id = $1::uuid AND market = $2::text AND order_id <> $3::uuid AND side = $4::text
-            AND is_live AND is_exit AND type = 'GTC' AND state IN ('OPEN', 'PARTIAL', 'CANCEL_REQUESTED')),
-    (SELECT max(at) FROM fills WHERE order_id = $3::uuid)
+        WHERE intents.account_id = t.account_id AND intents.market = t.market AND order_id <> t.id
+            AND intents.side = t.side AND is_live AND is_exit AND type = 'GTC'
+            AND state IN ('OPEN', 'PARTIAL', 'CANCEL_REQUESTED')),
+    (SELECT max(at) FROM fills WHERE order_id = t.id)
+FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) WITH ORDINALITY AS t(account_id, market, id, side, place)
+ORDER BY t.place
 
 -- name: open_work
 -- What has to be compared with the venue: orders with something that may exist there, and markets with open orders.

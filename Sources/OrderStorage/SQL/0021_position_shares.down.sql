@@ -1,0 +1,2 @@
+ALTER TABLE orders DROP COLUMN remaining;
+ALTER TABLE orders DROP COLUMN side;
