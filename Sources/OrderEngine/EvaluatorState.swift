@@ -33,6 +33,9 @@ struct EvaluatorState {
     private var shardNumbers: [Int]?
     /// The assignments as they were taken in whole.
     private var held: [ShardAssignment]?
+    /// Shards whose acceptance got no answer: in PostgreSQL this worker's cursors may stand for them, and nobody evaluates
+    /// them here. No cursor moves while there are any.
+    private var inDoubt: Set<Int> = []
     private var entries: [OrderID: Entry] = [:]
     /// Order by slot number: what a tag of the index points at.
     private var slots: [OrderID?] = []
@@ -99,6 +102,7 @@ struct EvaluatorState {
         for name in series.keys { close(name) }
         shards = [:]
         held = nil
+        inDoubt = []
         entries = [:]
         slots = []
         freeSlots = []
@@ -121,6 +125,8 @@ struct EvaluatorState {
     private mutating func change(to assignments: [ShardAssignment]) async throws -> Bool {
         let wanted = Dictionary(assignments.map { ($0.shard, $0) }, uniquingKeysWith: { first, _ in first })
         release(shards.keys.filter { wanted[$0] == nil })
+        // Who holds them now was given the cursors as they are stored.
+        inDoubt.formIntersection(wanted.keys)
         let new = assignments.filter { shards[$0.shard]?.epoch != $0.epoch }
         guard !new.isEmpty else { return true }
         // What an earlier assignment left of them is void.
@@ -163,7 +169,9 @@ struct EvaluatorState {
         let loaded = pages.take()
         try await arm(loaded, starts: starts)
         // Only now may this worker's own cursors stand for these shards.
+        inDoubt.formUnion(new.map(\.shard))
         guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else { return false }
+        inDoubt.subtract(new.map(\.shard))
         if !loaded.isEmpty {
             let ms = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
             context.observer.note(
@@ -674,6 +682,7 @@ struct EvaluatorState {
     }
 
     private mutating func saveCursors() async throws {
+        guard inDoubt.isEmpty else { return }
         let moved = safeCursors().filter { cursor in
             series[PriceSeries(market: cursor.market, source: cursor.source)]?.saved != cursor.position
         }

@@ -185,6 +185,9 @@ package final class MemoryQueue: JobQueue {
         try await locked("offer") { state, now throws(QueueError) in
             var codes: [OfferCode] = []
             for job in jobs {
+                server.simulator?.note(
+                    "\(worker) offers \(job.id) of \(job.version) at \(job.position?.sequence ?? -1)"
+                )
                 let job = server.flaws.contains(.followUpReusesID) ? job.withFirstID : job
                 switch state.entries[job.id]?.place {
                 case .waiting, .active, .delayed:
@@ -294,6 +297,9 @@ package final class MemoryQueue: JobQueue {
                 }
             }
             if !taken.isEmpty { state.takes[worker, default: 0] += 1 }
+            for one in taken {
+                server.simulator?.note("\(worker) takes \(one.rawID) after \(one.crashes) crashes")
+            }
             return taken
         }
     }
@@ -400,6 +406,7 @@ package final class MemoryQueue: JobQueue {
                 entry.crashes += 1
                 state.entries[id] = entry
                 if entry.crashes > 10, entry.job.jobClass != .stops {
+                    server.simulator?.note("\(id) is dead: it crashed its workers")
                     state.active.removeAll { $0 == id }
                     state.entries[id]?.place = .dead
                     state.entries[id]?.token = ""
