@@ -38,18 +38,9 @@ enum CatchUp {
         if newest.position > row.position,
             let crossed = try await firstCrossing(of: row, in: series, through: newest.position, history: history)
         {
-            if let found = history.context(series, after: row.position, at: crossed.position) {
-                transition.absorb(found, decimals: decimals)
-            }
-            let price = Price(units: crossed.price, decimals: decimals)
-            let moment = Moment(
-                now: Timestamp(microseconds: crossed.position.venueTime),
-                price: price,
-                position: crossed.position,
-            ).with(holdings)
-            let isDecided = apply(&transition, moment)
-            transition.reach(crossed.position)
+            let (moment, isDecided) = decide(&transition, on: crossed, of: series, history, holdings)
             if isDecided {
+                let price = Price(units: crossed.price, decimals: decimals)
                 let tick = Tick(market: series.market, source: series.source, price: price, position: crossed.position)
                 return Present(moment: moment, tick: tick)
             }
@@ -69,6 +60,51 @@ enum CatchUp {
             ).with(holdings),
             tick: nil,
         )
+    }
+
+    /// Decides on the first tick before `last` that crosses something and is not answered with nothing; crossings that are
+    /// move the row on. Nil: there is none, and the row stands before `last`.
+    static func firstDecision(
+        _ transition: inout Transition,
+        before last: TickPosition,
+        _ history: PriceHistory,
+        holdings: Holdings,
+    ) async throws -> Tick? {
+        let row = transition.order
+        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
+        while let crossed = try await firstCrossing(of: transition.order, in: series, through: last, history: history),
+            crossed.position < last
+        {
+            let price = Price(units: crossed.price, decimals: row.instrument.priceDecimals)
+            guard decide(&transition, on: crossed, of: series, history, holdings).isDecided else { continue }
+            return Tick(market: series.market, source: series.source, price: price, position: crossed.position)
+        }
+        return nil
+    }
+
+    /// Puts one tick to the row, with the quiet ones before it.
+    private static func decide(
+        _ transition: inout Transition,
+        on crossed: ExtremeBucket.Point,
+        of series: PriceSeries,
+        _ history: PriceHistory,
+        _ holdings: Holdings,
+    ) -> (moment: Moment, isDecided: Bool) {
+        let row = transition.order
+        let decimals = row.instrument.priceDecimals
+        if let found = history.context(series, after: row.position, at: crossed.position) {
+            transition.absorb(found, decimals: decimals)
+        }
+        let moment = Moment(
+            now: Timestamp(microseconds: crossed.position.venueTime),
+            price: Price(units: crossed.price, decimals: decimals),
+            position: crossed.position,
+        ).with(holdings)
+        let isDecided = apply(&transition, moment)
+        // A tick that a rule answers with nothing still counts as a price (ORDERS.md R10).
+        if !isDecided { transition.absorb(crossed, decimals: decimals) }
+        transition.reach(crossed.position)
+        return (moment, isDecided)
     }
 
     private static func apply(_ transition: inout Transition, _ moment: Moment) -> Bool {

@@ -52,7 +52,9 @@ extension EvaluatorState {
         for assignment in new { shards[assignment.shard] = assignment }
         let loaded = try await load(new, starts: starts)
         // Only now may this worker's own cursors stand for these shards.
+        inDoubt.formUnion(new.map(\.shard))
         guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else { return false }
+        inDoubt.subtract(new.map(\.shard))
         if loaded > 0 {
             let ms = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
             context.observer.note(

@@ -15,6 +15,9 @@ struct EvaluatorState {
     private var shardNumbers: [Int]?
     /// The assignments as they were taken in whole.
     private var held: [ShardAssignment]?
+    /// Shards whose acceptance got no answer: in PostgreSQL this worker's cursors may stand for them, and nobody evaluates
+    /// them here. No cursor moves while there are any.
+    var inDoubt: Set<Int> = []
     var entries = ArmedTable()
     private var series: [PriceSeries: SeriesState] = [:]
     private var instruments: [MarketID: Instrument] = [:]
@@ -87,6 +90,7 @@ struct EvaluatorState {
         for name in series.keys { close(name) }
         shards = [:]
         held = nil
+        inDoubt = []
         entries = ArmedTable()
         timers = TimerHeap()
         openOrders = []
@@ -108,6 +112,8 @@ struct EvaluatorState {
     private mutating func change(to assignments: [ShardAssignment]) async throws -> Bool {
         let wanted = Dictionary(assignments.map { ($0.shard, $0) }, uniquingKeysWith: { first, _ in first })
         release(shards.keys.filter { wanted[$0] == nil })
+        // Who holds them now was given the cursors as they are stored.
+        inDoubt.formIntersection(wanted.keys)
         let new = assignments.filter { shards[$0.shard]?.epoch != $0.epoch }
         guard !new.isEmpty else { return true }
         // What an earlier assignment left of them is void.
@@ -601,6 +607,7 @@ struct EvaluatorState {
     }
 
     private mutating func saveCursors() async throws {
+        guard inDoubt.isEmpty else { return }
         let moved = safeCursors().filter { cursor in
             series[PriceSeries(market: cursor.market, source: cursor.source)]?.saved != cursor.position
         }

@@ -103,8 +103,11 @@ public final class PriceHistory: Sendable {
         let covers = series.withLock { all in all[name].map { $0.recordsFrom <= position } ?? false }
         if !isFresh || !covers { _ = try await fill(name, after: position, through: nil) }
         return series.withLock { all in
-            guard let one = all[name], one.recordsFrom <= position else { return nil }
-            return one.points.last
+            // A row may be ahead of this memory: what is older than the row is no news to it.
+            guard let one = all[name], one.recordsFrom <= position, let last = one.points.last,
+                last.position >= position
+            else { return nil }
+            return last
         }
     }
 

@@ -182,7 +182,14 @@ public struct Scheduler: Sendable {
             let page = Array(jobs[start..<min(start + 256, jobs.count)])
             start += page.count
             do throws(QueueError) {
-                _ = try await context.queue.offer(page, verify: true)
+                let codes = try await context.queue.offer(page, verify: true)
+                // Due work is wanted whatever the queue remembers of its id: a look-up whose workers died is repeated until
+                // its row is final (RELIABILITY.md GA9), once a minute, as what is in quarantine.
+                let minute = Int(context.clock.now().milliseconds / 60_000)
+                let ended = zip(page, codes)
+                    .filter { job, code in code == .dead || code == .completed && job.name == .check }
+                    .map { $0.0.again(minute) }
+                if !ended.isEmpty { _ = try await context.queue.offer(ended, verify: true) }
             } catch {
                 await noteQueue(error)
                 // Workers without a queue take from the outbox.

@@ -22,9 +22,17 @@ enum TriggerDecision {
             position > row.position
         else { return .stale }
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
-        guard try await history.load(series, after: row.position, through: position),
-            let found = history.context(series, after: row.position, at: position)
-        else { return .unavailable }
+        guard try await history.load(series, after: row.position, through: position) else { return .unavailable }
+        var transition = Transition(row)
+        // Who found the crossing watched another version, perhaps long ago: what this one waits for may have come first.
+        if job.version != row.version,
+            let earlier = try await CatchUp.firstDecision(&transition, before: position, history, holdings: holdings)
+        {
+            return .decided(transition, earlier)
+        }
+        guard let found = history.context(series, after: transition.order.position, at: position) else {
+            return .unavailable
+        }
         let decimals = row.instrument.priceDecimals
         let tick = Tick(
             market: series.market,
@@ -32,7 +40,6 @@ enum TriggerDecision {
             price: Price(units: found.price, decimals: decimals),
             position: found.position,
         )
-        var transition = Transition(row)
         transition.absorb(found, decimals: decimals)
         _ = try transition.apply(
             .tick,

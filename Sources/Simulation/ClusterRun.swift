@@ -353,7 +353,7 @@ final class ClusterRun: Sendable {
     }
 
     private var living: [OrderID] {
-        world.oracle.orderIDs.filter { world.oracle.row($0)?.status.isTerminal == false }
+        world.oracle.livingIDs
     }
 
     /// Whatever is armed is reached, whatever is left is closed by hand: then everything has ended within two minutes.

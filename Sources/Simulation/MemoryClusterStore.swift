@@ -73,10 +73,16 @@ package struct MemoryClusterStore: ClusterStore {
 
     private static func view(_ state: inout State) -> MemoryDatabase.ShardView {
         if let view = state.shardView { return view }
-        var assignments: [WorkerID: [ShardAssignment]] = [:]
+        // Few workers hold them all: found one after the other, not by hash.
+        var lists: [(worker: WorkerID, shards: [ShardAssignment])] = []
         for (shard, row) in state.shards.enumerated() {
             guard let worker = row.worker else { continue }
-            assignments[worker, default: []].append(
+            var place = lists.firstIndex { $0.worker == worker } ?? lists.count
+            if place == lists.count {
+                lists.append((worker, []))
+                place = lists.count - 1
+            }
+            lists[place].shards.append(
                 ShardAssignment(
                     shard: shard,
                     epoch: row.epoch,
@@ -86,7 +92,10 @@ package struct MemoryClusterStore: ClusterStore {
                 )
             )
         }
-        let view = MemoryDatabase.ShardView(holders: state.shards.map(\.worker), assignments: assignments)
+        let view = MemoryDatabase.ShardView(
+            holders: state.shards.map(\.worker),
+            assignments: Dictionary(lists.map { ($0.worker, $0.shards) }, uniquingKeysWith: { first, _ in first }),
+        )
         state.shardView = view
         return view
     }
@@ -133,14 +142,19 @@ package struct MemoryClusterStore: ClusterStore {
 
     /// Frees shards, with a copy of their holder's cursors; a shard that was not accepted keeps the copy it came with.
     private func release(of shards: [Int], _ state: inout State, raising: Bool) {
-        var copies: [WorkerID: Int64] = [:]
+        var copies: [(worker: WorkerID, number: Int64)] = []
         for shard in shards {
             guard let worker = state.shards[shard].worker else { continue }
             if state.shards[shard].isAccepted {
-                let copy = copies[worker] ?? Int64(state.handovers.count + 1)
-                copies[worker] = copy
-                state.handovers[copy] = state.cursors[worker] ?? [:]
-                state.shards[shard].handover = copy
+                if let known = copies.first(where: { $0.worker == worker }) {
+                    state.shards[shard].handover = known.number
+                } else {
+                    let copy = Int64(state.handovers.count + 1)
+                    copies.append((worker, copy))
+                    state.handovers[copy] = state.cursors[worker] ?? [:]
+                    database.note("cursors of \(worker) are copied as \(copy)")
+                    state.shards[shard].handover = copy
+                }
             }
             state.shards[shard].previous = worker
             state.shards[shard].worker = nil
@@ -186,10 +200,11 @@ package struct MemoryClusterStore: ClusterStore {
     package func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool {
         try await locked("assign") { state, now in
             guard let leader = state.leader, leader.until > now, state.leaderEpoch == leaderEpoch else { return false }
+            var last: WorkerID?
             for shard in moves.map(\.shard) {
-                if let holder = state.shards[shard].worker, (state.workers[holder] ?? .min) <= now {
-                    state.workers[holder] = .min
-                }
+                guard let holder = state.shards[shard].worker, holder != last else { continue }
+                last = holder
+                if (state.workers[holder] ?? .min) <= now { state.workers[holder] = .min }
             }
             release(of: moves.map(\.shard), &state, raising: false)
             for (shard, worker) in moves {
@@ -233,6 +248,9 @@ package struct MemoryClusterStore: ClusterStore {
                 let known = state.cursors[worker]?[name] ?? cursor.position
                 state.cursors[worker, default: [:]][name] = min(known, cursor.position)
             }
+            database.note(
+                "\(worker) accepts \(assignments.map { "\($0.shard) from \($0.handover ?? 0)" }) at \(cursors)"
+            )
             for one in assignments {
                 state.shards[one.shard].isAccepted = true
                 state.shards[one.shard].handover = nil
@@ -244,6 +262,7 @@ package struct MemoryClusterStore: ClusterStore {
     package func saveCursors(_ cursors: [EvaluationCursor], of worker: WorkerID) async throws(StoreError) -> Bool {
         try await locked("saveCursors") { state, now in
             guard (state.workers[worker] ?? .min) > now else { return false }
+            database.note("\(worker) saves \(cursors)")
             for cursor in cursors {
                 let name = PriceSeries(market: cursor.market, source: cursor.source)
                 let known = state.cursors[worker]?[name] ?? cursor.position

@@ -123,6 +123,9 @@ package final class MemoryDatabase: Sendable {
 
     func mark(_ mark: Mark) { faults?.mark(mark) }
 
+    /// For the trace of a simulation.
+    func note(_ what: @autoclosure () -> String) { (clock as? ProcessClock)?.simulator.note(what()) }
+
     /// Whether an error was planted here.
     func has(_ one: Mutant) -> Bool { mutant == one }
 

@@ -187,6 +187,9 @@ package final class MemoryQueue: JobQueue {
         try await locked("offer") { state, now throws(QueueError) in
             var codes: [OfferCode] = []
             for job in jobs {
+                server.simulator?.note(
+                    "\(worker) offers \(job.id) of \(job.version) at \(job.position?.sequence ?? -1)"
+                )
                 let job = server.flaws.contains(.followUpReusesID) ? job.withFirstID : job
                 switch state.entries[job.id]?.place {
                 case .waiting, .active, .delayed:
@@ -296,6 +299,9 @@ package final class MemoryQueue: JobQueue {
                 }
             }
             if !taken.isEmpty { state.takes[worker, default: 0] += 1 }
+            for one in taken {
+                server.simulator?.note("\(worker) takes \(one.rawID) after \(one.crashes) crashes")
+            }
             return taken
         }
     }

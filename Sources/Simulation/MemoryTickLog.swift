@@ -10,16 +10,16 @@ package final class MemoryTickServer: Sendable {
     struct State {
         var streams: [PriceSeries: [RawTick]] = [:]
         var changed: [OrderID] = []
-        var progress: [PriceSeries: [WorkerID: EvaluationProgress]] = [:]
+        var progress: [WorkerID: [EvaluationProgress]] = [:]
         var isAway = false
         var waiting: [Topic: [UInt64: Waiter]] = [:]
         var nextWaiter: UInt64 = 0
 
         mutating func append(_ ticks: [RawTick], to series: PriceSeries, keeping length: Int) {
-            for tick in ticks where streams[series]?.last.map({ $0.position < tick.position }) ?? true {
-                streams[series, default: []].append(tick)
-            }
-            if let count = streams[series]?.count, count > length { streams[series]?.removeFirst(count - length) }
+            var stream = streams.removeValue(forKey: series) ?? []
+            for tick in ticks where stream.last.map({ $0.position < tick.position }) ?? true { stream.append(tick) }
+            if stream.count > length { stream.removeFirst(stream.count - length) }
+            streams[series] = stream
         }
     }
 
@@ -177,14 +177,13 @@ package final class MemoryTickLog: TickLog {
         worker: WorkerID,
     ) async throws(TickLogError) {
         try await locked("reportProgress") { state in
-            for series in state.progress.keys { state.progress[series]?[worker] = nil }
-            for one in progress { state.progress[one.series, default: [:]][worker] = one }
+            state.progress[worker] = progress
         }
     }
 
     package func progress(_ series: PriceSeries) async throws(TickLogError) -> [EvaluationProgress] {
         try await locked("progress") { state in
-            (state.progress[series] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
+            state.progress.sorted { $0.key < $1.key }.flatMap(\.value).filter { $0.series == series }
         }
     }
 

@@ -126,7 +126,7 @@ extension Oracle {
                 let next = index + 1 < order.stands.count ? order.stands[index + 1] : nil
                 let start = Self.firstIndex(in: series.ticks, after: stand.row.position)
                 let crossed = (start..<max(start, series.ticks.count)).first { place in
-                    (series.isStored[place] || series.isStreamed[place] && isStreamReliable)
+                    (series.isPoint[place] || series.isStreamed[place] && isStreamReliable)
                         && stand.row.isSatisfied(by: SimulatedMarket.price(series.ticks[place].cents))
                 }
                 guard let crossed else { continue }

@@ -70,7 +70,10 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         /// Which feed heard it; nil: nobody.
         var heardBy: [WorkerID?] = []
         var isStreamed: [Bool] = []
+        /// Within what the feed that heard it stored.
         var isStored: [Bool] = []
+        /// Stored itself: the rest lies on the way from one of these to the next.
+        var isPoint: [Bool] = []
     }
 
     struct Name: Hashable {
@@ -84,6 +87,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var conditionalsInOrder: [OrderID] = []
         var orders: [OrderID: Watched] = [:]
         var inOrder: [OrderID] = []
+        var living: [OrderID] = []
         var names: [String: Name] = [:]
         var accepted: [String: Accepted] = [:]
         var series: [PriceSeries: Series] = [:]
@@ -105,7 +109,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     init(simulator: Simulator, markets: [Instrument], faults: FaultSwitch) {
         self.simulator = simulator
         self.faults = faults
-        isStreamReliable = [.redisReset, .redisLoss, .redisOutage].allSatisfy { faults.planned($0) == 0 }
+        isStreamReliable = [.redisReset, .redisLoss, .redisOutage, .blackout].allSatisfy { faults.planned($0) == 0 }
         var first = State()
         for market in markets {
             first.series[PriceSeries(market: market.market, source: market.defaultTriggerSource)] = Series()
@@ -116,6 +120,8 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     var violations: [Violation] { state.withLock { $0.violations } }
     var commits: Int { state.withLock { $0.commits } }
     var orderIDs: [OrderID] { state.withLock { $0.inOrder } }
+    /// Orders that have not ended, in the order of their creation.
+    var livingIDs: [OrderID] { state.withLock { $0.living } }
     func changedAt(_ id: OrderID) -> Int64 { state.withLock { $0.orders[id]?.changedAt ?? 0 } }
     func row(_ id: OrderID) -> SmartOrder? { state.withLock { $0.orders[id]?.row } }
 
@@ -163,17 +169,23 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         [.entry, .add, .reduce, .close, .stop, .conditional] + (1...6).map(Leg.takeProfit)
         + (1...3).map(Leg.partialStop)
 
+    private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
+
     static func clientID(_ name: Name) -> String {
-        let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567")
-        let digest = digest(Array("smartorders/1:\(name.order):\(name.leg):\(name.attempt)".utf8))
-        var bits: [Bool] = []
-        for byte in digest[..<16] { for shift in (0..<8).reversed() { bits.append(byte >> UInt8(shift) & 1 == 1) } }
-        while bits.count % 5 != 0 { bits.append(false) }
-        var text = "so"
-        for start in stride(from: 0, to: bits.count, by: 5) {
-            text.append(alphabet[bits[start..<start + 5].reduce(0) { $0 * 2 + ($1 ? 1 : 0) }])
+        var text = Array("so".utf8)
+        // The first 128 bits of the digest, five at a time; the last letter has two bits of zero.
+        var rest: UInt64 = 0
+        var count = 0
+        for byte in digest(Array("smartorders/1:\(name.order):\(name.leg):\(name.attempt)".utf8))[..<16] {
+            rest = rest << 8 | UInt64(byte)
+            count += 8
+            while count >= 5 {
+                count -= 5
+                text.append(alphabet[Int(rest >> UInt64(count) & 31)])
+            }
         }
-        return text
+        if count > 0 { text.append(alphabet[Int(rest << UInt64(5 - count) & 31)]) }
+        return String(decoding: text, as: UTF8.self)
     }
 
     private static func learnNames(of id: OrderID, through attempt: Int, _ state: inout State) {
@@ -280,7 +292,8 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
 
     func committed(_ before: SmartOrder?, _ next: SmartOrder, _ commit: Commit, intents: [VenueOrder], at now: Int64) {
         simulator.note(
-            "commit \(next.id) \(next.version) \(commit.cause.rawValue) \(next.status.rawValue) \(commit.facts)"
+            "commit \(next.id) \(next.version) \(commit.cause.rawValue) \(next.status.rawValue) at "
+                + "\(next.extremePosition.sequence) job \(commit.record.job ?? "-") \(commit.facts)"
         )
         var findings = Self.judge(before, next, commit, intents: intents)
         if let difference = ReplayCheck.difference(before.map { .smart($0) }, .smart(next), commit) {
@@ -327,6 +340,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                     attempts: 0,
                 )
                 state.inOrder.append(next.id)
+                state.living.append(next.id)
                 Self.learnNames(of: next.id, through: 4, &state)
             }
             state.orders[next.id]?.row = next
@@ -334,6 +348,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             state.orders[next.id]?.stands.append(stand)
             if next.status.isTerminal, state.orders[next.id]?.terminalAt == nil {
                 state.orders[next.id]?.terminalAt = now
+                state.living.removeAll { $0 == next.id }
             }
         }
     }
@@ -407,10 +422,12 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     func stored(_ bucket: ExtremeBucket) {
         guard let first = bucket.points.first, let last = bucket.points.last else { return }
         let name = PriceSeries(market: bucket.market, source: bucket.source)
+        simulator.note("stored \(name) \(bucket.points.map(\.position.sequence))")
         state.withLock { state in
             guard var series = state.series.removeValue(forKey: name) else { return }
             let end = Int(last.position.sequence)
             let feed = series.heardBy[end]
+            for point in bucket.points { series.isPoint[Int(point.position.sequence)] = true }
             var index = end
             // Everything that this feed heard up to here is in this bucket or an earlier one.
             while index >= 0, !series.isStored[index] || index >= Int(first.position.sequence) {
@@ -447,16 +464,19 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             state.series[name]?.heardBy.append(nil)
             state.series[name]?.isStreamed.append(false)
             state.series[name]?.isStored.append(false)
+            state.series[name]?.isPoint.append(false)
         }
     }
 
     func heard(_ name: PriceSeries, _ ticks: [MarketTick], by feed: WorkerID) {
+        simulator.note("\(feed) hears \(name) \(ticks.map(\.position.sequence))")
         state.withLock { state in
             for tick in ticks { state.series[name]?.heardBy[Int(tick.position.sequence)] = feed }
         }
     }
 
     func streamed(_ name: PriceSeries, _ ticks: [RawTick]) {
+        simulator.note("streamed \(name) \(ticks.map(\.position.sequence))")
         state.withLock { state in
             for tick in ticks { state.series[name]?.isStreamed[Int(tick.position.sequence)] = true }
         }
@@ -543,9 +563,10 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             let tick = series.ticks[index]
             if let next, tick.position >= next.row.extremePosition { return nil }
             defer { index += 1 }
-            guard series.isStored[index] || series.isStreamed[index] && isStreamReliable else {
-                // Nobody has to know it, and somebody may.
-                if moving.contains(where: { $0.isMoving }) { return nil }
+            guard series.isPoint[index] || series.isStreamed[index] && isStreamReliable else {
+                // Nobody has to know it, and somebody may. What lies between two stored points changes nothing that these
+                // do not change.
+                if !series.isStored[index], moving.contains(where: { $0.isMoving }) { return nil }
                 continue
             }
             var isCrossed = false
@@ -564,7 +585,9 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     /// The ticks around one: what they were at, and who could know them.
     static func told(_ series: Series, around index: Int) -> String {
         (max(0, index - 8)..<min(series.ticks.count, index + 15)).map { place in
-            let ways = (series.isStored[place] ? "x" : "") + (series.isStreamed[place] ? "s" : "")
+            let ways =
+                (series.isPoint[place] ? "x" : series.isStored[place] ? "." : "")
+                + (series.isStreamed[place] ? "s" : "")
             return "\(place):\(series.ticks[place].cents)\(ways)"
         }.joined(separator: " ")
     }

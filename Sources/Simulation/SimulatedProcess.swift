@@ -5,6 +5,7 @@
 package import OrderEngine
 internal import OwnerThread
 internal import SmartOrders
+internal import Synchronization
 
 /// The process is dead: whatever it asks fails.
 struct ProcessDied: Error {}
@@ -25,6 +26,8 @@ package final class SimulatedProcess: Sendable {
     package let role: Role
     package let id: WorkerID
     private let state = Locked(State())
+    /// Dead or paused: most awaits need to know no more.
+    fileprivate let isHeldUp = Atomic(false)
 
     init(role: Role, id: WorkerID) {
         self.role = role
@@ -36,7 +39,7 @@ package final class SimulatedProcess: Sendable {
 
     /// Every await of the process passes here: it waits while the process is held up.
     func pass() async throws(ProcessDied) {
-        while true {
+        while isHeldUp.load(ordering: .relaxed) {
             let (isDead, isPaused) = state.withLock { ($0.isDead, $0.isPaused) }
             if isDead { throw ProcessDied() }
             guard isPaused else { return }
@@ -56,7 +59,12 @@ package final class SimulatedProcess: Sendable {
         let (waiting, task, atDeath) = state.withLock { state in
             let first = !state.isDead
             state.isDead = true
-            defer { state.waiting = [] }
+            isHeldUp.store(true, ordering: .relaxed)
+            defer {
+                state.waiting = []
+                // They know the process, and with it everything.
+                state.atDeath = []
+            }
             return (state.waiting, state.task, first ? state.atDeath : [])
         }
         for one in waiting { one.resume() }
@@ -68,11 +76,17 @@ package final class SimulatedProcess: Sendable {
     /// Asks it to stop in order.
     func stop() { state.withLock { $0.task }?.cancel() }
 
-    func hold() { state.withLock { $0.isPaused = true } }
+    func hold() {
+        state.withLock { state in
+            state.isPaused = true
+            isHeldUp.store(true, ordering: .relaxed)
+        }
+    }
 
     func goOn() {
         let waiting = state.withLock { state in
             state.isPaused = false
+            isHeldUp.store(state.isDead, ordering: .relaxed)
             defer { state.waiting = [] }
             return state.waiting
         }
@@ -105,6 +119,7 @@ package final class SimulatedProcess: Sendable {
     private func end() {
         let ended = state.withLock { state in
             state.hasEnded = true
+            state.task = nil
             defer { state.ended = [] }
             return state.ended
         }
@@ -144,7 +159,7 @@ struct ProcessClock: EngineClock {
     }
 
     func sleep(milliseconds: Int64) async throws {
-        if let process, process.isDead { throw CancellationError() }
+        if let process, process.isHeldUp.load(ordering: .relaxed), process.isDead { throw CancellationError() }
         guard await simulator.sleep(nanoseconds: milliseconds * 1_000_000) else { throw CancellationError() }
         do { try await process?.pass() } catch { throw CancellationError() }
     }

@@ -108,17 +108,21 @@ package final class Simulator: Sendable {
             self.state.withLock { $0.isFinished = true }
         }
         var busy = 0
+        var steps = 0
+        defer { state.withLock { $0.steps += steps } }
         while true {
             let ready = executor_hook_count()
             if ready > 0 {
-                let index = state.withLock { state -> Int in
-                    state.steps += 1
-                    guard ready > 1 else { return 0 }
-                    let index = Int(state.random.next() % UInt64(ready))
-                    state.hash = (state.hash ^ UInt64(index)) &* 0x0000_0100_0000_01b3
-                    return index
+                var index = 0
+                if ready > 1 {
+                    index = state.withLock { state -> Int in
+                        let index = Int(state.random.next() % UInt64(ready))
+                        state.hash = (state.hash ^ UInt64(index)) &* 0x0000_0100_0000_01b3
+                        return index
+                    }
                 }
                 executor_hook_run(index)
+                steps += 1
                 busy += 1
                 if busy > Self.maximumBusySteps { return .busyLoop }
                 continue

@@ -2,33 +2,32 @@
 internal import OrderEngine
 internal import OwnerThread
 internal import SmartOrders
+internal import Synchronization
 
 /// The faults of a run while they are on, and what happened of it.
 package final class FaultSwitch: Sendable {
-    private struct State {
-        var isOn = true
-        var marks: [String: Int] = [:]
-    }
     let plan: FaultPlan
     /// By `FaultClass.rawValue`.
     private let factors: [Double]
-    private let state = Locked(State())
+    /// Asked at every step: no lock.
+    private let isActive = Atomic(true)
+    private let counts = Locked<[String: Int]>([:])
 
     init(_ plan: FaultPlan) {
         self.plan = plan
         factors = FaultClass.allCases.map { plan[$0] }
     }
 
-    var isOn: Bool { state.withLock { $0.isOn } }
-    func turnOff() { state.withLock { $0.isOn = false } }
+    var isOn: Bool { isActive.load(ordering: .relaxed) }
+    func turnOff() { isActive.store(false, ordering: .relaxed) }
     /// Its factor, also when the faults have ended.
     func planned(_ fault: FaultClass) -> Double { factors[fault.rawValue] }
     subscript(_ fault: FaultClass) -> Double { factors[fault.rawValue] > 0 && isOn ? factors[fault.rawValue] : 0 }
 
     /// Counts a rare branch (RELIABILITY.md 8.5).
     func mark(_ mark: Mark) { self.mark(mark.rawValue) }
-    func mark(_ name: String) { state.withLock { $0.marks[name, default: 0] += 1 } }
-    var marks: [String: Int] { state.withLock { $0.marks } }
+    func mark(_ name: String) { counts.withLock { $0[name, default: 0] += 1 } }
+    var marks: [String: Int] { counts.withLock { $0 } }
 }
 
 final class World: Sendable {
@@ -143,18 +142,20 @@ final class World: Sendable {
     var isPostgresAway: Bool { state.withLock { $0.pgAway } }
     func setPostgresAway(_ isAway: Bool) { state.withLock { $0.pgAway = isAway } }
 
-    private static func isTrading(_ call: StaticString) -> Bool {
-        // Not by interpolation: it is asked of every call.
-        switch String(
-            decoding: UnsafeBufferPointer(start: call.utf8Start, count: call.utf8CodeUnitCount),
-            as: UTF8.self,
-        ) {
-        case "load", "commit", "claimSend", "noteCheck", "intents", "intent", "fills", "offer", "finish", "storeJobs",
-            "closeJobs", "buryJobs", "accept", "loadArmed", "cursors", "assign", "notifyChanged", "release":
-            true
-        default: false
-        }
+    private static let tradingCalls: [UInt64] =
+        ([
+            "load", "commit", "claimSend", "noteCheck", "intents", "intent", "fills", "offer", "finish", "storeJobs",
+            "closeJobs", "buryJobs", "accept", "loadArmed", "cursors", "assign", "notifyChanged", "release",
+        ] as [StaticString]).map(word)
+
+    /// A name in a word: its length and first seven letters. It is asked of every call.
+    private static func word(_ call: StaticString) -> UInt64 {
+        var word = UInt64(call.utf8CodeUnitCount)
+        for place in 0..<min(7, call.utf8CodeUnitCount) { word = word << 8 | UInt64(call.utf8Start[place]) }
+        return word
     }
+
+    private static func isTrading(_ call: StaticString) -> Bool { tradingCalls.contains(word(call)) }
 
     private func latency(_ mean: Double) -> Int64 {
         simulator.draw { random in

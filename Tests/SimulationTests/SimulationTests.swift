@@ -53,6 +53,24 @@ struct FoundSeed: Sendable {
             minutes: 1,
             found: "a level planned more than a latched stop had left",
         ),
+        FoundSeed(
+            seed: 143,
+            faults: "swarm",
+            minutes: 15,
+            found: "a look-up that died with its workers was never offered again",
+        ),
+        FoundSeed(
+            seed: 242,
+            faults: "swarm",
+            minutes: 15,
+            found: "an acceptance of shards without an answer let the cursor pass a crossing",
+        ),
+        FoundSeed(
+            seed: 274,
+            faults: "swarm",
+            minutes: 15,
+            found: "a process that had slept fired a later crossing before an earlier one",
+        ),
     ])
     func `stays clean where something was found`(_ one: FoundSeed) async throws {
         let options = options(try #require(FaultChoice(one.faults)), minutes: one.minutes)

@@ -22,7 +22,11 @@ public struct PriceSeries: Hashable, Comparable, Sendable, CustomStringConvertib
         self.market = market
         self.source = source
     }
-    public static func < (left: PriceSeries, right: PriceSeries) -> Bool { left.description < right.description }
+    public static func < (left: PriceSeries, right: PriceSeries) -> Bool {
+        left.market == right.market ? left.source.rawValue < right.source.rawValue : left.market < right.market
+    }
+    /// The symbol alone: it is asked at every tick, and the same symbol of other venues is rare.
+    public func hash(into hasher: inout Hasher) { hasher.combine(market.symbol) }
     public var description: String { "\(market):\(source.rawValue)" }
 }
 
