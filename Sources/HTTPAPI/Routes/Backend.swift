@@ -20,6 +20,11 @@ struct Backend: Sendable {
     let commands: CommandService
     let clock: any EngineClock
     let prices: PriceCache
+    let ticks: any TickLog
+    let cluster: any ClusterStore
+    /// Asks workers about venues; nil: there is nobody to ask.
+    let venues: VenueReader?
+    let catalogue: Catalogue
     let keys: KeyRing
     let cursors: CursorCoder
     let timeline: any TimelineStore
@@ -57,8 +62,8 @@ struct Backend: Sendable {
     }
 
     /// The Order object.
-    func object(_ order: SmartOrder, of caller: Caller) async throws -> [UInt8] {
-        let order = try await noted([order])[0]
+    func object(_ order: SmartOrder, of caller: Caller, mayHaveNote: Bool = true) async throws -> [UInt8] {
+        let order = mayHaveNote ? try await noted([order])[0] : order
         var writer = JSONWriter(reserving: 4_096)
         writer.order(order, context: await context(of: order, in: try caller.account(order.account)))
         return writer.take()
