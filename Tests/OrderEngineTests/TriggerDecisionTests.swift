@@ -11,7 +11,7 @@ import Testing
     private func decide(versionsBehind: Int64) async throws -> (order: SmartOrder, tick: Tick) {
         let cluster = Cluster()
         try await cluster.setUp()
-        let id = try await cluster.create(.held([(110, 50)], stop: 90)).id
+        let id = try await cluster.create(.held([(110, 100)], stop: 90)).id
         try await cluster.tick(105, 111, 100, 89, 80)
         let row = try #require(try await cluster.orders.load([id]).first)
         let stop = try #require(row.watches.first { $0.leg == .stop })
