@@ -125,12 +125,17 @@ public struct Scheduler: Sendable {
         return z ^ z >> 31
     }
 
-    /// The outbox, the sweep and the evaluators offer what is open; the dead are put back here (QUEUE.md 14.3).
+    /// The outbox, the sweep and the evaluators offer what is open; pauses and the dead are put back here (QUEUE.md 14.3).
     private func reopen() async {
         do {
-            try await context.queue.open()
+            let pauses = try await context.orders.queuePauses()
+            try await context.queue.open(pausing: pauses)
             let dead = try await context.queue.restoreDead(from: context.orders)
-            context.observer.note(.warning, "Queue was empty and is open again", [("dead", "\(dead)")])
+            context.observer.note(
+                .warning,
+                "Queue was empty and is open again",
+                [("dead", "\(dead)"), ("pauses", "\(pauses.count)")],
+            )
         } catch {
             context.observer.note(.warning, "Queue cannot be opened", [("error", "\(error)")])
         }

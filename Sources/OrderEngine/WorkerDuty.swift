@@ -160,15 +160,43 @@ public struct WorkerDuty: Sendable {
 
     private func work(_ jobs: [TakenJob], _ slots: JobSlots, _ finisher: OutcomeBatcher) async {
         let begun = context.clock.monotonicNanoseconds()
-        await worker.handle(jobs) { outcomes in
+        @Sendable func end(_ outcomes: [OutcomeBatcher.Outcome]) async {
             slots.giveBack(outcomes.map(\.job))
             await finisher.finish(outcomes)
         }
+        await noteCrashes(jobs)
+        // What ends or reduces exposure is tried for ever (QUEUE.md 9.3).
+        let hopeless = jobs.filter { $0.crashes > mostCrashes && $0.jobClass != .stops }
+        if !hopeless.isEmpty {
+            await end(
+                hopeless.map { ($0, .dead(reason: "CRASHED_WORKERS: \($0.crashes) workers died with this job")) }
+            )
+        }
+        await worker.handle(jobs.filter { $0.crashes <= mostCrashes || $0.jobClass == .stops }) { await end($0) }
         context.observer.measure(
             "job_batch_duration_seconds",
             milliseconds: Double(context.clock.monotonicNanoseconds() - begun) / 1e6,
         )
         context.observer.count("jobs_handled_total", jobs.count)
+    }
+
+    /// Before anything is done with them, so that the count survives Redis.
+    private func noteCrashes(_ jobs: [TakenJob]) async {
+        let crashed = jobs.compactMap { taken in taken.crashes > 0 ? taken.job?.with(crashes: taken.crashes) : nil }
+        guard !crashed.isEmpty else { return }
+        context.observer.note(
+            .warning,
+            "Jobs whose workers died are tried again",
+            [
+                ("job_id", crashed[0].id.description), ("crashes", "\(crashed[0].crashes)"),
+                ("jobs", "\(crashed.count)"),
+            ],
+        )
+        do throws(StoreError) {
+            try await context.orders.noteCrashes(crashed)
+        } catch {
+            context.observer.count("store_errors_total", 1)
+        }
     }
 
     private func acknowledge(_ outcomes: [OutcomeBatcher.Outcome]) async {
@@ -269,12 +297,32 @@ public struct WorkerDuty: Sendable {
                     token: "",
                     attemptsMade: 0,
                     deliveries: 1,
-                    crashes: 0,
+                    crashes: job.crashes,
                 )
             }
         } catch {
             context.observer.note(.warning, "Neither queue nor outbox can be read", [("error", error.detail)])
             return []
         }
+    }
+}
+
+/// More deaths of workers than that end a job that may end.
+private let mostCrashes = 10
+
+extension Job {
+    fileprivate func with(crashes: Int) -> Job {
+        Job(
+            id: id,
+            name: name,
+            jobClass: jobClass,
+            version: version,
+            account: account,
+            market: market,
+            source: source,
+            position: position,
+            times: times,
+            crashes: crashes,
+        )
     }
 }

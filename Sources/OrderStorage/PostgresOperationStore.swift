@@ -23,7 +23,6 @@ private enum OperationSQL {
     static let pending = file["pending"]
     static let pause = file["pause"]
     static let resume = file["resume"]
-    static let pauses = file["pauses"]
     static let deadNotes = file["dead_notes"]
     static let setDeadNote = file["set_dead_note"]
     static let removeDeadNote = file["remove_dead_note"]
@@ -81,15 +80,6 @@ public struct AuditRow: Hashable, Sendable {
     public let reason: String
     /// JSON.
     public let detail: String
-}
-
-/// A pause as recorded.
-public struct RecordedPause: Hashable, Sendable {
-    public let queue: String
-    /// Milliseconds left; 0: until resumed.
-    public let leftMs: Int64
-    public let actor: String
-    public let reason: String
 }
 
 public struct PostgresOperationStore: Sendable {
@@ -228,8 +218,8 @@ public struct PostgresOperationStore: Sendable {
     }
 
     /// Outbox rows of jobs that were dead and are wanted again.
-    public func reopen(_ jobs: [String]) async throws(StoreError) {
-        try await writing { _ = try await pool.query(OperationSQL.reopen, [.texts(jobs)]) }
+    public func reopen(_ jobs: [String], resetsCrashes: Bool = false) async throws(StoreError) {
+        try await writing { _ = try await pool.query(OperationSQL.reopen, [.texts(jobs), .bool(resetsCrashes)]) }
     }
 
     /// Outbox rows of jobs that an operator gave up.
@@ -262,20 +252,6 @@ public struct PostgresOperationStore: Sendable {
 
     public func forgetPause(_ queue: String) async throws(StoreError) {
         try await writing { _ = try await pool.query(OperationSQL.resume, [.text(queue)]) }
-    }
-
-    /// Pauses that are in force.
-    public func pauses() async throws(StoreError) -> [RecordedPause] {
-        try await reading {
-            try await pool.query(OperationSQL.pauses).map { row in
-                RecordedPause(
-                    queue: try row.string(0),
-                    leftMs: try row.int64(1),
-                    actor: try row.string(2),
-                    reason: try row.string(3),
-                )
-            }
-        }
     }
 
     /// What people noted about errors of dead jobs, by code.

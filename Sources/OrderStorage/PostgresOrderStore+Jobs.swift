@@ -14,6 +14,8 @@ private enum JobSQL {
     static let store = file["store"]
     static let bury = file["bury"]
     static let deaths = file["deaths"]
+    static let noteCrashes = file["note_crashes"]
+    static let pauses = file["pauses"]
     static let hasEnded = file["has_ended"]
     static let prune = file["prune"]
 }
@@ -42,13 +44,17 @@ extension PostgresOrderStore {
     }
 
     public func unofferedJobs(limit: Int) async throws(StoreError) -> [Job] {
-        try await reading { try await pool.query(JobSQL.unoffered, [.int8(Int64(limit))]).map { try job($0) } }
+        try await reading {
+            try await pool.query(JobSQL.unoffered, [.int8(Int64(limit))]).map { try job($0, crashes: 9) }
+        }
     }
 
     public func takeUnoffered(limit: Int) async throws(StoreError) -> [Job] {
         // Whoever does not get the answer finds the rows free again when their lease is over.
         try await reading {
-            let jobs = try await pool.query(JobSQL.takeUnoffered, [.int8(Int64(limit))]).map { try job($0) }
+            let jobs = try await pool.query(JobSQL.takeUnoffered, [.int8(Int64(limit))]).map {
+                try job($0, crashes: 9)
+            }
             return jobs.sorted { $0.jobClass.stored < $1.jobClass.stored }
         }
     }
@@ -103,6 +109,27 @@ extension PostgresOrderStore {
         try await writing { _ = try await pool.query(JobSQL.bury, parameters) }
     }
 
+    public func noteCrashes(_ jobs: [Job]) async throws(StoreError) {
+        guard !jobs.isEmpty else { return }
+        var crashes = ArrayColumn(.int4)
+        for job in jobs { crashes.append(Int64(job.crashes)) }
+        let parameters = columns(jobs) + [crashes.parameter()]
+        try await writing { _ = try await pool.query(JobSQL.noteCrashes, parameters) }
+    }
+
+    public func queuePauses() async throws(StoreError) -> [QueuePause] {
+        try await reading {
+            try await pool.query(JobSQL.pauses).map { row in
+                QueuePause(
+                    queue: try row.string(0),
+                    leftMs: try row.int64(1),
+                    actor: try row.string(2),
+                    reason: try row.string(3),
+                )
+            }
+        }
+    }
+
     public func deaths(after: String, limit: Int) async throws(StoreError) -> [JobDeath] {
         try await reading {
             try await pool.query(JobSQL.deaths, [.text(after), .int8(Int64(limit))]).map { row in
@@ -126,7 +153,8 @@ extension PostgresOrderStore {
         try await writing { Int(try await pool.query(JobSQL.prune, [.int8(Int64(limit))])[0].int64(0)) }
     }
 
-    private func job(_ row: Row) throws -> Job {
+    /// - Parameter column: of the crash count; nil: not asked for.
+    private func job(_ row: Row, crashes column: Int? = nil) throws -> Job {
         let text = try row.string(0)
         guard let id = JobID(text) else { throw CorruptValue("job id \(text)") }
         guard let jobClass = JobClass(stored: try row.int64(2)) else { throw CorruptValue("job class") }
@@ -139,6 +167,7 @@ extension PostgresOrderStore {
             market: row.isNull(5) ? nil : try row.market(5),
             source: row.isNull(6) ? nil : try row.word(6),
             position: row.isNull(7) ? nil : try row.position(7),
+            crashes: try column.map { Int(try row.int64($0)) } ?? 0,
         )
     }
 }

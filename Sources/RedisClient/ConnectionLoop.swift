@@ -37,6 +37,8 @@ final class ConnectionLoop {
     /// The replies so far to the first of `inFlight`.
     private var replies = RedisReplies()
     private var repliesSeen = 0
+    /// Something follows from replies, and is sent before they are handed out.
+    private var hasFollowUps = false
     /// No deadline of ours is earlier. It may be too early, never too late.
     private var earliestDeadline = UInt64.max
     private var lastActivity: UInt64 = 0
@@ -100,7 +102,11 @@ final class ConnectionLoop {
         _ = poll(&watched, nfds_t(watched.count), milliseconds)
         let isReady = watched.count == 2 && watched[1].revents != 0
         var mayHaveMore = false
-        if isReady, keeper.link != nil { mayHaveMore = receive(now: monotonicNow()) }
+        if isReady, keeper.link != nil {
+            mayHaveMore = receive(now: monotonicNow())
+            if hasFollowUps { transmit(now: monotonicNow()) }
+            hasFollowUps = false
+        }
         // An answer that is already here beats a deadline that passed while this process did not run.
         let now = monotonicNow()
         if now >= earliestDeadline, !mayHaveMore { expire(now: now) }
@@ -232,6 +238,14 @@ final class ConnectionLoop {
             waiting.prepend(again)
             return
         }
+        if let more = request.followUp?(answer.values), !more.isEmpty {
+            let deadline = monotonicNow() + options.requestTimeout.nanoseconds
+            waiting.prepend(
+                RedisRequest(batch: more, deadline: deadline, shape: .values, isOwn: true) { _ in }
+            )
+            earliestDeadline = min(earliestDeadline, deadline)
+            hasFollowUps = true
+        }
         end(request, .success(answer))
     }
 
@@ -258,6 +272,7 @@ final class ConnectionLoop {
             deadline: request.deadline,
             shape: .values,
             repeated: repeated,
+            followUp: request.followUp,
             completion: request.completion,
         )
     }

@@ -56,6 +56,18 @@ public final class RedisConnection: Sendable {
         try await perform(batch, timeout: timeout, shape: .values).get().values
     }
 
+    /// The same; what `followUp` makes of the replies is sent before the caller resumes, and nobody waits for its replies.
+    /// It runs on the owner thread and must not block.
+    package func send(
+        _ batch: RedisBatch,
+        followUp: @escaping @Sendable ([RedisValue]) -> RedisBatch,
+    ) async throws(RedisError) -> [RedisValue] {
+        let result: Result<RedisReplies, RedisError> = await withCheckedContinuation { continuation in
+            submit(batch, timeout: nil, shape: .values, followUp: followUp) { continuation.resume(returning: $0) }
+        }
+        return try result.get().values
+    }
+
     /// Sends one command and returns its reply. Throws the server's error as `server`.
     public func send(_ command: RedisCommand, timeout: Duration? = nil) async throws(RedisError) -> RedisValue {
         try await send(command.batch, timeout: timeout)[0].orThrow()
@@ -74,6 +86,7 @@ public final class RedisConnection: Sendable {
         _ batch: RedisBatch,
         timeout: Duration?,
         shape: ReplyShape,
+        followUp: (@Sendable ([RedisValue]) -> RedisBatch)? = nil,
         completion: @escaping @Sendable (Result<RedisReplies, RedisError>) -> Void,
     ) {
         if batch.isEmpty { return completion(.success(RedisReplies())) }
@@ -82,7 +95,13 @@ public final class RedisConnection: Sendable {
         if let refusal = shared.admit(bytes: batch.byteCount, now: now, options) {
             return completion(.failure(refusal))
         }
-        let request = RedisRequest(batch: batch, deadline: deadline, shape: shape, completion: completion)
+        let request = RedisRequest(
+            batch: batch,
+            deadline: deadline,
+            shape: shape,
+            followUp: followUp,
+            completion: completion,
+        )
         do throws(MailboxError) {
             try mailbox.post(request)
         } catch {
@@ -130,7 +149,9 @@ final class RedisRequest: Sendable {
     let completion: @Sendable (Result<RedisReplies, RedisError>) -> Void
     /// Set when this is the repeat of calls whose script was missing.
     let repeated: RepeatedCalls?
-    /// A PING of the owner thread: it was not admitted and nobody waits for it.
+    /// Makes commands of the replies that are sent before anybody hears of them.
+    let followUp: (@Sendable ([RedisValue]) -> RedisBatch)?
+    /// Made by the owner thread, such as a PING: it was not admitted and nobody waits for it.
     let isOwn: Bool
 
     init(
@@ -138,6 +159,7 @@ final class RedisRequest: Sendable {
         deadline: UInt64,
         shape: ReplyShape,
         repeated: RepeatedCalls? = nil,
+        followUp: (@Sendable ([RedisValue]) -> RedisBatch)? = nil,
         isOwn: Bool = false,
         completion: @escaping @Sendable (Result<RedisReplies, RedisError>) -> Void,
     ) {
@@ -145,6 +167,7 @@ final class RedisRequest: Sendable {
         self.deadline = deadline
         self.shape = shape
         self.repeated = repeated
+        self.followUp = followUp
         self.isOwn = isOwn
         self.completion = completion
     }

@@ -51,13 +51,38 @@ public final class RedisRouter: Sendable {
 
     /// - Parameters:
     ///   - isPartial: a command whose slot cannot be served now is not waited for when others were answered.
+    ///   - followUp: makes commands of the replies that are sent right behind them, before the caller resumes on a single
+    ///     server; nobody waits for their replies. The first argument of each is its one key. Must not block.
     ///   - slotOf: the slot of each command's keys; not asked on a single server.
     public func send(
         _ batch: RedisBatch,
         isPartial: Bool = false,
+        followUp: (@Sendable ([RedisValue]) -> RedisBatch)? = nil,
         slotOf: (Int) -> Int,
     ) async throws(RedisError) -> [RedisValue] {
-        if let single { return try await single.send(batch) }
+        if let single {
+            guard let followUp else { return try await single.send(batch) }
+            return try await single.send(batch, followUp: followUp)
+        }
+        let replies = try await sendToNodes(batch, isPartial: isPartial, slotOf: slotOf)
+        if let more = followUp?(replies) {
+            for command in 0..<more.count {
+                var one = RedisBatch()
+                one.add(more, commands: command..<(command + 1))
+                let key = more.arguments(of: command).lowerBound + 1
+                let name = more.bytes[more.start(ofArgument: key)..<more.argumentEnds[key]]
+                submit(one, slot: RedisClusterMap.slot(of: String(decoding: name, as: UTF8.self)), timeout: nil) { _ in
+                }
+            }
+        }
+        return replies
+    }
+
+    private func sendToNodes(
+        _ batch: RedisBatch,
+        isPartial: Bool,
+        slotOf: (Int) -> Int,
+    ) async throws(RedisError) -> [RedisValue] {
         var replies = [RedisValue](repeating: .null, count: batch.count)
         var plan = Plan(batch: batch, slotOf)
         while true {

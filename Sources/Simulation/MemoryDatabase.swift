@@ -498,6 +498,11 @@ package struct MemoryOrderStore: OrderStore {
         }
     }
 
+    /// The count lives in the memory queue, which forgets it when it loses everything.
+    package func noteCrashes(_ jobs: [Job]) async throws(StoreError) {}
+
+    package func queuePauses() async throws(StoreError) -> [QueuePause] { [] }
+
     package func deaths(after: String, limit: Int) async throws(StoreError) -> [JobDeath] {
         try await locked("deaths") { state, now in
             let dead = state.outbox.values.compactMap(\.death).sorted {

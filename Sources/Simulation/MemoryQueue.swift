@@ -153,12 +153,14 @@ package final class MemoryQueue: JobQueue {
         self.link = link
     }
 
-    package func open() async throws(QueueError) {
+    /// The simulator pauses no queue.
+    package func open(pausing _: [QueuePause]) async throws(QueueError) -> Bool {
         try await link.carry("open") { () throws(QueueError) in
             try server.state.withLock { state throws(QueueError) in
                 if state.isAway { throw QueueError(.unavailable, "the queue is away") }
                 if !state.isOpen { server.mark(.queueReopened) }
-                state.isOpen = true
+                defer { state.isOpen = true }
+                return !state.isOpen
             }
         }
     }
@@ -399,12 +401,8 @@ package final class MemoryQueue: JobQueue {
                 guard var entry = state.entries[id] else { continue }
                 entry.crashes += 1
                 state.entries[id] = entry
-                if entry.crashes > 10, entry.job.jobClass != .stops {
-                    state.active.removeAll { $0 == id }
-                    state.entries[id]?.place = .dead
-                    state.entries[id]?.token = ""
-                    state.entries[id]?.reason = "CRASHED_WORKERS: \(entry.crashes) workers died with this job"
-                } else if entry.crashes >= 3 {
+                // With more than ten the worker that gets it gives it up.
+                if entry.crashes >= 3, entry.crashes <= 10 || entry.job.jobClass == .stops {
                     state.active.removeAll { $0 == id }
                     entry.token = ""
                     delay(id, &entry, until: now + 60_000, &state)

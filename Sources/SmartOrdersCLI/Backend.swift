@@ -98,10 +98,12 @@ struct Backend: Sendable {
         settings.role = role
         settings.partitions = history.queuePartitions
         let queue = BullQueue(settings, clock: clock)
+        let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation, began: history.began)
         let isChecked: Bool
         do {
             isChecked = try await Self.check(
                 queue,
+                orders,
                 isRequired: requiresRedis,
                 patience: requiresRedis ? 20 : 5,
                 logger,
@@ -122,7 +124,6 @@ struct Backend: Sendable {
             )
         }
         let accounts = PostgresAccountStore(pool: pool, secrets: secrets)
-        let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation, began: history.began)
         let http = VenueHTTP()
         return Backend(
             deployment: deployment,
@@ -159,7 +160,7 @@ struct Backend: Sendable {
         while true {
             try await clock.sleep(milliseconds: isChecked ? 3_600_000 : 500)
             if !isChecked {
-                isChecked = try await Self.check(queue, isRequired: false, patience: 1, logger)
+                isChecked = try await Self.check(queue, orders, isRequired: false, patience: 1, logger)
                 if isChecked { logger.notice("Redis is there") }
             }
         }
@@ -217,6 +218,7 @@ struct Backend: Sendable {
     /// False: Redis is away, and that is allowed. Throws when it is there and must not be used.
     private static func check(
         _ queue: BullQueue,
+        _ orders: PostgresOrderStore,
         isRequired: Bool,
         patience: Int = 20,
         _ logger: Logger,
@@ -230,7 +232,7 @@ struct Backend: Sendable {
                     }
                     logger.debug("Redis is usable, but", metadata: ["finding": "\(finding)"])
                 }
-                try await queue.open()
+                try await open(queue, orders)
                 return true
             } catch {
                 if error.code == .badArgument || error.code == .closed {
@@ -251,6 +253,19 @@ struct Backend: Sendable {
                 }
             }
             try await Task.sleep(nanoseconds: 100_000_000)
+        }
+    }
+
+    /// Opens the queue; one that lost everything gets back first what is paused, then the dead (QUEUE.md 14.3).
+    private static func open(_ queue: BullQueue, _ orders: PostgresOrderStore) async throws(QueueError) {
+        do {
+            if try await queue.open(pausing: try await orders.queuePauses()) {
+                _ = try await queue.restoreDead(from: orders)
+            }
+        } catch let error as QueueError {
+            throw error
+        } catch {
+            throw QueueError(.unavailable, "\(error)")
         }
     }
 

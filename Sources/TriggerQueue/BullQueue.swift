@@ -124,6 +124,8 @@ public final class BullQueue: JobQueue {
             batch.append(group.queue.jobClass == .stops ? 0 : options.maxWaiting)
             batch.append(JobText.options(group.queue.jobClass))
             batch.append(max(0, delayMs))
+            let crashed = group.members.enumerated().filter { jobs[$0.element].crashes > 0 }
+            batch.append(crashed.map { "\($0.offset + 1):\(jobs[$0.element].crashes)" }.joined(separator: " "))
             for index in group.members {
                 let job = jobs[index]
                 batch.append(job.id.description)
@@ -342,24 +344,31 @@ public final class BullQueue: JobQueue {
 
     /// Sends `batch` and returns one reply per call, none of them an error. Repeats once what got no answer (every verb
     /// may be repeated), and after a repair what met a key of the wrong type.
-    /// - Parameter isPartial: partitions out of reach keep their error replies, as long as others answered.
+    /// - Parameters:
+    ///   - isPartial: partitions out of reach keep their error replies, as long as others answered.
+    ///   - followUp: commands that go out right behind the replies; the first argument of each is a key of the batch's
+    ///     partitions. Nobody waits for them.
     func run(
         _ batch: RedisBatch,
         repairs: Bool = true,
         isPartial: Bool = false,
+        followUp: (@Sendable ([RedisValue]) -> RedisBatch)? = nil,
         partitionOf: (Int) -> Int,
     ) async throws(QueueError) -> [RedisValue] {
-        var replies = try await sendRepeating(batch, isPartial: isPartial, partitionOf)
+        var replies = try await sendRepeating(batch, isPartial: isPartial, followUp, partitionOf)
         if repairs, replies.contains(where: { $0.error?.hasCode("WRONGTYPE") ?? false }) {
             var repair = RedisBatch()
             let damaged = Set(replies.indices.filter { replies[$0].error != nil }.map(partitionOf)).sorted()
             // A name makes it run at once, also when another reclaim just did; no worker is called so.
             for partition in damaged { appendReclaim(partition, dead: ["-"], &repair) }
             let now = clock.monotonicNanoseconds()
-            for (partition, reply) in zip(damaged, try await sendRepeating(repair, isPartial: false) { damaged[$0] }) {
+            for (partition, reply) in zip(
+                damaged,
+                try await sendRepeating(repair, isPartial: false, nil) { damaged[$0] },
+            ) {
                 note(reclaimed: reply, partition: partition, now: now)
             }
-            replies = try await sendRepeating(batch, isPartial: isPartial, partitionOf)
+            replies = try await sendRepeating(batch, isPartial: isPartial, followUp, partitionOf)
         }
         let mayMiss = isPartial && map != nil && replies.contains { $0.error == nil }
         for reply in replies {
@@ -375,17 +384,22 @@ public final class BullQueue: JobQueue {
     private func sendRepeating(
         _ batch: RedisBatch,
         isPartial: Bool,
+        _ followUp: (@Sendable ([RedisValue]) -> RedisBatch)?,
         _ partitionOf: (Int) -> Int,
     ) async throws(QueueError) -> [RedisValue] {
         do throws(RedisError) {
-            let replies = try await commands.send(batch, isPartial: isPartial) { keys[partitionOf($0)].slot }
+            let replies = try await commands.send(batch, isPartial: isPartial, followUp: followUp) {
+                keys[partitionOf($0)].slot
+            }
             // On a cluster a part may be unanswered. Every verb may be repeated.
             guard replies.contains(where: { $0.error?.hasCode("UNKNOWN") ?? false }) else { return replies }
         } catch {
             guard error.kind == .outcomeUnknown else { throw QueueError(error) }
         }
         do throws(RedisError) {
-            return try await commands.send(batch, isPartial: isPartial) { keys[partitionOf($0)].slot }
+            return try await commands.send(batch, isPartial: isPartial, followUp: followUp) {
+                keys[partitionOf($0)].slot
+            }
         } catch {
             throw QueueError(error)
         }

@@ -160,7 +160,20 @@ extension BullQueue {
         let sentAt = clock.monotonicNanoseconds()
         let replies: [RedisValue]
         do throws(QueueError) {
-            replies = try await run(batch, isPartial: true) { plan[$0].partition }
+            let keys = keys
+            let worker = options.worker.text
+            // Right behind the reply, and nobody waits for it: without it a crash in the next second charges nobody.
+            replies = try await run(batch, isPartial: true) { replies in
+                var seen = RedisBatch()
+                for (ask, reply) in zip(plan, replies) where (reply.array?.count ?? 0) > 5 {
+                    seen.begin("HDEL")
+                    seen.append("\(keys[ask.partition].private)took:\(worker)")
+                    seen.append("ids")
+                }
+                return seen
+            } partitionOf: {
+                plan[$0].partition
+            }
         } catch {
             if error.code == .outcomeUnknown { state.withLock { $0.counters.takesReplayed += 1 } }
             throw error
@@ -178,22 +191,30 @@ extension BullQueue {
         to ask: Ask,
         sentAt: Int64,
     ) throws(QueueError) -> [TakenJob] {
-        guard let parts = reply.array, parts.count == 6, let broken = parts[5].array, broken.count % 2 == 0 else {
+        guard let parts = reply.array, parts.count >= 5 else { throw misunderstood("take") }
+        let perClass = parts[2..<5].map { Int($0.integer ?? -1) }
+        let end = 5 + 3 * perClass.reduce(0, +)
+        guard perClass.allSatisfy({ $0 >= 0 }), parts.count >= end, (parts.count - end) % 2 == 0 else {
             throw misunderstood("take")
         }
         let partition = ask.partition
         let token = "\(options.worker.text):\(ask.n)"
         var taken: [TakenJob] = []
-        var perClass = [0, 0, 0]
+        taken.reserveCapacity((parts.count - 4) / 3)
         var undecodable = 0
         var suspects = 0
+        var memory = JobTextReader.Memory()
+        var next = 5
         for (position, jobClass) in JobClass.allCases.enumerated() {
-            guard let jobs = parts[2 + position].array, jobs.count % 3 == 0 else { throw misunderstood("take") }
-            perClass[position] = jobs.count / 3
-            taken.reserveCapacity(taken.count + jobs.count / 3)
-            for at in stride(from: 0, to: jobs.count, by: 3) {
-                guard let id = jobs[at].text, let head = TakenHead(jobs[at + 1]) else { throw misunderstood("take") }
-                let job = JobText.job(id: id, name: head.name, data: jobs[at + 2].bytes ?? [], jobClass: jobClass)
+            for at in stride(from: next, to: next + 3 * perClass[position], by: 3) {
+                guard let id = parts[at].text, let head = TakenHead(parts[at + 1]) else { throw misunderstood("take") }
+                let job = JobText.job(
+                    id: id,
+                    name: head.name,
+                    data: parts[at + 2].bytes ?? [],
+                    jobClass: jobClass,
+                    memory: &memory,
+                )
                 if job == nil { undecodable += 1 }
                 if head.crashes >= 2 { suspects += 1 }
                 taken.append(
@@ -209,11 +230,12 @@ extension BullQueue {
                     )
                 )
             }
+            next += 3 * perClass[position]
         }
         let isEmpty = taken.isEmpty
         leases.hold(taken, n: ask.n, partition: partition, sentAt: sentAt)
-        for at in stride(from: 0, to: broken.count, by: 2) {
-            guard let position = broken[at].integer, position >= 1, position <= 3, let id = broken[at + 1].text else {
+        for at in stride(from: end, to: parts.count, by: 2) {
+            guard let position = parts[at].integer, position >= 1, position <= 3, let id = parts[at + 1].text else {
                 throw misunderstood("take")
             }
             // Already in the dead set, so without a token: the engine derives it again from the order's row.
@@ -238,7 +260,7 @@ extension BullQueue {
             if !isEmpty { state.partitions[partition].n = ask.n + 1 }
             state.partitions[partition].due = due
             state.counters.undecodable += undecodable
-            state.counters.bodiesMissing += broken.count / 2
+            state.counters.bodiesMissing += (parts.count - end) / 2
             state.counters.suspects += suspects
         }
         return taken

@@ -57,8 +57,23 @@ package enum JobText {
 
     /// Reads a job back; nil when the id, the name or the payload is not ours. Unknown keys are ignored.
     package static func job(id: String, name: String, data: [UInt8], jobClass: JobClass) -> Job? {
+        var memory = JobTextReader.Memory()
+        return job(id: id, name: name, data: data, jobClass: jobClass, memory: &memory)
+    }
+
+    /// - Parameter memory: one for jobs that are read one after the other.
+    static func job(
+        id: String,
+        name: String,
+        data: [UInt8],
+        jobClass: JobClass,
+        memory: inout JobTextReader.Memory,
+    ) -> Job? {
         guard data.count <= longestPayload, let jobID = JobID(id), let name = Job.Name(rawValue: name) else {
             return nil
+        }
+        if let job = JobTextReader.job(id: jobID, name: name, data: data, jobClass: jobClass, memory: &memory) {
+            return job
         }
         let root: JSONField
         do throws(JSONError) {

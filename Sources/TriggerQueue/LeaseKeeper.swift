@@ -80,25 +80,21 @@ final class LeaseKeeper: Sendable {
         return hasOther ? suspects : Array(suspects.dropFirst())
     }
 
-    /// Starts renewing jobs that a take brought, and tells Redis that its reply arrived.
+    /// Starts renewing jobs that a take brought.
     func hold(_ jobs: [TakenJob], n: Int, partition: Int, sentAt: Int64) {
         if jobs.isEmpty { return }
-        let (mustStart, gate) = state.withLock { state in
+        let mustStart = state.withLock { state in
             for job in jobs {
                 let key = Key(queue: job.queue, id: job.rawID)
                 state.held[key] = Held(job: job, trustedUntil: trust(from: sentAt))
             }
             state.seen[partition] = n
             defer { state.isStarted = true }
-            return (!state.isStarted, state.gate)
+            return !state.isStarted
         }
         if mustStart {
             OwnerThread.start(name: "so-leases") { [self] in beatUntilClosed() }
         }
-        var batch = RedisBatch()
-        append(partition, seen: n, gate: gate, [], &batch)
-        // Nobody waits for it: without it a crash in the next second would merely charge nobody.
-        connection.submit(batch, slot: keys[partition].slot, timeout: nil) { _ in }
     }
 
     /// Stops renewing; for jobs that ended or go back.

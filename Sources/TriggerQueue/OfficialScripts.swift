@@ -20,7 +20,8 @@ public struct OfficialScripts: Sendable {
 
 /// Lives of no-op jobs by the official scripts.
 struct OfficialRound: Sendable {
-    private static let base = "bull:official:"
+    /// The queue of the same name: a longer one costs more memory.
+    private static let base = PartitionKeys(partition: 0).base(.stops)
     private static let token = "bench:1"
 
     let scripts: OfficialScripts
@@ -55,9 +56,13 @@ struct OfficialRound: Sendable {
     }
 
     func add(jobs: Int) async throws {
+        // As `JobText.options` has them.
         let options = packed([
-            ("attempts", .integer(3)),
-            ("backoff", .map([("type", .text("exponential")), ("delay", .integer(250))])),
+            ("attempts", .integer(1_000_000)),
+            (
+                "backoff",
+                .map([("type", .text("exponential")), ("delay", .integer(250)), ("jitter", .number(0.2))]),
+            ),
             ("removeOnComplete", .map([("age", .integer(900))])),
         ])
         let names = ["wait", "paused", "meta", "id", "completed", "delayed", "active", "events", "marker"]
@@ -142,6 +147,7 @@ indirect enum MessagePack {
     case null
     case bool(Bool)
     case integer(Int64)
+    case number(Double)
     case text(String)
     case array([MessagePack])
     case map([(String, MessagePack)])
@@ -151,6 +157,7 @@ indirect enum MessagePack {
         case .null: [0xc0]
         case .bool(let isTrue): [isTrue ? 0xc3 : 0xc2]
         case .integer(let number): [0xd3] + bigEndian(number)
+        case .number(let number): [0xcb] + bigEndian(number.bitPattern)
         case .text(let text): [0xd9, UInt8(text.utf8.count)] + Array(text.utf8)
         case .array(let values): [0xdc] + bigEndian(UInt16(values.count)) + values.flatMap(\.bytes)
         case .map(let members):

@@ -40,9 +40,12 @@ public enum QueueFinding: Hashable, Sendable, CustomStringConvertible {
 
 extension BullQueue {
     /// Lets scripts run in all partitions for this deployment and generation; a newer generation that somebody opened is
-    /// taken over. Idempotent; throws `closed` when another deployment owns one of them.
-    public func open() async throws(QueueError) {
-        try await adoptGeneration()
+    /// taken over. In partitions that lost their content `pauses` hold first. Idempotent; throws `closed` when another
+    /// deployment owns one of them.
+    @discardableResult
+    public func open(pausing pauses: [QueuePause]) async throws(QueueError) -> Bool {
+        let lost = try await adoptGeneration()
+        try await restore(pauses, in: lost)
         let gate = gate
         var opening = RedisBatch()
         for keys in keys {
@@ -55,24 +58,60 @@ extension BullQueue {
         state.withLock { state in
             for partition in state.partitions.indices { state.partitions[partition].isHot = true }
         }
+        return !lost.isEmpty
     }
 
-    /// Takes over a newer generation than ours: a rebuild raised it (QUEUE.md 14.3).
-    func adoptGeneration() async throws(QueueError) {
+    /// As the script `pause` writes it. A partition that is not open runs no script, and once it is open it is too late.
+    private func restore(_ pauses: [QueuePause], in partitions: Set<Int>) async throws(QueueError) {
+        let held = pauses.compactMap { pause in
+            QueueAddress(pause.queue).flatMap { partitions.contains($0.partition) ? ($0, pause) : nil }
+        }
+        if held.isEmpty { return }
+        var asking = RedisBatch()
+        for _ in held { asking.begin("TIME") }
+        let times = try await run(asking, repairs: false) { held[$0].0.partition }
+        var batch = RedisBatch()
+        for ((queue, pause), time) in zip(held, times) {
+            let parts = time.array?.compactMap(\.integer) ?? []
+            guard parts.count == 2 else { throw misunderstood("the time") }
+            let till = pause.leftMs > 0 ? parts[0] * 1_000 + parts[1] / 1_000 + pause.leftMs : 0
+            batch.begin("HSET")
+            batch.append("\(keys[queue.partition].private)paused")
+            batch.append(queue.jobClass.rawValue)
+            batch.append("\(till) \(pause.actor) \(pause.reason)")
+            batch.begin("HSET")
+            batch.append(keys[queue.partition].meta(queue.jobClass))
+            batch.append("paused")
+            batch.append("1")
+        }
+        for reply in try await run(batch, repairs: false, partitionOf: { held[$0 / 2].0.partition }) {
+            if let error = reply.error { throw QueueError(error.asRedisError) }
+        }
+    }
+
+    /// Takes over a newer generation than ours: a rebuild raised it (QUEUE.md 14.3). Returns the partitions that are not
+    /// open for anybody: what was in them is gone.
+    @discardableResult
+    func adoptGeneration() async throws(QueueError) -> Set<Int> {
         var batch = RedisBatch()
         for keys in keys {
             batch.begin("GET")
             batch.append(keys.open)
         }
         var newest = state.withLock { $0.generation }
+        var lost: Set<Int> = []
         for (partition, reply) in try await run(batch, repairs: false, partitionOf: { $0 }).enumerated() {
-            guard let found = reply.text, let colon = found.lastIndex(of: ":") else { continue }
+            guard let found = reply.text, let colon = found.lastIndex(of: ":") else {
+                lost.insert(partition)
+                continue
+            }
             guard found[..<colon] == options.deployment else {
                 throw QueueError(.closed, QueueFinding.foreignDeployment(partition: partition).description)
             }
             newest = max(newest, Int64(found[found.index(after: colon)...]) ?? 0)
         }
         setGeneration(newest)
+        return lost
     }
 
     /// Looks at the server and at the queues before they are used.

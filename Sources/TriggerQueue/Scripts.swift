@@ -1,4 +1,5 @@
-// The scripts as Redis gets them: a switch for events, the common start, the parts a script uses, the script.
+// The scripts as Redis gets them: a switch for events, the common start, the script. In place of a line `--@name` stands
+// the part of that name.
 internal import RedisClient
 
 /// How much a queue tells in its `events` stream (QUEUE.md 15.3).
@@ -29,20 +30,26 @@ struct QueueScripts: Sendable {
     init(events: QueueEvents) {
         func script(_ name: String, _ parts: [UInt8]...) -> RedisScript {
             var source = "local FULL = \(events == .full)\n"
-            for part in parts { source += String(decoding: part, as: UTF8.self) }
+            for part in [PackageResources.gate_lua] + parts { Self.append(part, to: &source) }
             return RedisScript(name: name, source: source)
         }
+        // Those of a running worker have only what they need where they need it.
+        offer = script("offer", PackageResources.offer_lua)
+        take = script("take", PackageResources.take_lua)
+        finish = script("finish", PackageResources.finish_lua)
         let shared = PackageResources.shared_lua
         let delaying = PackageResources.delaying_lua
         let promoting = PackageResources.promoting_lua
-        let acknowledging = PackageResources.acknowledging_lua
-        let retaining = PackageResources.retaining_lua
-        offer = script("offer", shared, delaying, PackageResources.offer_lua)
-        take = script("take", shared, promoting, PackageResources.take_lua)
-        finish = script("finish", shared, delaying, acknowledging, retaining, PackageResources.finish_lua)
         heartbeat = script("heartbeat", shared, PackageResources.heartbeat_lua)
-        release = script("release", shared, acknowledging, PackageResources.release_lua)
-        reclaim = script("reclaim", shared, delaying, promoting, retaining, PackageResources.reclaim_lua)
+        release = script("release", shared, PackageResources.acknowledging_lua, PackageResources.release_lua)
+        reclaim = script(
+            "reclaim",
+            shared,
+            delaying,
+            promoting,
+            PackageResources.retaining_lua,
+            PackageResources.reclaim_lua,
+        )
         requeue = script("requeue", shared, delaying, PackageResources.requeue_lua)
         promote = script("promote", shared, promoting, PackageResources.promote_lua)
         discard = script("discard", shared, PackageResources.discard_lua)
@@ -52,6 +59,25 @@ struct QueueScripts: Sendable {
         clean = script("clean", shared, PackageResources.clean_lua)
         restore = script("restore", shared, PackageResources.restore_lua)
         audit = script("audit", shared, PackageResources.audit_lua)
+    }
+
+    private static let parts: [Substring: [UInt8]] = [
+        "waking": PackageResources.waking_lua, "dues": PackageResources.dues_lua,
+        "delaying": PackageResources.delaying_lua, "promoting": PackageResources.promoting_lua,
+        "acknowledging": PackageResources.acknowledging_lua, "retaining": PackageResources.retaining_lua,
+    ]
+
+    private static func append(_ text: [UInt8], to source: inout String) {
+        for line in String(decoding: text, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false) {
+            let word = line.drop { $0 == " " }
+            if word.hasPrefix("--@") {
+                guard let part = parts[word.dropFirst(3)] else { preconditionFailure("no part \(word)") }
+                append(part, to: &source)
+            } else {
+                source += line
+                source += "\n"
+            }
+        }
     }
 
     /// Those of a running worker, loaded after every connect; an operator's come when they are first used.

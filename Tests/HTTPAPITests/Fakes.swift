@@ -196,6 +196,8 @@ final class MemoryOrders: OrderStore, TimelineStore {
     func hasEnded(_ id: JobID) async throws(StoreError) -> Bool { true }
     func buryJobs(_ deaths: [JobDeath]) async throws(StoreError) {}
     func deaths(after: String, limit: Int) async throws(StoreError) -> [JobDeath] { [] }
+    func noteCrashes(_ jobs: [Job]) async throws(StoreError) {}
+    func queuePauses() async throws(StoreError) -> [QueuePause] { [] }
     func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder] { [] }
     func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding {
         OrderStanding(claimedElsewhere: .zero, newestFill: nil)
@@ -370,7 +372,7 @@ struct EmptyCluster: ClusterStore {
 
 /// Takes every job and gives none.
 struct EmptyQueue: JobQueue {
-    func open() async throws(QueueError) {}
+    func open(pausing _: [QueuePause]) async throws(QueueError) -> Bool { false }
     func offer(_ jobs: [Job], verify: Bool) async throws(QueueError) -> [OfferCode] { jobs.map { _ in .queued } }
     func take(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] { [] }
     func waitForWork() async {}

@@ -148,11 +148,51 @@ extension BullQueueTests {
                 #expect(try await queue.take(.all).count == 1)
                 // As if the reply had not arrived: the worker never said that it saw its first take.
                 try await rig.cutOff("a")
-                try await rig.send("HSET", "so:{so-01ba}:took:a", "seen", "0")
+                try await rig.send("HSET", "so:{so-01ba}:took:a", "ids", "of the take", "seen", "0")
                 let other = try await rig.bull("b")
                 try await other.reclaim(dead: [WorkerID("a")])
                 #expect(try await other.take(.all).map(\.crashes) == [0])
                 #expect(other.counters.stalledRecovered == 1)
+            }
+        }
+
+        @Test func `a worker that has its jobs says so at once (8)`() async throws {
+            try await BullRig.with { rig in
+                let queue = try await rig.bull("a")
+                _ = try await queue.offer([.sample(1)], verify: false)
+                #expect(try await queue.take(.all).count == 1)
+                _ = try await eventually("Redis knows") { () -> Bool? in
+                    let record = try await rig.send("HMGET", "so:{so-01ba}:took:a", "n", "ids").array ?? []
+                    return record.count == 2 && record[0].text == "1" && record[1].isNull ? true : nil
+                }
+                // It dies before its first heartbeat, and the job is charged all the same.
+                try await rig.cutOff("a")
+                let other = try await rig.bull("b")
+                try await other.reclaim(dead: [WorkerID("a")])
+                #expect(try await other.take(.all).map(\.crashes) == [1])
+            }
+        }
+
+        @Test func `a job that crashed too many workers is handed to one that gives it up (6)`() async throws {
+            try await BullRig.with { rig in
+                let queue = try await rig.bull("a")
+                let jobs = [Job.sample(1, .targets), Job.sample(1)]
+                _ = try await queue.offer(jobs, verify: false)
+                #expect(try await queue.take(.all).count == 2)
+                for (job, name) in zip(jobs, ["targets", "stops"]) {
+                    try await rig.send("HSET", "bull:{so-01ba}-\(name):\(job.id)", "stc", "10")
+                }
+                _ = try await eventually("Redis knows") { () -> Bool? in
+                    try await rig.send("HEXISTS", "so:{so-01ba}:took:a", "ids").integer == 0 ? true : nil
+                }
+                try await rig.cutOff("a")
+                let other = try await rig.bull("b")
+                try await other.reclaim(dead: [WorkerID("a")])
+                let counts = try await other.counts()
+                // The target at once, for its end in PostgreSQL; the stop after a minute, for ever.
+                #expect(counts[QueueAddress(partition: 1, jobClass: .targets)]?.waiting == 1)
+                #expect(counts[QueueAddress(partition: 1, jobClass: .stops)]?.delayed == 1)
+                #expect(try await other.take(.all).map(\.crashes) == [11])
             }
         }
 

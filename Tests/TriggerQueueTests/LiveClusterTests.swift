@@ -383,5 +383,97 @@ extension BullQueueTests {
                 }
             }
         }
+
+        @Test func `what is paused stays paused after a loss of Redis (12, 31)`() async throws {
+            try await LiveCluster.with { cluster in
+                try await cluster.run(["w1"]) {
+                    let job = Job.sample(3, .targets)
+                    let queue = QueueAddress(
+                        partition: QueuePartitions.partition(of: job.id.order, count: 8),
+                        jobClass: .targets,
+                    )
+                    try await cluster.queue.pause(queue, durationMs: 0, by: "ada", reason: "incident 7")
+                    let operations = PostgresOperationStore(pool: cluster.pool)
+                    try await operations.recordPause("\(queue)", durationMs: 0, actor: "ada", reason: "incident 7")
+                    let redis = RedisConnection(try RedisServer.options(cluster.server))
+                    defer { redis.close() }
+                    _ = try await redis.send(RedisCommand("FLUSHALL"))
+                    // The first offer that is taken in finds the queue open again: from then on a worker could take it.
+                    _ = try await eventually("the queue takes offers") { () -> Bool? in
+                        do { return try await cluster.queue.offer([job], verify: false) == [.queued] } catch {
+                            return nil
+                        }
+                    }
+                    #expect(try await cluster.queue.isPaused(queue))
+                    let tag = QueuePartitions.tags[queue.partition]
+                    let pause = try await redis.send(RedisCommand("HGET", "so:{\(tag)}:paused", "targets"))
+                    #expect(pause.text == "0 ada incident 7")
+                    // Another queue is worked on meanwhile, this one is not.
+                    let other = Job.sample(3)
+                    _ = try await cluster.queue.offer([other], verify: false)
+                    _ = try await eventually("the other job ends") { try await cluster.counts().dead == 1 ? true : nil }
+                    #expect(try await cluster.counts().waiting == 1)
+                    // Somebody resumes: a scheduler that opens once more does not pause again.
+                    try await cluster.queue.resume(queue)
+                    #expect(try await cluster.queue.open(pausing: try await cluster.orders.queuePauses()) == false)
+                    _ = try await eventually("it ends too") { try await cluster.counts().dead == 2 ? true : nil }
+                }
+            }
+        }
+
+        @Test func `how often a job crashed survives a loss of Redis (6, 12)`() async throws {
+            try await LiveCluster.with { cluster in
+                let redis = RedisConnection(try RedisServer.options(cluster.server))
+                defer { redis.close() }
+                func key(_ job: Job) -> String {
+                    let tag = QueuePartitions.tags[QueuePartitions.partition(of: job.id.order, count: 8)]
+                    return "bull:{\(tag)}-\(job.jobClass.rawValue):\(job.id)"
+                }
+                func stored(_ job: Job) async throws -> [String] {
+                    try await cluster.pool.query(
+                        Statement(sql: "SELECT state::text || ' ' || crashes FROM outbox WHERE job_id = '\(job.id)'")
+                    ).map { try $0.string(0) }
+                }
+                // Workers died with them, as the queue counted. One too many for a target, never for a stop.
+                let (target, stop) = (Job.sample(4, .targets), Job.sample(5))
+                _ = try await cluster.queue.offer([target, stop], verify: false)
+                for job in [target, stop] { _ = try await redis.send(RedisCommand("HSET", key(job), "stc", "11")) }
+                try await cluster.run(["w1"]) {
+                    _ = try await eventually("both are dead") { try await cluster.counts().dead == 2 ? true : nil }
+                }
+                let deaths = try await cluster.orders.deaths(after: "", limit: 10)
+                #expect(deaths.map { "\($0.crashes)" } == ["11", "11"])
+                #expect(deaths.first { $0.job.id == target.id }?.reason.hasPrefix("CRASHED_WORKERS: 11") == true)
+                #expect(deaths.first { $0.job.id == stop.id }?.reason.hasPrefix("UNKNOWN_ORDER") == true)
+
+                // What was counted before the loss comes back with the offer.
+                let job = Job.sample(6, .targets)
+                let counted = Job(
+                    id: job.id,
+                    name: job.name,
+                    jobClass: job.jobClass,
+                    version: job.version,
+                    account: job.account,
+                    market: job.market,
+                    source: job.source,
+                    position: job.position,
+                    crashes: 2,
+                )
+                try await cluster.orders.noteCrashes([counted])
+                try await cluster.orders.noteCrashes([job])
+                #expect(try await stored(job) == ["pending 2"])
+                _ = try await redis.send(RedisCommand("FLUSHALL"))
+                let scheduler = try cluster.startScheduler()
+                _ = try await eventually("the job is offered with its count") { () -> Bool? in
+                    try await redis.send(RedisCommand("HGET", key(job), "stc")).text == "2" ? true : nil
+                }
+                await scheduler.stop()
+                let taken = try await eventually("it is taken") { () -> [TakenJob]? in
+                    let taken = try await cluster.queue.take(TakeRequest(stops: 0, targets: 8, housekeeping: 0))
+                    return taken.isEmpty ? nil : taken
+                }
+                #expect(taken.map(\.crashes) == [2] && taken[0].rawID == "\(job.id)")
+            }
+        }
     }
 }

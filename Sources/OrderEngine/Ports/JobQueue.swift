@@ -19,6 +19,8 @@ public struct Job: Hashable, Sendable {
     public let position: TickPosition?
     /// When the crossing was seen; lost on the way through the outbox.
     public let times: CrossingTimes?
+    /// Workers that died with it, as far as the store knows; the queue counts on from there.
+    public let crashes: Int
 
     public init(
         id: JobID,
@@ -30,6 +32,7 @@ public struct Job: Hashable, Sendable {
         source: TriggerSource? = nil,
         position: TickPosition? = nil,
         times: CrossingTimes? = nil,
+        crashes: Int = 0,
     ) {
         self.id = id
         self.name = name
@@ -40,6 +43,7 @@ public struct Job: Hashable, Sendable {
         self.source = source
         self.position = position
         self.times = times
+        self.crashes = crashes
     }
 }
 
@@ -115,6 +119,23 @@ public struct JobDeath: Hashable, Sendable {
     }
 }
 
+/// A queue that hands nothing out because an operator said so (QUEUE.md 11), as the store remembers it.
+public struct QueuePause: Hashable, Sendable {
+    /// Such as `stops-03`.
+    public let queue: String
+    /// Milliseconds left; 0: until resumed.
+    public let leftMs: Int64
+    public let actor: String
+    public let reason: String
+
+    public init(queue: String, leftMs: Int64, actor: String, reason: String) {
+        self.queue = queue
+        self.leftMs = leftMs
+        self.actor = actor
+        self.reason = reason
+    }
+}
+
 /// How many jobs of each class a take asks for.
 public struct TakeRequest: Hashable, Sendable {
     public var stops: Int
@@ -151,8 +172,10 @@ public struct QueueError: Error, Hashable, Sendable {
 }
 
 public protocol JobQueue: Sendable {
-    /// Makes the queue usable for this deployment, also after all of its content was lost. Idempotent.
-    func open() async throws(QueueError)
+    /// Makes the queue usable for this deployment, also after all of its content was lost; where it was, `pauses` hold
+    /// before anything can be taken. Returns whether some of it was lost. Idempotent.
+    @discardableResult
+    func open(pausing pauses: [QueuePause]) async throws(QueueError) -> Bool
     /// Puts jobs in unless they are known; one code per job, in order. `verify` looks harder for jobs that the queue may
     /// have lost (QUEUE.md 5.2).
     func offer(_ jobs: [Job], verify: Bool) async throws(QueueError) -> [OfferCode]
@@ -175,6 +198,8 @@ public protocol JobQueue: Sendable {
 
 extension JobQueue {
     public var refusesOffers: Bool { false }
+
+    public func open() async throws(QueueError) { try await open(pausing: []) }
 
     /// Puts all that the store knows to be dead back among the dead; how many were missing.
     public func restoreDead(from store: any OrderStore) async throws -> Int {

@@ -349,6 +349,10 @@ public protocol OrderStore: Sendable {
     func buryJobs(_ deaths: [JobDeath]) async throws(StoreError)
     /// Jobs that are dead, by id, after `after`.
     func deaths(after: String, limit: Int) async throws(StoreError) -> [JobDeath]
+    /// Remembers how many workers died with each of these jobs, so that the count survives the queue (QUEUE.md 9.3).
+    func noteCrashes(_ jobs: [Job]) async throws(StoreError)
+    /// Pauses in force.
+    func queuePauses() async throws(StoreError) -> [QueuePause]
 
     func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder]
     /// Events of one order, oldest first, with `version` > `after`.

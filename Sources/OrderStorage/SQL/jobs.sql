@@ -41,7 +41,7 @@ ORDER BY CASE
 LIMIT $1::bigint
 
 -- name: unoffered
-SELECT job_id, name, class, version, account_id, market, source, tick_time, tick_seq FROM outbox
+SELECT job_id, name, class, version, account_id, market, source, tick_time, tick_seq, crashes::bigint FROM outbox
 WHERE state = 'pending' AND due_at <= clock_timestamp()
     AND (offered_at IS NULL OR offered_at <= clock_timestamp() - interval '1 s')
 ORDER BY class, due_at LIMIT $1::bigint
@@ -57,7 +57,7 @@ WHERE job_id = ANY (ARRAY(
     ORDER BY class, due_at LIMIT $1::bigint
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING job_id, name, class, version, account_id, market, source, tick_time, tick_seq
+RETURNING job_id, name, class, version, account_id, market, source, tick_time, tick_seq, crashes::bigint
 
 -- name: mark_offered
 UPDATE outbox SET offered_at = clock_timestamp() WHERE job_id = ANY ($1::text[]) AND state = 'pending'
@@ -98,6 +98,23 @@ SELECT job_id, name, class, version, account_id, market, source, tick_time, tick
     attempts::bigint, crashes::bigint,
     floor(extract(epoch FROM clock_timestamp() - coalesce(ended_at, created_at)) * 1000)::bigint
 FROM outbox WHERE state = 'dead' AND job_id > $1::text ORDER BY job_id LIMIT $2::bigint
+
+-- name: note_crashes
+-- Before a job whose worker died is tried again (QUEUE.md 9.3). It is in the queue: the relay looks in a second.
+INSERT INTO outbox (
+    job_id, name, class, version, account_id, market, source, tick_time, tick_seq, crashes, offered_at
+)
+SELECT u.*, clock_timestamp() FROM unnest(
+    $1::text[], $2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bigint[],
+    $9::bigint[], $10::integer[]
+) AS u
+ORDER BY 1
+ON CONFLICT (job_id) DO UPDATE SET crashes = greatest(outbox.crashes, excluded.crashes)
+
+-- name: pauses
+SELECT queue, CASE WHEN paused_until = 'infinity' THEN 0
+    ELSE ceil(extract(epoch FROM paused_until - clock_timestamp()) * 1000)::bigint END, actor, reason
+FROM queue_settings WHERE paused_until > clock_timestamp() ORDER BY queue
 
 -- name: has_ended
 SELECT NOT EXISTS (SELECT FROM outbox WHERE job_id = $1::text AND state = 'pending')

@@ -41,7 +41,9 @@ UPDATE bulk_items SET is_sent = true WHERE number = ANY ($1::bigint[])
 UPDATE bulk_items SET outcome = $2::text WHERE number = ANY ($1::bigint[]) AND outcome IS NULL
 
 -- name: reopen
-UPDATE outbox SET state = 'pending', offered_at = clock_timestamp(), lease_until = NULL
+-- Whose crashes are not forgotten may crash once more.
+UPDATE outbox SET state = 'pending', offered_at = clock_timestamp(), lease_until = NULL,
+    crashes = CASE WHEN $2::boolean THEN 0 ELSE least(crashes, 10) END
 WHERE job_id = ANY ($1::text[]) AND state = 'dead'
 
 -- name: discard
@@ -69,11 +71,6 @@ ON CONFLICT (code) DO UPDATE SET note = excluded.note, actor = excluded.actor, a
 
 -- name: remove_dead_note
 DELETE FROM dead_notes WHERE code = $1::text
-
--- name: pauses
-SELECT queue, CASE WHEN paused_until = 'infinity' THEN 0
-    ELSE ceil(extract(epoch FROM paused_until - clock_timestamp()) * 1000)::bigint END, actor, reason
-FROM queue_settings WHERE paused_until > clock_timestamp() ORDER BY queue
 
 -- name: audits
 -- Newest first. Every filter may be null.

@@ -142,7 +142,7 @@ struct BulkRun: Sendable {
                 case .unknown: outcomes.append((item, item.isSent ? .moved : .failed))
                 }
             }
-            try await desk.store.reopen(ids)
+            try await desk.store.reopen(ids, resetsCrashes: work.resetsAttempts)
         case .discard:
             let state: DiscardableState =
                 switch work.state {

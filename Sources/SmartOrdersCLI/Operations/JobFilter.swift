@@ -2,6 +2,7 @@
 import ArgumentParser
 import JSONText
 import OrderEngine
+import OrderJSON
 import SmartOrders
 import TriggerQueue
 
@@ -32,10 +33,10 @@ struct JobFilter: ParsableArguments {
     var shard: Int?
     @Option(help: "Leg, such as sl or tp1.")
     var leg: String?
-    @Option(help: "Failed at or after this time (ms since 1970).")
-    var since: Int64?
-    @Option(help: "Failed before this time (ms since 1970).")
-    var until: Int64?
+    @Option(help: "Failed at or after this time: 2026-11-21T03:00:00Z, 2h (ago), or ms since 1970.")
+    var since: String?
+    @Option(help: "Failed before this time, as --since.")
+    var until: String?
     @Option(help: "Failed longer ago than this, such as 10m.")
     var olderThan: String?
     @Option(help: "At most so many.")
@@ -53,12 +54,13 @@ struct JobFilter: ParsableArguments {
         for (name, value) in [
             ("idsFrom", idsFrom), ("state", state), ("error", error), ("errorClass", errorClass), ("venue", venue),
             ("symbol", symbol), ("account", account), ("order", order), ("leg", leg), ("olderThan", olderThan),
+            ("since", since), ("until", until),
         ] {
             if let value { object[name] = .string(value) }
         }
         for (name, value) in [
-            ("partition", partition.map(Int64.init)), ("shard", shard.map(Int64.init)), ("since", since),
-            ("until", until), ("limit", limit.map(Int64.init)),
+            ("partition", partition.map(Int64.init)), ("shard", shard.map(Int64.init)),
+            ("limit", limit.map(Int64.init)),
         ] {
             if let value { object[name] = .number("\(value)") }
         }
@@ -70,6 +72,20 @@ struct JobFilter: ParsableArguments {
         id.isEmpty && idsFrom == nil && error == nil && errorClass == nil && venue == nil && symbol == nil
             && account == nil && order == nil && shard == nil && leg == nil && since == nil && until == nil
             && olderThan == nil && limit == nil && queue == "all" && partition == nil
+    }
+
+    /// Milliseconds since 1970 of a moment, or of so long before `now`.
+    static func time(_ text: String, now: Int64) throws -> Int64 {
+        if let number = Int64(text) { return number }
+        if let moment = Timestamp(rfc3339: text) { return moment.milliseconds }
+        do { return now - (try milliseconds(text)) } catch {
+            throw Failure(
+                .usage,
+                "TIME",
+                "\(text) is no time.",
+                hint: "2026-11-21T03:00:00Z, 2h (ago), or ms since 1970",
+            )
+        }
     }
 
     func state(or standard: JobState) throws -> JobState {
@@ -97,6 +113,8 @@ struct JobFilter: ParsableArguments {
         }
         let text = self.error
         let oldest = try olderThan.map { now - (try milliseconds($0)) }
+        let first = try since.map { try Self.time($0, now: now) }
+        let end = try until.map { try Self.time($0, now: now) }
         let filter = self
         let hasPattern = pattern != nil
         return { record in
@@ -107,8 +125,8 @@ struct JobFilter: ParsableArguments {
                     reason.contains(pattern)
                 else { return false }
             }
-            if let since = filter.since, record.endedAt ?? 0 < since { return false }
-            if let until = filter.until, record.endedAt ?? .max >= until { return false }
+            if let first, record.endedAt ?? 0 < first { return false }
+            if let end, record.endedAt ?? .max >= end { return false }
             if let oldest, record.endedAt ?? .max >= oldest { return false }
             if filter.order != nil || filter.shard != nil || filter.leg != nil {
                 guard let id = JobID(record.id) else { return false }

@@ -72,7 +72,7 @@ struct QueuesCommand: AsyncParsableCommand {
                 let wanted = try desk.queues(selection.queue)
                 let counts = try await desk.queue.counts()
                 let now = try await desk.queue.serverTime()
-                let pauses = try await desk.store.pauses()
+                let pauses = try await desk.orders.queuePauses()
                 for one in wanted {
                     let count = counts[one] ?? QueueCounts()
                     let head = try await desk.queue.ids(in: one, .waiting, limit: 1)

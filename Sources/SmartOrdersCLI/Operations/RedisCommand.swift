@@ -66,7 +66,7 @@ struct RedisCommand: AsyncParsableCommand {
             }
             try await Operator.with(options) { desk in
                 let pending = try await desk.store.pendingJobs().values.reduce(0, +)
-                let pauses = try await desk.store.pauses()
+                let pauses = try await desk.orders.queuePauses()
                 let history = try await DatabaseHistory.check(desk.pool)
                 if options.dryRun {
                     if let partitions { show("would change \(history.queuePartitions) partitions to \(partitions)") }
@@ -137,9 +137,9 @@ struct RedisCommand: AsyncParsableCommand {
             _ queue: BullQueue,
             _ desk: Operator,
             _ generation: Int64,
-            _ pauses: [RecordedPause],
+            _ pauses: [QueuePause],
         ) async throws {
-            try await queue.open()
+            try await queue.open(pausing: pauses)
             for pause in pauses {
                 guard let one = QueueAddress(pause.queue), queue.queues.contains(one) else { continue }
                 try await queue.pause(one, durationMs: pause.leftMs, by: pause.actor, reason: pause.reason)

@@ -38,11 +38,15 @@ local seenBy = {}
 local function wasSeen(worker, n)
     if seenBy[worker] == nil then
         local took = private .. 'took:' .. worker
-        if call('EXISTS', took) == 0 then
-            seenBy[worker] = math.huge
-        else
-            seenBy[worker] = tonumber(call('HGET', took, 'seen') or 0)
+        local record = call('HMGET', took, 'seen', 'n', 'ids')
+        local seen, last = tonumber(record[1] or 0), tonumber(record[2] or 0)
+        if not record[1] and not record[2] then
+            seen = math.huge
+        elseif last > 0 then
+            -- Who asks for the n-th has the reply before it; who has that of the n-th deletes `ids`.
+            seen = math.max(seen, record[3] and last - 1 or last)
         end
+        seenBy[worker] = seen
     end
     return seenBy[worker] >= n
 end
@@ -90,14 +94,9 @@ local function recover(base, class, meta)
                 call('HDEL', key, 'pb')
             end
             call('XADD', base .. 'events', '*', 'event', 'stalled', 'jobId', id)
-            if charged == 1 and crashes > 10 and class ~= 1 then
-                local reason = 'CRASHED_WORKERS: ' .. crashes .. ' workers died with this job'
-                call('HSET', key, 'finishedOn', now, 'failedReason', reason, 'stacktrace', cjson.encode({ reason }))
-                call('ZADD', base .. 'failed', now, id)
-                call('XADD', base .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason', reason,
-                    'prev', 'active')
-            elseif charged == 1 and crashes >= 3 then
-                -- Quarantine: at most one delivery a minute.
+            if charged == 1 and crashes >= 3 and (crashes <= 10 or class == 1) then
+                -- Quarantine: at most one delivery a minute. With more than ten the worker that gets it gives it up, so that
+                -- the death reaches PostgreSQL first; jobs in `stops` are tried for ever.
                 local due = now + 60000
                 call('HSET', key, 'delay', 60000)
                 call('ZADD', base .. 'delayed', delayedScore(base, due), id)

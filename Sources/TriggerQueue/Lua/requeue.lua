@@ -27,7 +27,12 @@ for i = 5, #ARGV do
         call('ZREM', base .. 'failed', id)
         if target ~= base then call('RENAME', base .. id, key) end
         call('HDEL', key, 'finishedOn', 'processedOn', 'failedReason', 'stacktrace', 'pb')
-        if ARGV[3] == '1' then call('HDEL', key, 'atm', 'ats', 'stc') end
+        if ARGV[3] == '1' then
+            call('HDEL', key, 'atm', 'ats', 'stc')
+        elseif (tonumber(call('HGET', key, 'stc') or 0) or 0) > 10 then
+            -- It may crash once more.
+            call('HSET', key, 'stc', '10')
+        end
         call('HSET', key, 'delay', ARGV[4])
         if delay > 0 then
             local due = now + delay
