@@ -79,7 +79,7 @@ if not anything then return reply end
 
 local broken, breaks = {}, 0
 local expiry = text(now + leaseMs)
-local taken, takes, suspect = {}, 0, false
+local taken, takes, suspect = { false, false }, 0, false
 for class = 1, 3 do
     local state, base = states[class], KEYS[class + 1]
     if state and not suspect then
@@ -127,7 +127,7 @@ for class = 1, 3 do
                 left = left - #order / 2
                 if state.prioritized == #order / 2 then call('DEL', base .. 'pc') end
             end
-            local started, starts, index, isStuck = {}, 0, 0, false
+            local started, starts, index, isStuck = { false }, 0, 0, false
             for i, id in ipairs(popped) do
                 local key = base .. id
                 local job = call('HMGET', key, 'name', 'data', 'ats')
