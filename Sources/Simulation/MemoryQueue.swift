@@ -155,8 +155,8 @@ package final class MemoryQueue: JobQueue {
 
     /// The simulator pauses no queue.
     package func open(pausing _: [QueuePause]) async throws(QueueError) -> Bool {
-        try await link.carry("open") { () throws(QueueError) in
-            try server.state.withLock { state throws(QueueError) in
+        try await link.carry("open") { () throws(QueueError) -> Bool in
+            try server.state.withLock { state throws(QueueError) -> Bool in
                 if state.isAway { throw QueueError(.unavailable, "the queue is away") }
                 if !state.isOpen { server.mark(.queueReopened) }
                 defer { state.isOpen = true }

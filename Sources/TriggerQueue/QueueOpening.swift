@@ -63,15 +63,17 @@ extension BullQueue {
 
     /// As the script `pause` writes it. A partition that is not open runs no script, and once it is open it is too late.
     private func restore(_ pauses: [QueuePause], in partitions: Set<Int>) async throws(QueueError) {
-        let held = pauses.compactMap { pause in
-            QueueAddress(pause.queue).flatMap { partitions.contains($0.partition) ? ($0, pause) : nil }
+        let held = pauses.compactMap { pause -> (queue: QueueAddress, pause: QueuePause)? in
+            guard let queue = QueueAddress(pause.queue), partitions.contains(queue.partition) else { return nil }
+            return (queue, pause)
         }
         if held.isEmpty { return }
         var asking = RedisBatch()
         for _ in held { asking.begin("TIME") }
-        let times = try await run(asking, repairs: false) { held[$0].0.partition }
+        let times = try await run(asking, repairs: false) { held[$0].queue.partition }
         var batch = RedisBatch()
-        for ((queue, pause), time) in zip(held, times) {
+        for (index, time) in times.enumerated() {
+            let (queue, pause) = held[index]
             let parts = time.array?.compactMap(\.integer) ?? []
             guard parts.count == 2 else { throw misunderstood("the time") }
             let till = pause.leftMs > 0 ? parts[0] * 1_000 + parts[1] / 1_000 + pause.leftMs : 0
@@ -84,9 +86,7 @@ extension BullQueue {
             batch.append("paused")
             batch.append("1")
         }
-        for reply in try await run(batch, repairs: false, partitionOf: { held[$0 / 2].0.partition }) {
-            if let error = reply.error { throw QueueError(error.asRedisError) }
-        }
+        _ = try await run(batch, repairs: false) { held[$0 / 2].queue.partition }
     }
 
     /// Takes over a newer generation than ours: a rebuild raised it (QUEUE.md 14.3). Returns the partitions that are not

@@ -437,7 +437,9 @@ extension BullQueueTests {
                 // Workers died with them, as the queue counted. One too many for a target, never for a stop.
                 let (target, stop) = (Job.sample(4, .targets), Job.sample(5))
                 _ = try await cluster.queue.offer([target, stop], verify: false)
-                for job in [target, stop] { _ = try await redis.send(RedisCommand("HSET", key(job), "stc", "11")) }
+                for job in [target, stop] {
+                    _ = try await redis.send(RedisCommand("HSET", key(job), "stc", "11", "ats", "1"))
+                }
                 try await cluster.run(["w1"]) {
                     _ = try await eventually("both are dead") { try await cluster.counts().dead == 2 ? true : nil }
                 }
