@@ -30,6 +30,7 @@ public final class APIServer: Sendable {
     private let state = Locked(State())
     private let hub: EventHub
     private let batches: BatchDuty
+    private let hookDuty: HookDuty
     /// Every route that this server has.
     package let routes: [RouteSummary]
 
@@ -45,6 +46,10 @@ public final class APIServer: Sendable {
         traders: any TraderStore,
         panel: any PanelStore,
         intake: any CredentialIntake,
+        webhooks: any WebhookStore,
+        hooks: any HookStore,
+        operators: any OperatorStore,
+        control: any ClusterControl,
         commands: CommandService,
         ticks: any TickLog,
         timeline: any TimelineStore,
@@ -66,6 +71,8 @@ public final class APIServer: Sendable {
             traders: traders,
             panel: panel,
             intake: intake,
+            webhooks: webhooks,
+            hooks: hooks,
             commands: commands,
             clock: clock,
             prices: PriceCache(ticks: ticks, clock: clock),
@@ -90,6 +97,7 @@ public final class APIServer: Sendable {
             logger: logger,
         )
         batches = BatchDuty(backend: backend, hub: hub)
+        hookDuty = HookDuty(backend: backend, hub: hub)
         let routes =
             SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
             + OrderRoutes(backend: backend, hub: hub).routes
@@ -103,6 +111,9 @@ public final class APIServer: Sendable {
             + TraderRoutes(backend: backend).routes
             + SignInRoutes(backend: backend).routes
             + PresetRoutes(backend: backend).routes
+            + WebhookRoutes(backend: backend).routes
+            + HookRoutes(backend: backend, duty: hookDuty).routes
+            + AdminRoutes(backend: backend, hub: hub, control: control, operators: operators).routes
             + StreamRoutes(backend: backend, hub: hub, tickets: tickets).routes
         var random = SystemRandomNumberGenerator()
         let instance = "r" + hexadecimal((0..<4).map { _ in UInt8.random(in: 0...255, using: &random) })
@@ -192,6 +203,7 @@ public final class APIServer: Sendable {
             group.addTask { try await server.run() }
             group.addTask { await self.hub.run() }
             group.addTask { await self.batches.run() }
+            group.addTask { await self.hookDuty.run() }
             group.addTask { await self.noteUse() }
             group.addTask {
                 await stop.wait()
