@@ -57,8 +57,29 @@ enum Roles {
     static func scheduler(_ backend: Backend, context: EngineContext? = nil) async throws {
         let scheduler = Scheduler(context: context ?? backend.context)
         backend.logger.info("Scheduler started", metadata: ["scheduler": "\(backend.worker)"])
-        do { try await scheduler.run() } catch { if !(error is CancellationError) { throw error } }
+        do {
+            try await withThrowingTaskGroup { group in
+                group.addTask { try await scheduler.run() }
+                group.addTask { try await tidy(backend) }
+                try await group.next()
+                group.cancelAll()
+            }
+        } catch {
+            if !(error is CancellationError) { throw error }
+        }
         await leave { await scheduler.leave() }
+    }
+
+    /// Deletes what has outlived its retention, a page at a time. Two who do it do no harm.
+    private static func tidy(_ backend: Backend) async throws {
+        while true {
+            try await backend.clock.sleep(milliseconds: 60_000)
+            do throws(StoreError) {
+                while try await backend.orders.prune() > 0, !Task.isCancelled {}
+            } catch {
+                backend.logger.debug("Tidying waits", metadata: ["error": "\(error.detail)"])
+            }
+        }
     }
 
     static func feed(
