@@ -39,6 +39,14 @@ public struct APIConfiguration: Sendable {
     /// Seals a venue key for an account to the workers' public key; nil: this process takes none.
     public var sealIntake: (@Sendable (_ credentials: Credentials, _ account: AccountID) throws -> [UInt8])?
 
+    /// Seals a webhook's secret to the workers' public key; nil: this process makes none.
+    public var sealSecret: (@Sendable (_ secret: [UInt8], _ webhook: UniqueID) throws -> [UInt8])?
+    /// Whether webhooks without TLS and at private addresses are taken: the workers may ask those on an allow-list.
+    public var webhooksMayBePlain = false
+
+    /// An administrator must let an account trade live (`live.approval`).
+    public var liveNeedsApproval = false
+
     public var limits = Limits()
     public var stream = StreamLimits()
     /// How long `/readyz` answers 503 before connections are refused.

@@ -31,6 +31,7 @@ public final class APIServer: Sendable {
     private let hub: EventHub
     private let batches: BatchDuty
     private let boards: StreamBoards
+    private let hookDuty: HookDuty
     /// Every route that this server has.
     package let routes: [RouteSummary]
 
@@ -47,6 +48,10 @@ public final class APIServer: Sendable {
         traders: any TraderStore,
         panel: any PanelStore,
         intake: any CredentialIntake,
+        webhooks: any WebhookStore,
+        hooks: any HookStore,
+        operators: any OperatorStore,
+        control: any ClusterControl,
         commands: CommandService,
         ticks: any TickLog,
         timeline: any TimelineStore,
@@ -68,6 +73,8 @@ public final class APIServer: Sendable {
             traders: traders,
             panel: panel,
             intake: intake,
+            webhooks: webhooks,
+            hooks: hooks,
             commands: commands,
             clock: clock,
             prices: PriceCache(ticks: ticks, clock: clock),
@@ -98,6 +105,7 @@ public final class APIServer: Sendable {
         )
         batches = BatchDuty(backend: backend, hub: hub)
         boards = StreamBoards(prices: PriceBoard(backend: backend), derived: DerivedBoard(backend: backend))
+        hookDuty = HookDuty(backend: backend, hub: hub)
         let routes =
             SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
             + OrderRoutes(backend: backend, hub: hub).routes
@@ -113,6 +121,9 @@ public final class APIServer: Sendable {
             + TraderRoutes(backend: backend).routes
             + SignInRoutes(backend: backend).routes
             + PresetRoutes(backend: backend).routes
+            + WebhookRoutes(backend: backend).routes
+            + HookRoutes(backend: backend, duty: hookDuty).routes
+            + AdminRoutes(backend: backend, hub: hub, control: control, operators: operators).routes
             + StreamRoutes(backend: backend, hub: hub, boards: boards, tickets: tickets).routes
         var random = SystemRandomNumberGenerator()
         let instance = "r" + hexadecimal((0..<4).map { _ in UInt8.random(in: 0...255, using: &random) })
@@ -206,6 +217,7 @@ public final class APIServer: Sendable {
             group.addTask { await self.gateway.deadlines.sweep() }
             group.addTask { await self.boards.prices.run() }
             group.addTask { await self.boards.derived.run() }
+            group.addTask { await self.hookDuty.run() }
             group.addTask { await self.noteUse() }
             group.addTask {
                 await stop.wait()

@@ -18,6 +18,7 @@ extension CommandService {
         actor: Actor,
         idempotency: IdempotencyRecord?,
         requestID: String? = nil,
+        answering: Answering? = nil,
     ) async throws(CommandError) -> CommandAnswer {
         do {
             if let idempotency, let known = try await replay(idempotency) { return known }
@@ -32,6 +33,7 @@ extension CommandService {
                 throw CommandError.refused(judged.failures)
             }
             var transition = try created(draft, judged, account: account)
+            let idempotency = try await Self.keeping(idempotency, transition.order, answering)
             let outcome = try await commit(
                 &transition,
                 actor: actor,
@@ -39,7 +41,8 @@ extension CommandService {
                 requestID: requestID,
             )
             switch outcome {
-            case .committed: return CommandAnswer(stored: transition.order, isCommitted: true, isReplay: false)
+            case .committed: return .committed(transition.order, idempotency)
+            case .refused(Self.keyWaitConstraint): throw CommandError.keyBusy
             case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
             case .lost, .blocked: throw CommandError.unavailable("The store did not take the order; try again.")
             case .refused(Self.clientOrderIDConstraint):
@@ -74,9 +77,12 @@ extension CommandService {
         on id: OrderID,
         version: Int64?,
         actor: Actor,
+        idempotency: IdempotencyRecord? = nil,
         requestID: String? = nil,
+        answering: Answering? = nil,
     ) async throws(CommandError) -> CommandAnswer {
         do {
+            if let idempotency, let known = try await replay(idempotency) { return known }
             for _ in 0..<5 {
                 guard let row = try await context.orders.load([id]).first, row.kind == .conditional else {
                     throw CommandError.refused([Refusal(.notFound, "There is no such order.")])
@@ -89,17 +95,20 @@ extension CommandService {
                 guard try transition.apply(change, at: moment) else {
                     return CommandAnswer(stored: row, isCommitted: false, isReplay: false)
                 }
+                let idempotency = try await Self.keeping(idempotency, transition.order, answering)
                 let outcome = try await commit(
                     &transition,
                     actor: actor,
                     tick: present.tick,
-                    idempotency: nil,
+                    idempotency: idempotency,
                     requestID: requestID,
                 )
                 switch outcome {
-                case .committed: return CommandAnswer(stored: transition.order, isCommitted: true, isReplay: false)
+                case .committed: return .committed(transition.order, idempotency)
+                case .refused(Self.keyWaitConstraint): throw CommandError.keyBusy
                 case .lost: continue
-                case .keyUsed, .blocked:
+                case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
+                case .blocked:
                     throw CommandError.unavailable("The store did not take the change; try again.")
                 case .refused(let constraint):
                     throw CommandError.unavailable("The database refused the change: \(constraint).")

@@ -10,6 +10,8 @@ public enum CommandError: Error, Sendable {
     case versionMismatch(present: StoredOrder)
     /// The idempotency key belongs to another request.
     case keyReused
+    /// The request with this key is being carried out.
+    case keyBusy
     /// No price is known that a check needs.
     case priceUnavailable
     case unavailable(String)
@@ -25,17 +27,24 @@ public struct CommandAnswer: Sendable {
     public let isCommitted: Bool
     /// The idempotency key and body were seen before.
     public let isReplay: Bool
+    /// What was told, or is to be told, word for word; nil: nothing is kept, the order as it stands is shown.
+    public var kept: KeptAnswer?
 
-    public init(stored: StoredOrder, isCommitted: Bool, isReplay: Bool) {
+    public init(stored: StoredOrder, isCommitted: Bool, isReplay: Bool, kept: KeptAnswer? = nil) {
         self.stored = stored
         self.isCommitted = isCommitted
         self.isReplay = isReplay
+        self.kept = kept
     }
 
     /// The answer to a command on a smart order: an order keeps its kind.
     public var order: SmartOrder {
         guard case .smart(let order) = stored else { preconditionFailure("a conditional order was asked for") }
         return order
+    }
+
+    static func committed(_ order: StoredOrder, _ record: IdempotencyRecord?) -> CommandAnswer {
+        CommandAnswer(stored: order, isCommitted: true, isReplay: false, kept: record?.answer)
     }
 
     /// The answer to a command on a conditional order.
@@ -66,6 +75,7 @@ public struct CommandService: Sendable {
         actor: Actor,
         idempotency: IdempotencyRecord?,
         requestID: String? = nil,
+        answering: Answering? = nil,
     ) async throws(CommandError) -> CommandAnswer {
         do {
             if let idempotency, let known = try await replay(idempotency) { return known }
@@ -81,6 +91,7 @@ public struct CommandService: Sendable {
             }
             var transition = try created(draft, plan, account: account)
             let rights = plan.view.adoptedRight(random: context.random, at: plan.moment.now).map { [$0] } ?? []
+            let idempotency = try await Self.keeping(idempotency, transition.order, answering)
             let outcome = try await commit(
                 &transition,
                 actor: actor,
@@ -89,7 +100,8 @@ public struct CommandService: Sendable {
                 requestID: requestID,
             )
             switch outcome {
-            case .committed: return CommandAnswer(stored: transition.order, isCommitted: true, isReplay: false)
+            case .committed: return .committed(transition.order, idempotency)
+            case .refused(Self.keyWaitConstraint): throw CommandError.keyBusy
             case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
             case .lost, .blocked: throw CommandError.unavailable("The store did not take the order; try again.")
             case .refused(Self.clientOrderIDConstraint):
@@ -119,6 +131,7 @@ public struct CommandService: Sendable {
         actor: Actor,
         idempotency: IdempotencyRecord? = nil,
         requestID: String? = nil,
+        answering: Answering? = nil,
     ) async throws(CommandError) -> CommandAnswer {
         do {
             if let idempotency, let known = try await replay(idempotency) { return known }
@@ -130,6 +143,7 @@ public struct CommandService: Sendable {
                 let decided = try await decide(command, on: row)
                 guard decided.isChanged else { return CommandAnswer(stored: row, isCommitted: false, isReplay: false) }
                 var transition = decided.transition
+                let idempotency = try await Self.keeping(idempotency, transition.order, answering)
                 let outcome = try await commit(
                     &transition,
                     actor: actor,
@@ -138,7 +152,8 @@ public struct CommandService: Sendable {
                     requestID: requestID,
                 )
                 switch outcome {
-                case .committed: return CommandAnswer(stored: transition.order, isCommitted: true, isReplay: false)
+                case .committed: return .committed(transition.order, idempotency)
+                case .refused(Self.keyWaitConstraint): throw CommandError.keyBusy
                 case .lost: continue
                 case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
                 case .blocked:
@@ -153,6 +168,23 @@ public struct CommandService: Sendable {
             throw Self.commandError(error)
         }
     }
+
+    /// Writes what a commit will answer, before it: both take effect together (INTERFACES.md 1.4).
+    public typealias Answering = @Sendable (_ order: StoredOrder) async throws -> KeptAnswer
+
+    /// The record of a request with the answer that `order` will be told with.
+    static func keeping(
+        _ record: IdempotencyRecord?,
+        _ order: StoredOrder,
+        _ answering: Answering?,
+    ) async throws -> IdempotencyRecord? {
+        guard var record, let answering else { return record }
+        record.answer = try await answering(order)
+        return record
+    }
+
+    /// The key's first request has not ended yet.
+    static let keyWaitConstraint = "idempotency_wait"
 
     /// Stores the decision with a job for each venue order that waits, offers the jobs, and tells.
     func commit(
@@ -220,7 +252,9 @@ public struct CommandService: Sendable {
         guard requestHash == record?.requestHash, let known = try await context.orders.load([order]).first else {
             throw CommandError.keyReused
         }
-        return CommandAnswer(stored: known, isCommitted: false, isReplay: true)
+        var answer = CommandAnswer(stored: known, isCommitted: false, isReplay: true)
+        if let record { answer.kept = try await context.orders.keptAnswer(owner: record.owner, key: record.key) }
+        return answer
     }
 
     static func commandError(_ error: any Error) -> CommandError {

@@ -15,7 +15,7 @@ enum CommitColumn: Int, CaseIterable {
     case wantedAttempt, createdAt, updatedAt, sends, fenceMs, commitId, cause, actorKind, actorId, tickSource, tickPrice
     case tickTime, tickSeq, facts, state, record, clientOrderId, whole, side, remaining
     // One element per idempotency key.
-    case kPlace, kOwner, kKey, kHash
+    case kPlace, kOwner, kKey, kHash, kStatus, kTag, kLocation, kBody
     // One element per intent.
     case iPlace, iLeg, iAttempt, iClientOrderId, iSide, iType, iQuantity, iLimit, iReduceOnly, iState, iFilled
     case iVenueOrderId, iCancelWanted, iIsExit, iCreatedAt, iToken, iSentAt, iFenceMs, iCheckMs
@@ -28,7 +28,7 @@ enum CommitColumn: Int, CaseIterable {
         switch self {
         case .id, .account, .jAccount: .uuid
         case .wantedAttempt, .iAttempt, .fAttempt: .int4
-        case .shard, .legs, .sends, .jClass: .int2
+        case .shard, .legs, .sends, .kStatus, .jClass: .int2
         case .incarnation, .version, .positionTime, .positionSeq, .fenceMs, .commitId, .tickTime, .tickSeq, .kPlace,
             .iPlace, .iToken, .iFenceMs, .iCheckMs, .fPlace, .jPlace, .jVersion, .jTime, .jSeq:
             .int8
@@ -40,7 +40,8 @@ enum CommitColumn: Int, CaseIterable {
             .actorKind, .actorId, .tickSource, .tickPrice, .facts, .state, .record, .clientOrderId, .whole, .side,
             .remaining, .kOwner,
             .kKey,
-            .kHash, .iLeg, .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState, .iFilled, .iVenueOrderId,
+            .kHash, .kTag, .kLocation, .kBody, .iLeg, .iClientOrderId, .iSide, .iType, .iQuantity, .iLimit, .iState,
+            .iFilled, .iVenueOrderId,
             .fId, .fLeg,
             .fQuantity, .fPrice, .fFee, .fFeeAsset, .jId, .jName, .jMarket, .jSource:
             .text
@@ -123,6 +124,10 @@ struct CommitBatch {
             self[.kOwner].append(key.owner)
             self[.kKey].append(key.key)
             self[.kHash].append(key.requestHash)
+            self[.kStatus].append(key.answer.map { Int64($0.status) })
+            self[.kTag].append(key.answer?.entityTag)
+            self[.kLocation].append(key.answer?.location)
+            if let answer = key.answer { self[.kBody].append(answer.body) } else { self[.kBody].appendNull() }
         }
         for intent in commit.venueOrders { appendIntent(intent, commit) }
         for (key, fill) in commit.fills { appendFill(key, fill) }

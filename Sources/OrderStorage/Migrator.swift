@@ -107,6 +107,18 @@ struct Migration: Sendable {
             down: PackageResources._015_queue_down_sql,
         ),
         Migration(
+            version: 16,
+            name: "answers",
+            up: PackageResources._016_answers_up_sql,
+            down: PackageResources._016_answers_down_sql,
+        ),
+        Migration(
+            version: 17,
+            name: "hooks",
+            up: PackageResources._017_hooks_up_sql,
+            down: PackageResources._017_hooks_down_sql,
+        ),
+        Migration(
             version: 18,
             name: "venue_readings",
             up: PackageResources._018_venue_readings_up_sql,

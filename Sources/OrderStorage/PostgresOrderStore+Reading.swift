@@ -187,6 +187,19 @@ extension PostgresOrderStore {
         }
     }
 
+    public func keptAnswer(owner: String, key: String) async throws(StoreError) -> KeptAnswer? {
+        try await reading {
+            try await pool.query(OrderSQL.keptAnswer, [.text(owner), .text(key)]).first.map { row in
+                KeptAnswer(
+                    status: Int(try row.int64(0)),
+                    entityTag: try row.stringOrNil(1),
+                    location: try row.stringOrNil(2),
+                    body: try row.bytes(3),
+                )
+            }
+        }
+    }
+
     /// `json`: `{"facts": [...], "state": {...}}`, the state in the form of OrderJSON's StateEncoding.
     private func event(_ row: Row) throws -> StoredEvent {
         let source: TriggerSource? = row.isNull(8) ? nil : try row.word(8)

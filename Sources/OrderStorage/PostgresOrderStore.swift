@@ -33,6 +33,7 @@ enum OrderSQL {
     static let lastSequence = orders["last_sequence"]
     static let fills = orders["fills"]
     static let outcome = orders["outcome"]
+    static let keptAnswer = orders["kept_answer"]
     static let conclude = orders["conclude"]
     static let control = orders["control"]
     static let probe = orders["probe"]
@@ -133,6 +134,12 @@ public final class PostgresOrderStore: OrderStore {
                 if error.isCollision, collisions < Self.maximumCollisions {
                     collisions += 1
                     continue
+                }
+                // The key's first request is still at it: two waits of a second each, then the client comes back.
+                if commits.count == 1, commits[0].idempotency != nil, error.isLockTimeout {
+                    collisions += 1
+                    if collisions < 2 { continue }
+                    return [.refused(constraint: "idempotency_wait")]
                 }
                 guard let violation = error.violation else { throw StoreError(error) }
                 if commits.count == 1 {

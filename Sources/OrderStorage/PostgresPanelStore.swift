@@ -25,6 +25,7 @@ private enum PanelSQL {
     static let audit = file["audit"]
     static let updateAccount = file["update_account"]
     static let setMode = file["set_mode"]
+    static let requestLive = file["request_live"]
     static let deleteAccount = file["delete_account"]
     static let addTicket = file["add_ticket"]
     static let redeemTicket = file["redeem_ticket"]
@@ -210,6 +211,14 @@ public final class PostgresPanelStore: PanelStore {
         audit: AuditLine,
     ) async throws(StoreError) -> Bool {
         try await change(PanelSQL.setMode, [.uuid(account.value), .int8(version), .text(mode.rawValue)], audit)
+    }
+
+    public func requestLive(
+        _ account: AccountID,
+        version: Int64,
+        audit: AuditLine,
+    ) async throws(StoreError) -> Bool {
+        try await change(PanelSQL.requestLive, [.uuid(account.value), .int8(version)], audit)
     }
 
     public func delete(_ account: AccountID, version: Int64, audit: AuditLine) async throws(StoreError) -> Bool {

@@ -145,6 +145,7 @@ public final class PostgresTraderStore: TraderStore {
             _ = try await pool.transaction([(TraderSQL.addAnswer, parameters)] + statements)
             return .stored
         } catch {
+            if error.isLockTimeout { return .busy }
             guard error.violation == "answers_pkey" else { throw StoreError(error) }
         }
         guard let known = try await self.answer(owner: record.owner, key: record.key) else {

@@ -17,10 +17,19 @@ extension PostgresConfiguration {
         return configuration
     }
 
+    /// The same for operators within an API process: every account's rows, and no secret.
+    public static func operators(conninfo: String, connections: Int = 1) -> PostgresConfiguration {
+        var configuration = stores(conninfo: conninfo, connections: connections)
+        configuration.sessionSettings.append(("role", "smartorders_operator"))
+        configuration.sessionSettings.append(("app.door", "api"))
+        return configuration
+    }
+
     /// The same for an API process: its sessions see rows of the accounts in `Tenancy.accounts`, and of no others.
     public static func tenants(conninfo: String, connections: Int = 4) -> PostgresConfiguration {
         var configuration = stores(conninfo: conninfo, connections: connections)
         configuration.sessionSettings.append(("role", "smartorders_api"))
+        configuration.sessionSettings.append(("app.door", "api"))
         let name = Statement(
             name: "tenants.accounts",
             sql: "SELECT set_config('app.accounts', $1::text, true)",

@@ -39,6 +39,9 @@ extension PostgresError {
         return constraint ?? state
     }
 
+    /// Another transaction held a row or a key for longer than `lock_timeout`.
+    var isLockTimeout: Bool { sqlState == "55P03" }
+
     /// A deadlock or a serialization failure: rolled back, and the next try meets other timing.
     var isCollision: Bool { sqlState == "40P01" || sqlState == "40001" }
 }

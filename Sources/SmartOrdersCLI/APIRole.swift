@@ -33,7 +33,10 @@ struct APIRole: Sendable {
         // Only the public half: what this process seals, workers open.
         if let key = backend.deployment.intakeKey, let seal = IntakeSeal.sealer(publicKey: key) {
             configuration.sealIntake = { credentials, account in try seal(credentials.encoded, account) }
+            configuration.sealSecret = { secret, webhook in try seal(secret, AccountID(webhook)) }
         }
+        configuration.liveNeedsApproval = environment("SMARTORDERS_LIVE_APPROVAL") == "true"
+        configuration.webhooksMayBePlain = !WebhookSettings.allowed.isEmpty
         configuration.publicURL = environment("SMARTORDERS_PUBLIC_URL")
         configuration.corsOrigins = Self.list("SMARTORDERS_CORS_ORIGINS")
         configuration.trustedProxies = Self.list("SMARTORDERS_TRUSTED_PROXIES")
@@ -50,6 +53,10 @@ struct APIRole: Sendable {
             traders: backend.traders,
             panel: backend.panel,
             intake: backend.intake,
+            webhooks: backend.webhooks,
+            hooks: backend.hooks,
+            operators: PostgresOperatorStore(pool: backend.operatorPool ?? backend.pool),
+            control: PostgresClusterControl(pool: backend.operatorPool ?? backend.pool),
             commands: backend.commands,
             ticks: backend.ticks,
             timeline: backend.timeline,

@@ -28,6 +28,8 @@ struct Deployment: Sendable {
     var masterKey: String?
     /// Public key of the workers' intake: 64 hexadecimal digits; nil: venue keys are not taken over HTTP.
     var intakeKey: String?
+    /// Accounts may trade live.
+    var isLiveEnabled = false
     /// Feeds wait for evaluators after each tick.
     var isStepped = false
     var name = "smartorders"
@@ -42,6 +44,10 @@ struct Backend: Sendable {
     let traders: PostgresTraderStore
     let panel: PostgresPanelStore
     let intake: PostgresCredentialIntake
+    let webhooks: PostgresWebhookStore
+    let hooks: PostgresHookStore
+    /// Sessions of operators, who see every account; nil: this process serves none.
+    let operatorPool: PostgresPool?
     let cluster: PostgresClusterStore
     let timeline: PostgresTimelineStore
     let readings: PostgresVenueReadings
@@ -136,6 +142,10 @@ struct Backend: Sendable {
             traders: PostgresTraderStore(pool: pool),
             panel: PostgresPanelStore(pool: pool),
             intake: PostgresCredentialIntake(pool: pool),
+            webhooks: PostgresWebhookStore(pool: pool),
+            hooks: PostgresHookStore(pool: pool),
+            operatorPool: isTenantScoped
+                ? try PostgresPool(configuration: .operators(conninfo: deployment.database)) : nil,
             cluster: PostgresClusterStore(pool: pool, orders: orders),
             timeline: PostgresTimelineStore(pool: pool),
             readings: readings,
@@ -317,12 +327,17 @@ struct Backend: Sendable {
     /// A service for commands, with a price history of its own.
     var commands: CommandService {
         let context = context
-        return CommandService(context: context, history: PriceHistory(ticks: context.ticks, cluster: cluster))
+        return CommandService(
+            context: context,
+            history: PriceHistory(ticks: context.ticks, cluster: cluster),
+            isLiveEnabled: deployment.isLiveEnabled,
+        )
     }
 
     func close() async {
         queue.close()
         ticks.close()
+        await operatorPool?.close()
         await pool.close()
         do { try await http.shutdown() } catch {
             logger.debug("HTTP client did not shut down", metadata: ["error": "\(error)"])

@@ -1,8 +1,10 @@
 // The roles of a deployment, each as one function that runs until its task is cancelled and then leaves in order.
 import Exchanges
+import HTTPAPI
 import Logging
 import MarketData
 import OrderEngine
+import OrderStorage
 import SmartOrders
 
 enum Roles {
@@ -16,6 +18,7 @@ enum Roles {
                 group.addTask { try await duty.run() }
                 if let masterKey = backend.deployment.masterKey {
                     group.addTask { try await CredentialDuty(backend: backend, masterKey: masterKey).run() }
+                    group.addTask { try await webhooks(backend, masterKey) }
                 }
                 let readings = VenueReadingDuty(
                     venues: backend.venues,
@@ -41,11 +44,50 @@ enum Roles {
         await leave { await duty.leave() }
     }
 
+    /// Sends webhooks: only who has the master key can sign them.
+    private static func webhooks(_ backend: Backend, _ masterKey: String) async throws {
+        let transport = WebhookHTTP(allowed: WebhookSettings.allowed)
+        let duty = WebhookDuty(
+            outbox: backend.webhooks,
+            orders: backend.orders,
+            transport: transport,
+            open: { sealed, webhook in
+                try IntakeSeal.open(sealed, for: AccountID(webhook), masterKey: masterKey)
+            },
+            clock: backend.clock,
+            random: { UInt64.random(in: .min ... .max) },
+            logger: backend.logger,
+        )
+        defer { leaveSoon { await transport.shutdown() } }
+        try await duty.run()
+    }
+
     static func scheduler(_ backend: Backend, context: EngineContext? = nil) async throws {
         let scheduler = Scheduler(context: context ?? backend.context)
         backend.logger.info("Scheduler started", metadata: ["scheduler": "\(backend.worker)"])
-        do { try await scheduler.run() } catch { if !(error is CancellationError) { throw error } }
+        do {
+            try await withThrowingTaskGroup { group in
+                group.addTask { try await scheduler.run() }
+                group.addTask { try await tidy(backend) }
+                try await group.next()
+                group.cancelAll()
+            }
+        } catch {
+            if !(error is CancellationError) { throw error }
+        }
         await leave { await scheduler.leave() }
+    }
+
+    /// Deletes what has outlived its retention, a page at a time. Two who do it do no harm.
+    private static func tidy(_ backend: Backend) async throws {
+        while true {
+            try await backend.clock.sleep(milliseconds: 60_000)
+            do throws(StoreError) {
+                while try await backend.orders.prune() > 0, !Task.isCancelled {}
+            } catch {
+                backend.logger.debug("Tidying waits", metadata: ["error": "\(error.detail)"])
+            }
+        }
     }
 
     static func feed(
@@ -56,6 +98,10 @@ enum Roles {
     ) async throws {
         let duty = FeedDuty(context: context ?? backend.context, source: source, market: market)
         do { try await duty.run() } catch { if !(error is CancellationError) { throw error } }
+    }
+
+    private static func leaveSoon(_ body: @escaping @Sendable () async -> Void) {
+        Task { await body() }  // tidy-ok: the composition root
     }
 
     /// A cancelled task cannot await a store: what is left to do runs in a fresh one.

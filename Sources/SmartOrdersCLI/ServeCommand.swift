@@ -36,6 +36,7 @@ struct ServeCommand: AsyncParsableCommand {
             deployment.isStepped = stepped
             deployment.masterKey = environment("SMARTORDERS_MASTER_KEY")
             deployment.intakeKey = environment("SMARTORDERS_INTAKE_KEY")
+            deployment.isLiveEnabled = environment("SMARTORDERS_LIVE_ENABLED") == "true"
             return deployment
         }
 

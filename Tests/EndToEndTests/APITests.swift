@@ -104,6 +104,57 @@ extension EndToEnd {
             }
         }
 
+        @Test func `an answer that nobody heard before the API was killed is told to the repeated request`()
+            async throws
+        {
+            try await Deployment.run(workers: 1, schedulers: 1) { deployment in
+                let market = "paper:linear:DEMO"
+                _ = try await deployment.startFeed(["--market", market])
+                func body(_ price: Int) -> String {
+                    """
+                    {"side": "BUY", "qty": "1", "entry": {"mode": "limit", "price": "\(price)"},
+                     "stopLoss": {"price": "5"}}
+                    """
+                }
+                _ = try await deployment.create(body(10), market: market, key: "first")
+                for round in 0..<3 {
+                    let key = "unheard-\(round)"
+                    let text = body(11 + round)
+                    // Whoever asks goes away: the answer is not read, and the process dies right after the commit.
+                    let asking = Task { try await deployment.create(text, market: market, key: key) }
+                    let kept = try await eventually("the commit of \(key)") {
+                        try await deployment.rows(
+                            "SELECT status::bigint, entity_tag, location, body FROM idempotency WHERE key = '\(key)'"
+                        ).first
+                    }
+                    try await deployment.replaceAPI()
+                    asking.cancel()
+                    _ = await asking.result
+                    // The order changes before its creator asks again.
+                    let id = try #require(kept.string(2).split(separator: "/").last.map(String.init))
+                    _ = try await eventually("the order is cancelled") { () -> Bool? in
+                        do {
+                            let answer = try await deployment.request(
+                                "DELETE",
+                                "/v1/orders/\(id)",
+                                headers: ["If-Match": "*"],
+                            )
+                            return answer.status < 300 ? true : nil
+                        } catch {
+                            return nil
+                        }
+                    }
+                    let again = try await deployment.create(text, market: market, key: key)
+                    #expect(again.isReplayed)
+                    #expect(try Int64(again.status) == kept.int64(0))
+                    #expect(try again.tag == kept.string(1))
+                    #expect(try again.json == JSONValue(parsing: kept.bytes(3)))
+                    #expect(again.json["version"]?.int64 == 1)
+                }
+                #expect(try await deployment.number("SELECT count(*) FROM orders") == 4)
+            }
+        }
+
         @Test func `a thousand creates with a hundred keys make a hundred orders, whenever the API is killed`()
             async throws
         {

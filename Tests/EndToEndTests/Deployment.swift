@@ -114,6 +114,7 @@ final class Deployment: Sendable {
             let apiEnvironment = [
                 "SMARTORDERS_INTAKE_KEY": intake.output.filter { !$0.isWhitespace },
                 "SMARTORDERS_LOG_LEVEL": "trace", "SMARTORDERS_RATE_FACTOR": "100",
+                "SMARTORDERS_WEBHOOK_ALLOW": "127.0.0.0/8",
             ]
             try await start("api", role + ["--listen", listen], folder, children, environment: apiEnvironment)
             let deployment = Deployment(
@@ -147,7 +148,10 @@ final class Deployment: Sendable {
     }
 
     private static var environment: [String: String] {
-        ["SMARTORDERS_MASTER_KEY": key, "SMARTORDERS_LOG_LEVEL": "warning"]
+        [
+            "SMARTORDERS_MASTER_KEY": key, "SMARTORDERS_LOG_LEVEL": "warning",
+            "SMARTORDERS_WEBHOOK_ALLOW": "127.0.0.0/8",
+        ]
     }
 
     @discardableResult
@@ -231,6 +235,8 @@ final class Deployment: Sendable {
         let rows = try await database.query(Statement(sql: sql))
         return try #require(rows.first).int64(0)
     }
+
+    func rows(_ sql: String) async throws -> Rows { try await database.query(Statement(sql: sql)) }
 
     func text(_ sql: String) async throws -> String {
         let rows = try await database.query(Statement(sql: sql))

@@ -15,7 +15,7 @@ final class MemoryOrders: OrderStore, TimelineStore {
         var events: [AccountID: [StoredEvent]] = [:]
         var versions: [StoredVersion] = []
         var notes: [OrderNote] = []
-        var keys: [String: (order: OrderID, hash: String)] = [:]
+        var keys: [String: (order: OrderID, hash: String, answer: KeptAnswer?)] = [:]
         var isAway = false
         var loadDelayMs: Int64 = 0
         var eventReads = 0
@@ -61,7 +61,7 @@ final class MemoryOrders: OrderStore, TimelineStore {
         guard state.orders[next.id]?.version ?? 0 == next.version - 1 else { return .lost }
         state.orders[next.id] = next
         if let record = commit.idempotency {
-            state.keys[record.owner + " " + record.key] = (next.id, record.requestHash)
+            state.keys[record.owner + " " + record.key] = (next.id, record.requestHash, record.answer)
         }
         let sequence = Int64(state.events[next.account, default: []].count + 1)
         var writer = JSONWriter()
@@ -161,6 +161,10 @@ final class MemoryOrders: OrderStore, TimelineStore {
     func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)? {
         try check()
         return state.withLock { $0.keys[owner + " " + key].map { ($0.order, $0.hash) } }
+    }
+
+    func keptAnswer(owner: String, key: String) async throws(StoreError) -> KeptAnswer? {
+        state.withLock { $0.keys[owner + " " + key]?.answer }
     }
 
     func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int { 0 }
@@ -339,6 +343,9 @@ final class NoPanel: PanelStore {
         audit: AuditLine,
     ) async throws(StoreError) -> Bool { throw Self.absent }
     func delete(_ account: AccountID, version: Int64, audit: AuditLine) async throws(StoreError) -> Bool {
+        throw Self.absent
+    }
+    func requestLive(_ account: AccountID, version: Int64, audit: AuditLine) async throws(StoreError) -> Bool {
         throw Self.absent
     }
 }

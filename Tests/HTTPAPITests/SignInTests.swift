@@ -255,10 +255,32 @@ struct `An account's settings` {
             let refused = try await api.tenant()
             try await api.sql("UPDATE credentials SET refusal = 'it may withdraw'")
             #expect(try await request(api, refused, wish).code == "CREDENTIALS_REFUSED")
-            let busy = try await api.tenant()
+            // What the venue said of the key is not old, lets it trade and not withdraw.
+            for (rights, age) in [("read,futures", "11 min"), ("read", "1 s"), ("read,futures,withdraw", "1 s")] {
+                let doubted = try await api.tenant()
+                try await api.sql(
+                    """
+                    UPDATE credentials SET permissions = '{\(rights)}', checked_at = now() - interval '\(age)'
+                    WHERE account_id = '\(doubted.account)'
+                    """
+                )
+                let answer = try await request(api, doubted, wish)
+                #expect(answer.code == "CREDENTIALS_REFUSED", "\(rights) \(age): \(answer.text)")
+            }
+            func trusted() async throws -> Tenant {
+                let tenant = try await api.tenant()
+                try await api.sql(
+                    """
+                    UPDATE credentials SET permissions = '{read,futures}', checked_at = now()
+                    WHERE account_id = '\(tenant.account)'
+                    """
+                )
+                return tenant
+            }
+            let busy = try await trusted()
             _ = try await api.create(busy)
             #expect(try await request(api, busy, wish).code == "ACCOUNT_NOT_IDLE")
-            let tenant = try await api.tenant()
+            let tenant = try await trusted()
             let other = #"{"mode": "LIVE", "confirm": "another name"}"#
             #expect(try await request(api, tenant, other).code == "CONFIRM_MISMATCH")
             let live = try await request(api, tenant, wish)

@@ -61,6 +61,7 @@ struct StoredRig: APITarget {
     let seenPool: PostgresPool
     let ticks: MemoryTickLog
     let server: APIServer
+    let conninfo: String
     let venues: SomeVenues
     /// The workers' half of what is asked about accounts.
     let readingWork: PostgresVenueReadings
@@ -179,18 +180,21 @@ func withStoredAPI(
     configuration.limits.keyCacheMs = 0
     configuration.stream.pollMs = 20
     // These tests ask more than a person does.
-    configuration.limits.rates = [100_000, 100_000, 100_000]
+    configuration.limits.rates = [100_000, 100_000, 100_000, 5, 100_000, 100_000]
     // No test here waits for it, and a busy machine may take its time.
     configuration.limits.deadlineMs = 60_000
     // Stands for the workers' public key.
     configuration.sealIntake = { credentials, account in
         Array("\(account) ".utf8) + credentials.secret.utf8.map { $0 ^ 0x55 }
     }
+    configuration.sealSecret = { secret, webhook in Array("\(webhook) ".utf8) + secret.map { $0 ^ 0x55 } }
+    configuration.webhooksMayBePlain = true
     change(&configuration)
     let conninfo = try await PostgresServer.freshDatabase(template: try await Template.shared.name())
     let pool = try PostgresPool(configuration: .stores(conninfo: conninfo))
     // The server's own: row-level security is on, as in `smartorders serve api`.
     let restricted = try PostgresPool(configuration: .tenants(conninfo: conninfo))
+    let operators = try PostgresPool(configuration: .operators(conninfo: conninfo))
     let history = try await DatabaseHistory.check(pool)
     let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation)
     let accounts = PostgresAccountStore(pool: pool, secrets: OpenBox())
@@ -232,6 +236,10 @@ func withStoredAPI(
         traders: traders,
         panel: panel,
         intake: intake,
+        webhooks: PostgresWebhookStore(pool: restricted),
+        hooks: PostgresHookStore(pool: restricted),
+        operators: PostgresOperatorStore(pool: operators),
+        control: PostgresClusterControl(pool: operators),
         commands: CommandService(
             context: context,
             history: PriceHistory(ticks: ticks, cluster: cluster),
@@ -265,6 +273,7 @@ func withStoredAPI(
         seenPool: restricted,
         ticks: ticks,
         server: server,
+        conninfo: conninfo,
         venues: venues,
         readingWork: PostgresVenueReadings(pool: pool),
     )
@@ -275,12 +284,14 @@ func withStoredAPI(
     } catch {
         service.cancel()
         try await service.value
+        await operators.close()
         await restricted.close()
         await pool.close()
         throw error
     }
     service.cancel()
     try await service.value
+    await operators.close()
     await restricted.close()
     await pool.close()
 }

@@ -55,12 +55,27 @@ struct `Tenants are apart` {
                 body: Self.bodies["/v1/presets/{id}"],
                 idempotency: "p",
             )
+            let webhook = try await api.send(
+                .POST,
+                "/v1/webhooks",
+                key: owner.key,
+                body: #"{"url": "https://example.com/hook"}"#,
+                idempotency: "w",
+            )
+            let hook = try await api.send(
+                .POST,
+                "/v1/hooks",
+                key: owner.key,
+                body: #"{"accountId": "\#(owner.account)", "action": "close", "orderId": "\#(order)"}"#,
+                idempotency: "h",
+            )
             // An id of each kind that is the owner's, and one that is nobody's.
             let owned = [
                 "orders": order, "accounts": "\(owner.account)", "shares": share,
                 "conditional-orders": try #require(conditional.json["id"]?.text),
                 "batches": try #require(batch.json["id"]?.text), "keys": key,
                 "presets": try #require(preset.json["id"]?.text),
+                "webhooks": try #require(webhook.json["id"]?.text), "hooks": try #require(hook.json["id"]?.text),
             ]
             let nobody = "01980000-0000-7000-8000-00000000ffff"
             var walked = 0
@@ -72,6 +87,7 @@ struct `Tenants are apart` {
                 for target in [id, nobody, "nonsense"] {
                     let path = route.pattern.replacing("{id}", with: target).replacing("{token}", with: target)
                         .replacing("{level}", with: "1").replacing("{market}", with: "paper:linear:DEMO")
+                        .replacing("{delivery}", with: target)
                     answers.append(
                         try await api.send(
                             HTTPMethod(rawValue: route.method),
@@ -92,7 +108,7 @@ struct `Tenants are apart` {
                 let texts = zip(answers, [id, nobody, "nonsense"]).map { $0.text.replacing($1, with: "?") }
                 #expect(Set(texts).count == 1, "\(route.method) \(route.pattern): \(texts)")
             }
-            #expect(walked >= 26, "\(walked) routes")
+            #expect(walked >= 36, "\(walked) routes")
 
             // What names an account otherwise.
             for target in [
@@ -129,7 +145,10 @@ struct `Tenants are apart` {
             )
             #expect(widened.status == 404, "\(widened.text)")
             // Lists show nothing of the other.
-            for target in ["/v1/orders", "/v1/conditional-orders", "/v1/shares", "/v1/keys", "/v1/accounts", "/v1/me"] {
+            for target in [
+                "/v1/orders", "/v1/conditional-orders", "/v1/shares", "/v1/keys", "/v1/accounts", "/v1/me",
+                "/v1/webhooks", "/v1/hooks",
+            ] {
                 let answer = try await api.send(.GET, target, key: stranger.key)
                 #expect(answer.status == 200)
                 for id in owned.values + ["\(owner.user)"] {
@@ -233,7 +252,7 @@ struct `Tenants are apart` {
             let reader = try await api.tenant(scopes: "read")
             for route in api.server.routes where route.scope == "trade" {
                 let path = route.pattern.replacing("{id}", with: "\(reader.account)").replacing("{level}", with: "1")
-                    .replacing("{market}", with: "paper:linear:DEMO")
+                    .replacing("{market}", with: "paper:linear:DEMO").replacing("{delivery}", with: "1")
                 let answer = try await api.send(HTTPMethod(rawValue: route.method), path, key: reader.key)
                 #expect(answer.status == 403, "\(route.method) \(route.pattern): \(answer.text)")
                 #expect(answer.code == "SCOPE_REQUIRED")

@@ -1,6 +1,7 @@
 // Where requests come from: pages of other origins, proxies, traces (INTERFACES.md 1.1, 4.10, 5.7).
 
 internal import HTTPTypes
+internal import OrderEngine
 
 /// Pages of the origins that are listed may use API keys here. A cookie is never allowed: no answer says so.
 struct CrossOrigin: Sendable {

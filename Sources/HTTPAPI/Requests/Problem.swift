@@ -24,7 +24,8 @@ struct Problem: Error {
         )
         switch code {
         case .unauthenticated, .keyExpired, .keyRevoked, .signInExpired: headers[.wwwAuthenticate] = "Bearer"
-        case .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .overloaded, .tooManyStreams:
+        case .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .overloaded, .tooManyStreams,
+            .idempotencyInProgress:
             headers[.retryAfter] = "1"
         case .upgradeRequired:
             headers[.upgrade] = "websocket"
@@ -33,7 +34,7 @@ struct Problem: Error {
         case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
             .idempotencyKeyInvalid, .scopeRequired, .roleRequired, .addressNotAllowed, .keyMode, .originRefused,
-            .csrfFailed, .resourceLimit, .accountNotIdle, .confirmMismatch,
+            .csrfFailed, .resourceLimit, .accountNotIdle, .confirmMismatch, .batchDone, .notLeader, .workerGone,
             .notFound, .methodNotAllowed, .notAcceptable, .keyLimit, .linkGone,
             .versionMismatch, .unsupportedMediaType, .idempotencyKeyReused, .ifMatchRequired, .rateLimited,
             .internalError, .timeout:
@@ -82,6 +83,7 @@ struct Problem: Error {
             self.init(.versionMismatch, "The order is at version \(present.version).")
         case .keyReused:
             self.init(.idempotencyKeyReused, "The key was used for another request within the last 24 hours.")
+        case .keyBusy: self.init(.idempotencyInProgress, "The first request with this key has not ended yet.")
         case .venueUnavailable: self.init(.venueUnavailable, "The venue does not say what the account holds.")
         case .priceUnavailable: self.init(.priceUnavailable, "No recent price of the trigger source is known.")
         case .unavailable: self.init(.storeUnavailable, "The command could not be stored at the moment.")

@@ -41,6 +41,10 @@ package enum RequestCode: String, Sendable, CaseIterable {
     case bodyTooLarge = "BODY_TOO_LARGE"
     case targetTooLong = "URI_TOO_LONG"
     case unsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE"
+    case batchDone = "BATCH_DONE"
+    case notLeader = "NOT_LEADER"
+    case workerGone = "WORKER_GONE"
+    case idempotencyInProgress = "IDEMPOTENCY_IN_PROGRESS"
     case idempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED"
     case upgradeRequired = "UPGRADE_REQUIRED"
     case ifMatchRequired = "IF_MATCH_REQUIRED"
@@ -66,7 +70,9 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .notFound: 404
         case .methodNotAllowed: 405
         case .notAcceptable: 406
-        case .keyLimit, .resourceLimit, .accountNotIdle: 409
+        case .keyLimit, .resourceLimit, .accountNotIdle, .idempotencyInProgress, .batchDone, .notLeader,
+            .workerGone:
+            409
         case .linkGone: 410
         case .versionMismatch: 412
         case .bodyTooLarge: 413
@@ -116,6 +122,10 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .bodyTooLarge: "The body is too large"
         case .targetTooLong: "The request line is too long"
         case .unsupportedMediaType: "The body is not JSON"
+        case .batchDone: "The batch has ended"
+        case .notLeader: "Nobody leads the schedulers"
+        case .workerGone: "The worker is not there"
+        case .idempotencyInProgress: "The first request with this Idempotency-Key has not ended"
         case .idempotencyKeyReused: "The Idempotency-Key belongs to another request"
         case .upgradeRequired: "This is a WebSocket"
         case .ifMatchRequired: "An If-Match header is required"
@@ -150,6 +160,8 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .keyLimit: "Revoke a key that is not used any more."
         case .resourceLimit: "Delete one that is not used any more."
         case .confirmMismatch: "Repeat the account's name in `confirm`."
+        case .batchDone: "Begin another batch."
+        case .notLeader, .workerGone: "Look again: the cluster moved on."
         case .accountNotIdle: "Close or cancel the account's open orders first."
         case .linkGone: "Ask for a new link."
         case .keyMode: "Use a key of the account's mode."
@@ -159,7 +171,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .versionMismatch: "Look at `current`, decide again, send the new version in If-Match."
         case .upgradeRequired: "Open the address as a WebSocket, on a new connection."
         case .ifMatchRequired: "Send the version that you saw: If-Match: \"v<version>\"."
-        case .rateLimited, .tooManyStreams, .overloaded: "Wait for `Retry-After`, then repeat."
+        case .rateLimited, .tooManyStreams, .overloaded, .idempotencyInProgress: "Wait for `Retry-After`, then repeat."
         case .internalError, .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .timeout:
             "Repeat the same request with the same Idempotency-Key."
         }
@@ -169,15 +181,15 @@ package enum RequestCode: String, Sendable, CaseIterable {
     package var isRetryable: Bool {
         switch self {
         case .rateLimited, .tooManyStreams, .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining,
-            .overloaded,
-            .timeout,
+            .overloaded, .idempotencyInProgress, .timeout,
             .internalError:
             true
         case .malformedJSON, .unknownField, .missingField, .wrongType, .decimalNotString, .badDecimal, .badTimestamp,
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
             .idempotencyKeyInvalid, .unauthenticated, .keyExpired, .keyRevoked, .scopeRequired, .roleRequired,
             .addressNotAllowed, .keyMode, .originRefused, .csrfFailed, .signInExpired, .notFound, .methodNotAllowed,
-            .keyLimit, .resourceLimit, .accountNotIdle, .confirmMismatch, .linkGone,
+            .keyLimit, .resourceLimit, .accountNotIdle, .confirmMismatch, .linkGone, .batchDone, .notLeader,
+            .workerGone,
             .notAcceptable, .versionMismatch, .bodyTooLarge, .targetTooLong, .unsupportedMediaType,
             .idempotencyKeyReused, .upgradeRequired, .ifMatchRequired, .headersTooLarge:
             false

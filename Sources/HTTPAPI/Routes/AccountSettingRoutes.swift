@@ -32,6 +32,31 @@ struct AccountOverview: Sendable {
     }
 }
 
+extension AccountOverview {
+    private static let checkLifeMs: Int64 = 600_000
+
+    /// Throws why the account may not trade live (INTERFACES.md 1.3).
+    func checkLive(isLiveEnabled: Bool, now: Timestamp) throws {
+        var refusals = standing.refusals(goingLive: account, isLiveEnabled: isLiveEnabled)
+        if let status = credentials, let reason = Self.doubt(status, product: account.product, now: now) {
+            refusals.append(
+                Refusal(.credentialsRefused, reason, ["permissions": .text(status.permissions.joined(separator: ","))])
+            )
+        }
+        if let document = ProblemDocument(refusals: refusals) { throw Problem(document) }
+    }
+
+    /// What speaks against a stored key; nil: nothing.
+    private static func doubt(_ status: CredentialStatus, product: String, now: Timestamp) -> String? {
+        guard let checked = status.checkedAt, now.milliseconds - checked.milliseconds <= checkLifeMs else {
+            return "The venue was not asked about the key within 10 minutes: check the key, then switch."
+        }
+        if status.permissions.contains("withdraw") { return "The key may withdraw." }
+        let right = product == "spot" ? "spot" : "futures"
+        return status.permissions.contains(right) ? nil : "The key may not trade this product."
+    }
+}
+
 extension Backend {
     func overviews(_ accounts: [Account]) async throws -> [AccountOverview] {
         let settings = try await panel.settings(of: accounts.map(\.id))
@@ -189,13 +214,12 @@ struct AccountSettingRoutes: Sendable {
         }
         guard mode != account.mode else { return try await changed(account, caller, call) }
         if mode == .live {
-            let refusals = overview.standing.refusals(
-                goingLive: account,
-                isLiveEnabled: backend.commands.isLiveEnabled,
-            )
-            if let document = ProblemDocument(refusals: refusals) { throw Problem(document) }
+            try overview.checkLive(isLiveEnabled: backend.commands.isLiveEnabled, now: backend.clock.now())
         }
         try Self.checkIdle(overview)
+        if mode == .live, backend.configuration.liveNeedsApproval {
+            return try await askForLive(account, overview, caller)
+        }
         let audit = AuditLine(
             actor: Self.name(of: caller),
             action: "account.mode",
@@ -214,6 +238,18 @@ struct AccountSettingRoutes: Sendable {
             maximumConditionals: account.maximumConditionals,
         )
         return try await changed(now, caller, call)
+    }
+
+    /// 202: an administrator decides (`POST /v1/admin/accounts/{id}/approve-live`).
+    private func askForLive(_ account: Account, _ overview: AccountOverview, _ caller: Caller) async throws -> Reply {
+        let audit = AuditLine(actor: Self.name(of: caller), action: "account.mode.request", reason: "PAPER to LIVE")
+        let version = overview.settings?.version ?? 0
+        guard try await backend.panel.requestLive(account.id, version: version, audit: audit) else {
+            throw try await mismatch(account)
+        }
+        var reply = Reply.account(overview)
+        reply.status = .accepted
+        return reply
     }
 
     // MARK: Parts

@@ -17,6 +17,8 @@ struct Backend: Sendable {
     let traders: any TraderStore
     let panel: any PanelStore
     let intake: any CredentialIntake
+    let webhooks: any WebhookStore
+    let hooks: any HookStore
     let commands: CommandService
     let clock: any EngineClock
     let prices: PriceCache
@@ -53,6 +55,13 @@ struct Backend: Sendable {
             writer.conditionalOrder(order, mode: try caller.account(order.account).orderMode)
             return writer.take()
         }
+    }
+
+    /// An order of either kind as the answer to a command.
+    func show(_ order: StoredOrder, _ caller: Caller, _ status: HTTPResponse.Status) async throws -> Reply {
+        var reply = Reply.json(status, try await object(order, of: caller))
+        reply.headers[.eTag] = "\"v\(order.version)\""
+        return reply
     }
 
     /// What an order's object shows beside its row.
@@ -101,6 +110,7 @@ struct Backend: Sendable {
             switch try await store(StoredAnswer(record: record, status: status.code, body: object)) {
             case .stored: return .json(status, object)
             case .known(let answer): known = answer
+            case .busy: throw CommandError.keyBusy
             }
         }
         guard let known, known.record.requestHash == hash else { throw CommandError.keyReused }

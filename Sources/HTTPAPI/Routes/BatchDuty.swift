@@ -144,7 +144,7 @@ final class BatchDuty: Sendable {
                 // What has ended meanwhile is what was wanted.
                 guard let code = refusals.first?.code, code != .orderTerminal else { return .done }
                 return .failed(code.rawValue)
-            case .versionMismatch, .priceUnavailable, .unavailable, .venueUnavailable: return .later
+            case .versionMismatch, .keyBusy, .priceUnavailable, .unavailable, .venueUnavailable: return .later
             case .keyReused: return .failed(RequestCode.idempotencyKeyReused.rawValue)
             }
         }

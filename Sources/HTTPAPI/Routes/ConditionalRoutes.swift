@@ -72,6 +72,11 @@ struct ConditionalRoutes: Sendable {
         let body = try call.json(backend.configuration.limits)
         let request = try Request(JSONField(body))
         _ = try caller.account(request.account)
+        let show: Showing = { order, status in
+            var reply = try await backend.show(order, caller, status)
+            reply.headers[.location] = "\(Self.path)/\(order.id)"
+            return reply
+        }
         let answer = try await backend.commands.create(
             request.draft,
             market: request.market,
@@ -79,20 +84,10 @@ struct ConditionalRoutes: Sendable {
             actor: caller.actor,
             idempotency: OrderRoutes.record(call, body, caller),
             requestID: call.requestID,
+            answering: { try await show($0, .created).kept },
         )
         hub.poke()
-        // What a replay answers is what was answered first, whatever became of the order since.
-        let order = answer.isReplay ? try await firstVersion(of: answer.stored) : answer.stored
-        var reply = try await show(order, caller, status: .created)
-        reply.headers[.location] = "\(Self.path)/\(order.id)"
-        if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
-        return reply
-    }
-
-    private func firstVersion(of order: StoredOrder) async throws -> StoredOrder {
-        guard order.version > 1, let event = try await backend.orders.events(order: order.id, after: 0, limit: 1).first
-        else { return order }
-        return try EventText(event).stored
+        return try await answer.told(.created, idle: .created, show)
     }
 
     private func preview(_ call: Call) async throws -> Reply {
@@ -163,16 +158,10 @@ struct ConditionalRoutes: Sendable {
         return order
     }
 
-    private func show(_ order: StoredOrder, _ caller: Caller, status: HTTPResponse.Status) async throws -> Reply {
-        var reply = Reply.json(status, try await backend.object(order, of: caller))
-        reply.headers[.eTag] = "\"v\(order.version)\""
-        return reply
-    }
-
     private func get(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
-        return try await show(.conditional(try await conditional(call, caller)), caller, status: .ok)
+        return try await backend.show(.conditional(try await conditional(call, caller)), caller, .ok)
     }
 
     private func list(_ call: Call) async throws -> Reply {
@@ -248,7 +237,9 @@ struct ConditionalRoutes: Sendable {
     private func change(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let order = try await conditional(call, caller)
-        let change = try Self.change(JSONField(try call.json(backend.configuration.limits)))
+        let body = try call.json(backend.configuration.limits)
+        let change = try Self.change(JSONField(body))
+        let show: Showing = { order, status in try await backend.show(order, caller, status) }
         let answer: CommandAnswer
         do throws(CommandError) {
             answer = try await backend.commands.change(
@@ -256,13 +247,15 @@ struct ConditionalRoutes: Sendable {
                 on: order.id,
                 version: call.ifMatch?.version,
                 actor: caller.actor,
+                idempotency: OrderRoutes.record(call, body, caller),
                 requestID: call.requestID,
+                answering: { try await show($0, .ok).kept },
             )
         } catch {
             throw try await problem(error, on: order.id, call, caller)
         }
         hub.poke()
-        return try await show(answer.stored, caller, status: .ok)
+        return try await answer.told(.ok, idle: .ok, show)
     }
 
     private func cancel(_ call: Call) async throws -> Reply {
@@ -270,6 +263,7 @@ struct ConditionalRoutes: Sendable {
         let order = try await conditional(call, caller)
         let body = try call.json(backend.configuration.limits)
         try JSONField(body).refuseUnknownKeys(except: [])
+        let show: Showing = { order, status in try await backend.show(order, caller, status) }
         let answer: CommandAnswer
         do throws(CommandError) {
             answer = try await backend.commands.execute(
@@ -279,12 +273,13 @@ struct ConditionalRoutes: Sendable {
                 actor: caller.actor,
                 idempotency: OrderRoutes.record(call, body, caller),
                 requestID: call.requestID,
+                answering: { try await show($0, .accepted).kept },
             )
         } catch {
             throw try await problem(error, on: order.id, call, caller)
         }
         hub.poke()
-        return try await show(answer.stored, caller, status: answer.isCommitted ? .accepted : .ok)
+        return try await answer.told(.accepted, idle: .ok, show)
     }
 
     /// What the trader is told; a refusal is kept for the order's history.
@@ -299,7 +294,7 @@ struct ConditionalRoutes: Sendable {
         case .refused(let refusals):
             await backend.note(refusals, of: order, call, caller)
             return error
-        case .keyReused, .priceUnavailable, .unavailable, .venueUnavailable: return error
+        case .keyReused, .keyBusy, .priceUnavailable, .unavailable, .venueUnavailable: return error
         }
     }
 }

@@ -82,13 +82,11 @@ struct OrderRoutes: Sendable {
                 bodyTypes: Self.json,
             ) { call in
                 let level = try OrderRoutes.level(call)
-                var reply = try await act(call, fields: []) { _, _ in
+                return try await act(call, fields: [], status: .ok) { _, _ in
                     var edit = OrderEdit()
                     edit.cancelLevel = level
                     return .edit(edit)
                 }
-                reply.status = .ok
-                return reply
             },
         ]
     }
@@ -101,6 +99,11 @@ struct OrderRoutes: Sendable {
         var request = try DraftRequest(JSONField(body))
         _ = try caller.account(request.account)
         try await request.takeDefaults(backend)
+        let show: Showing = { order, status in
+            var reply = try await backend.show(order, caller, status)
+            reply.headers[.location] = "/v1/orders/\(order.id)"
+            return reply
+        }
         let answer = try await backend.commands.create(
             request.draft,
             market: request.market,
@@ -108,17 +111,10 @@ struct OrderRoutes: Sendable {
             actor: caller.actor,
             idempotency: Self.record(call, body, caller),
             requestID: call.requestID,
+            answering: { try await show($0, .created).kept },
         )
         hub.poke()
-        // What a replay answers is what was answered first, whatever became of the order since.
-        let order = answer.isReplay ? try await firstVersion(of: answer.order) : answer.order
-        // Nobody can have written a note on what was made just now.
-        let text = try await backend.object(order, of: caller, mayHaveNote: answer.isReplay)
-        var reply = Reply.json(.created, text)
-        reply.headers[.location] = "/v1/orders/\(order.id)"
-        reply.headers[.eTag] = "\"v\(order.version)\""
-        if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
-        return reply
+        return try await answer.told(.created, idle: .created, show)
     }
 
     static func checkClientOrderID(_ json: JSONField, _ id: String?) throws(JSONError) {
@@ -134,12 +130,6 @@ struct OrderRoutes: Sendable {
                 expected: "1 to 48 of the characters A-Z a-z 0-9 _ -",
             )
         }
-    }
-
-    private func firstVersion(of order: SmartOrder) async throws -> SmartOrder {
-        guard order.version > 1, let event = try await backend.orders.events(order: order.id, after: 0, limit: 1).first
-        else { return order }
-        return try EventText(event).stored.smart ?? order
     }
 
     static func record(_ call: Call, _ body: JSONValue, _ caller: Caller) -> IdempotencyRecord? {
@@ -209,20 +199,26 @@ struct OrderRoutes: Sendable {
     }
 
     /// Reads the body, carries the command out, answers with the order.
-    private func act(_ call: Call, fields: Set<String>, _ read: Reading) async throws -> Reply {
+    private func act(
+        _ call: Call,
+        fields: Set<String>,
+        status: HTTPResponse.Status = .accepted,
+        _ read: Reading,
+    ) async throws -> Reply {
         let caller = try call.requireCaller()
         let order = try await backend.order(call.captures[0], of: caller)
         let body = try call.json(backend.configuration.limits)
         let json = JSONField(body)
         try json.refuseUnknownKeys(except: fields)
         let command = try read(json, order)
-        let answer = try await execute(command, on: order, call, body, caller)
+        let show: Showing = { order, status in try await backend.show(order, caller, status) }
+        let answer = try await execute(command, on: order, call, body, caller) { try await show($0, status).kept }
         if let settled = try await backend.settled(answer, call) {
-            var reply = try await show(settled, call, caller, status: .ok)
+            var reply = try await show(settled.stored, .ok)
             reply.headers[.preferenceApplied] = "wait=\(call.waitSeconds ?? 0)"
             return reply
         }
-        return try await show(answer, call, caller, status: answer.isCommitted || answer.isReplay ? .accepted : .ok)
+        return try await answer.told(status, idle: .ok, show)
     }
 
     private func execute(
@@ -231,6 +227,7 @@ struct OrderRoutes: Sendable {
         _ call: Call,
         _ body: JSONValue,
         _ caller: Caller,
+        _ answering: @escaping CommandService.Answering,
     ) async throws -> CommandAnswer {
         do throws(CommandError) {
             let answer = try await backend.commands.execute(
@@ -240,6 +237,7 @@ struct OrderRoutes: Sendable {
                 actor: caller.actor,
                 idempotency: Self.record(call, body, caller),
                 requestID: call.requestID,
+                answering: answering,
             )
             hub.poke()
             return answer
@@ -248,18 +246,6 @@ struct OrderRoutes: Sendable {
             guard case .versionMismatch(let present) = error else { throw error }
             throw try await Self.mismatch(present, call, caller, backend)
         }
-    }
-
-    private func show(
-        _ answer: CommandAnswer,
-        _ call: Call,
-        _ caller: Caller,
-        status: HTTPResponse.Status,
-    ) async throws -> Reply {
-        var reply = Reply.json(status, try await backend.object(answer.order, of: caller))
-        reply.headers[.eTag] = "\"v\(answer.order.version)\""
-        if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
-        return reply
     }
 
     /// 412 with everything that a three-way dialog needs: the order as it is, and who changed it since.
@@ -336,12 +322,17 @@ struct OrderRoutes: Sendable {
         }
         // The plan that the client saw is the plan of the version that it names: another version does not pass.
         let change = try OrderEdit(json: json, of: order.draft)
-        let answer = try await execute(.edit(change), on: order, call, body, caller)
-        var reply = try await show(answer, call, caller, status: .ok)
-        guard case .bytes(let buffer) = reply.body, case .object(let named) = body else { return reply }
-        let changes = try Self.changes(of: named.keys, from: order.draft, to: answer.order.draft)
-        reply.body = .bytes(Self.append("changes", changes, to: buffer))
-        return reply
+        let show: Showing = { stored, status in
+            var reply = try await backend.show(stored, caller, status)
+            guard case .bytes(let buffer) = reply.body, case .object(let named) = body, let now = stored.smart else {
+                return reply
+            }
+            let changes = try Self.changes(of: named.keys, from: order.draft, to: now.draft)
+            reply.body = .bytes(Self.append("changes", changes, to: buffer))
+            return reply
+        }
+        let answer = try await execute(.edit(change), on: order, call, body, caller) { try await show($0, .ok).kept }
+        return try await answer.told(.ok, idle: .ok, show)
     }
 
     /// What became of the named fields, one entry each.

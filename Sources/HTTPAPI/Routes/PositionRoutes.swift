@@ -78,17 +78,11 @@ struct PositionRoutes: Sendable {
         return order
     }
 
-    private func show(_ order: SmartOrder, _ place: Place, _ status: HTTPResponse.Status) async throws -> Reply {
-        var reply = Reply.json(status, try await backend.object(order, of: place.caller))
-        reply.headers[.eTag] = "\"v\(order.version)\""
-        return reply
-    }
-
     // MARK: Handlers
 
     private func get(_ call: Call) async throws -> Reply {
         let place = try place(call)
-        return try await show(try await existing(place), place, .ok)
+        return try await backend.show(.smart(try await existing(place)), place.caller, .ok)
     }
 
     private func put(_ call: Call) async throws -> Reply {
@@ -97,8 +91,7 @@ struct PositionRoutes: Sendable {
         let exits = try PositionExits(json: JSONField(body))
         guard call.ifMatch == .new else {
             let order = try await existing(place)
-            let answer = try await execute(.edit(try Self.edit(exits, of: order)), on: order, place, call, body)
-            return try await show(answer.order, place, .ok)
+            return try await execute(.edit(try Self.edit(exits, of: order)), on: order, place, call, body, .ok)
         }
         return try await create(exits, place, call, body)
     }
@@ -121,6 +114,11 @@ struct PositionRoutes: Sendable {
 
     private func create(_ exits: PositionExits, _ place: Place, _ call: Call, _ body: JSONValue) async throws -> Reply {
         let record = OrderRoutes.record(call, body, place.caller)
+        let show: Showing = { order, status in
+            var reply = try await backend.show(order, place.caller, status)
+            reply.headers[.location] = "/v1/orders/\(order.id)"
+            return reply
+        }
         var answer = try await backend.commands.known(record)
         if answer == nil {
             let draft = try await draft(exits, place)
@@ -132,6 +130,7 @@ struct PositionRoutes: Sendable {
                     actor: place.caller.actor,
                     idempotency: record,
                     requestID: call.requestID,
+                    answering: { try await show($0, .created).kept },
                 )
             } catch {
                 guard case .refused(let refusals) = error, refusals.first?.code == .positionTPSLExists else {
@@ -142,10 +141,7 @@ struct PositionRoutes: Sendable {
             hub.poke()
         }
         guard let answer else { throw Problem.notFound }
-        var reply = try await show(answer.order, place, .created)
-        reply.headers[.location] = "/v1/orders/\(answer.order.id)"
-        if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }
-        return reply
+        return try await answer.told(.created, idle: .created, show)
     }
 
     /// The plan for what the account holds there now.
@@ -191,8 +187,7 @@ struct PositionRoutes: Sendable {
         let body = try call.json(backend.configuration.limits)
         try JSONField(body).refuseUnknownKeys(except: [])
         let order = try await existing(place)
-        let answer = try await execute(.cancel, on: order, place, call, body)
-        return try await show(answer.order, place, answer.isCommitted || answer.isReplay ? .accepted : .ok)
+        return try await execute(.cancel, on: order, place, call, body, .accepted)
     }
 
     private func execute(
@@ -201,22 +196,26 @@ struct PositionRoutes: Sendable {
         _ place: Place,
         _ call: Call,
         _ body: JSONValue,
-    ) async throws -> CommandAnswer {
+        _ status: HTTPResponse.Status,
+    ) async throws -> Reply {
+        let show: Showing = { order, status in try await backend.show(order, place.caller, status) }
+        let answer: CommandAnswer
         do throws(CommandError) {
-            let answer = try await backend.commands.execute(
+            answer = try await backend.commands.execute(
                 command,
                 on: order.id,
                 version: call.ifMatch?.version,
                 actor: place.caller.actor,
                 idempotency: OrderRoutes.record(call, body, place.caller),
                 requestID: call.requestID,
+                answering: { try await show($0, status).kept },
             )
-            hub.poke()
-            return answer
         } catch {
             if case .refused(let refusals) = error { await backend.note(refusals, of: order.id, call, place.caller) }
             guard case .versionMismatch(let present) = error else { throw error }
             throw try await OrderRoutes.mismatch(present, call, place.caller, backend)
         }
+        hub.poke()
+        return try await answer.told(status, idle: .ok, show)
     }
 }

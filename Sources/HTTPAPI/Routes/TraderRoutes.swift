@@ -130,7 +130,7 @@ struct TraderRoutes: Sendable {
         return accounts
     }
 
-    private static func addresses(_ json: JSONField) throws -> [String]? {
+    static func addresses(_ json: JSONField) throws -> [String]? {
         guard try json.has("ipAllow") else { return nil }
         guard let field = try json.optional("ipAllow") else { return [] }
         let elements = try field.elements()

@@ -134,10 +134,29 @@ public struct IdempotencyRecord: Hashable, Sendable {
     public let owner: String
     public let key: String
     public let requestHash: String
+    /// What is answered, kept with the commit: a repeated request gets the same. Nil: nothing is kept.
+    public var answer: KeptAnswer?
     public init(owner: String, key: String, requestHash: String) {
         self.owner = owner
         self.key = key
         self.requestHash = requestHash
+    }
+}
+
+/// The answer to a command on an order, word for word.
+public struct KeptAnswer: Hashable, Sendable {
+    /// HTTP status.
+    public let status: Int
+    /// Values of the headers that belong to the answer.
+    public let entityTag: String?
+    public let location: String?
+    public let body: [UInt8]
+
+    public init(status: Int, entityTag: String?, location: String?, body: [UInt8]) {
+        self.status = status
+        self.entityTag = entityTag
+        self.location = location
+        self.body = body
     }
 }
 
@@ -452,6 +471,13 @@ public protocol OrderStore: Sendable {
     /// Legs active on this market and account, for `CONDITIONAL_LIMIT`.
     func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int
     func outcome(owner: String, key: String) async throws(StoreError) -> (order: OrderID, requestHash: String)?
+    /// What was answered to the request with this key; nil: nothing was kept.
+    func keptAnswer(owner: String, key: String) async throws(StoreError) -> KeptAnswer?
+}
+
+extension OrderStore {
+    /// A store that is asked by no API keeps none.
+    public func keptAnswer(owner: String, key: String) async throws(StoreError) -> KeptAnswer? { nil }
 }
 
 extension OrderStore {

@@ -166,6 +166,8 @@ public protocol PanelStore: Sendable {
         version: Int64,
         audit: AuditLine,
     ) async throws(StoreError) -> Bool
+    /// Notes that the account waits for an administrator to let it trade live. False: another version.
+    func requestLive(_ account: AccountID, version: Int64, audit: AuditLine) async throws(StoreError) -> Bool
     /// False: another version, or the account has open orders.
     func delete(_ account: AccountID, version: Int64, audit: AuditLine) async throws(StoreError) -> Bool
 }

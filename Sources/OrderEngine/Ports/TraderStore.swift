@@ -196,6 +196,8 @@ public enum AnswerOutcome: Hashable, Sendable {
     case stored
     /// The key was used before: nothing changed, this is what was answered then.
     case known(StoredAnswer)
+    /// The key's first request has not ended yet.
+    case busy
 }
 
 public protocol TraderStore: Sendable {

@@ -112,10 +112,11 @@ q AS MATERIALIZED (
 --{ idempotency
 k AS (
     -- No ON CONFLICT: a key that is taken undoes the whole statement, and the commits are then tried one by one.
-    INSERT INTO idempotency (owner, key, request_hash, order_id, version)
-    SELECT k.owner, k.key, k.request_hash, o.id, o.version
-    FROM unnest(:kPlace::bigint[], :kOwner::text[], :kKey::text[], :kHash::text[])
-        AS k(place, owner, key, request_hash)
+    INSERT INTO idempotency (owner, key, request_hash, order_id, version, status, entity_tag, location, body)
+    SELECT k.owner, k.key, k.request_hash, o.id, o.version, k.status, k.entity_tag, k.location, k.body
+    FROM unnest(:kPlace::bigint[], :kOwner::text[], :kKey::text[], :kHash::text[], :kStatus::smallint[],
+        :kTag::text[], :kLocation::text[], :kBody::text[])
+        AS k(place, owner, key, request_hash, status, entity_tag, location, body)
     FULL JOIN o USING (place)
     WHERE coalesce(k.place, 0) > 0 AND coalesce(o.version, 0) > 0
 ),

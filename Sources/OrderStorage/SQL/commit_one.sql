@@ -34,10 +34,11 @@ s AS (
 --{ idempotency
 k AS (
     -- No ON CONFLICT: a key that is taken undoes the whole statement, and the commits are then tried one by one.
-    INSERT INTO idempotency (owner, key, request_hash, order_id, version)
-    SELECT k.owner, k.key, k.request_hash, o.id, o.version
-    FROM unnest(:kOwner::text[], :kKey::text[], :kHash::text[])
-        AS k(owner, key, request_hash)
+    INSERT INTO idempotency (owner, key, request_hash, order_id, version, status, entity_tag, location, body)
+    SELECT k.owner, k.key, k.request_hash, o.id, o.version, k.status, k.entity_tag, k.location, k.body
+    FROM unnest(:kOwner::text[], :kKey::text[], :kHash::text[], :kStatus::smallint[], :kTag::text[],
+        :kLocation::text[], :kBody::text[])
+        AS k(owner, key, request_hash, status, entity_tag, location, body)
     CROSS JOIN o
 ),
 --}

@@ -133,5 +133,10 @@ k AS (
     DELETE FROM idempotency WHERE (owner, key) IN (
         SELECT owner, key FROM idempotency WHERE at < clock_timestamp() - interval '24 h' ORDER BY at LIMIT $1::bigint
     ) RETURNING 1
+),
+a AS (
+    DELETE FROM answers WHERE (owner, key) IN (
+        SELECT owner, key FROM answers WHERE at < clock_timestamp() - interval '24 h' ORDER BY at LIMIT $1::bigint
+    ) RETURNING 1
 )
-SELECT (SELECT count(*) FROM j) + (SELECT count(*) FROM k)
+SELECT (SELECT count(*) FROM j) + (SELECT count(*) FROM k) + (SELECT count(*) FROM a)

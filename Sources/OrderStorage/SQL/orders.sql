@@ -174,6 +174,10 @@ FROM fills WHERE order_id = $1::uuid ORDER BY at, venue_fill_id
 -- name: outcome
 SELECT order_id, request_hash FROM idempotency WHERE owner = $1::text AND key = $2::text
 
+-- name: kept_answer
+SELECT status::bigint, entity_tag, location, body FROM idempotency
+WHERE owner = $1::text AND key = $2::text AND status IS NOT NULL
+
 -- name: conclude
 -- What became of commits that returned no row: per commit what is stored now. Read after the write that found nothing to
 -- change, so what is found is final (RELIABILITY.md 3.1.5). Arrays: order, account, version wanted, owner, key.

@@ -82,9 +82,22 @@ WITH changed AS (
     UPDATE accounts SET mode = $3::text, version = version + 1
     WHERE id = $1::uuid AND version = $2::bigint AND deleted_at IS NULL
         AND NOT EXISTS (SELECT FROM orders AS o WHERE o.account_id = $1::uuid AND o.is_live) RETURNING id
-)
+),
+settled AS (DELETE FROM live_requests WHERE account_id IN (SELECT id FROM changed))
 INSERT INTO audit (actor, action, subject, reason)
 SELECT $4::text, $5::text, 'account ' || id, $6::text FROM changed RETURNING 1
+
+-- name: request_live
+WITH found AS (
+    SELECT id FROM accounts WHERE id = $1::uuid AND version = $2::bigint AND deleted_at IS NULL FOR UPDATE
+),
+asked AS (
+    INSERT INTO live_requests (account_id, version, requested_by) SELECT id, $2::bigint, $3::text FROM found
+    ON CONFLICT (account_id) DO UPDATE SET
+        version = excluded.version, requested_by = excluded.requested_by, requested_at = clock_timestamp()
+)
+INSERT INTO audit (actor, action, subject, reason)
+SELECT $3::text, $4::text, 'account ' || id, $5::text FROM found RETURNING 1
 
 -- name: delete_account
 WITH changed AS (

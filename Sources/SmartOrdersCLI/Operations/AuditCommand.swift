@@ -9,8 +9,35 @@ struct AuditCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "audit",
         abstract: "Who did what, when and why.",
-        subcommands: [List.self],
+        subcommands: [List.self, Verify.self],
     )
+
+    struct Verify: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Recomputes the chain of the audit's lines: exit status 1 when one was changed or taken away.",
+            discussion: """
+                EXAMPLES
+                  smartorders audit verify
+                  smartorders audit verify --database postgres:///smartorders
+                """,
+        )
+        @OptionGroup var connections: ConnectionOptions
+
+        func run() async throws {
+            try await ClusterDesk.with(connections) { desk in
+                let verdict = try await PostgresOperatorStore(pool: desk.pool).verifyAudit()
+                if let broken = verdict.broken {
+                    throw Failure(
+                        .failed,
+                        "AUDIT_BROKEN",
+                        "line \(broken) of the chain does not fit the line before it.",
+                        hint: "treat it as an intrusion: compare with a backup",
+                    )
+                }
+                show("\(verdict.lines) lines, the chain is whole")
+            }
+        }
+    }
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

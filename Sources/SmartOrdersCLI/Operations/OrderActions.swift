@@ -158,7 +158,8 @@ extension OrdersCommand {
                     refusals.first?.code.rawValue ?? "REFUSED",
                     refusals.first?.detail ?? "a rule refuses it",
                 )
-            case .versionMismatch, .keyReused: Failure(.conflict, "VERSION_MISMATCH", "the order changed meanwhile.")
+            case .versionMismatch, .keyReused, .keyBusy:
+                Failure(.conflict, "VERSION_MISMATCH", "the order changed meanwhile.")
             case .priceUnavailable: Failure(.refused, "PRICE_UNAVAILABLE", "no price is known that a check needs.")
             case .unavailable(let detail): Failure(.unreachable, "UNAVAILABLE", detail)
             case .venueUnavailable: Failure(.unreachable, "VENUE_UNAVAILABLE", "the venue does not say what is held.")

@@ -1,0 +1,164 @@
+-- What operators read and do (INTERFACES.md 4.12). Lists return one JSON object per row, in the words of the API: the
+-- admin routes and the operator's commands show the same.
+--
+-- Lists take $1 text (an id or a word, null: all), $2 bigint (before this row, null: from the newest), $3 bigint (limit).
+
+-- name: feeds
+-- How far each series of prices is evaluated.
+SELECT json_build_object('market', market, 'source', source, 'evaluatedBy', array_agg(worker ORDER BY worker),
+    'venueTime', api_time(to_timestamp(max(venue_time) / 1e6)), 'savedAt', api_time(max(updated_at)))
+FROM cursors WHERE ($1::text IS NULL OR market = $1::text) AND $2::bigint IS NULL
+GROUP BY market, source ORDER BY market, source LIMIT $3::bigint
+
+-- name: gaps
+SELECT json_build_object('market', market, 'source', source, 'from', api_time(to_timestamp(from_time / 1e6)),
+    'to', api_time(to_timestamp(to_time / 1e6)), 'reason', reason, 'backfilled', is_backfilled)
+FROM feed_gaps WHERE ($1::text IS NULL OR market = $1::text) AND $2::bigint IS NULL
+ORDER BY from_time DESC LIMIT $3::bigint
+
+-- name: outbox
+SELECT json_build_object('class', class, 'state', state, 'count', count(*),
+    'oldestAt', api_time(min(created_at)), 'waitingForQueue', count(*) FILTER (WHERE offered_at IS NULL))
+FROM outbox WHERE state IN ('pending', 'dead') AND $1::text IS NULL AND $2::bigint IS NULL
+GROUP BY class, state ORDER BY class, state LIMIT $3::bigint
+
+-- name: dead_deliveries
+SELECT json_build_object('id', d.id, 'webhookId', d.webhook_id, 'accountId', d.account_id, 'type', d.type, 'seq', d.seq,
+    'tries', d.tries, 'createdAt', api_time(d.created_at), 'error', (
+        SELECT error FROM webhook_attempts AS a WHERE a.delivery_id = d.id AND a.account_id = d.account_id
+        ORDER BY number DESC LIMIT 1))
+FROM webhook_deliveries AS d WHERE d.state = 'DEAD' AND ($1::text IS NULL OR d.webhook_id::text = $1::text)
+    AND $2::bigint IS NULL
+ORDER BY d.created_at DESC LIMIT $3::bigint
+
+-- name: accounts
+SELECT json_build_object('id', a.id, 'name', a.name, 'userId', a.user_id, 'user', u.name, 'tier', u.tier,
+    'venue', a.venue, 'product', a.product, 'mode', a.mode, 'version', a.version,
+    'openOrders', (SELECT count(*) FROM orders AS o WHERE o.account_id = a.id AND o.is_live),
+    'halted', (SELECT json_build_object('level', h.level, 'by', h.actor, 'since', api_time(h.since), 'reason', h.reason)
+        FROM halts AS h WHERE h.scope = 'account' AND h.subject = a.id::text),
+    'keyRefusal', (SELECT refusal FROM credentials AS c WHERE c.account_id = a.id),
+    'liveRequestedAt', (SELECT api_time(requested_at) FROM live_requests AS r WHERE r.account_id = a.id),
+    'createdAt', api_time(a.created_at))
+FROM accounts AS a JOIN users AS u ON u.id = a.user_id
+WHERE ($1::text IS NULL OR a.id::text = $1::text OR u.name = $1::text OR u.id::text = $1::text)
+    AND $2::bigint IS NULL AND a.deleted_at IS NULL
+ORDER BY a.created_at DESC, a.id LIMIT $3::bigint
+
+-- name: orders
+SELECT json_build_object('id', id, 'accountId', account_id, 'kind', kind, 'market', market, 'status', status,
+    'phase', phase, 'health', health, 'version', version, 'latched', is_latched, 'shard', shard,
+    'createdAt', api_time(created_at), 'updatedAt', api_time(updated_at))
+FROM orders
+WHERE ($1::text IS NULL OR account_id::text = $1::text OR id::text = $1::text OR market = $1::text OR status = $1::text)
+    AND $2::bigint IS NULL
+ORDER BY id DESC LIMIT $3::bigint
+
+-- name: audit
+SELECT json_build_object('id', id, 'at', api_time(at), 'actor', actor, 'via', via, 'action', action, 'target', subject,
+    'count', count, 'reason', reason, 'before', before, 'after', after, 'detail', detail, 'requestId', request_id,
+    'batchId', batch_id)
+FROM audit
+WHERE ($1::text IS NULL OR actor = $1::text OR action = $1::text OR subject = $1::text)
+    AND ($2::bigint IS NULL OR id < $2::bigint)
+ORDER BY id DESC LIMIT $3::bigint
+
+-- name: users
+SELECT json_build_object('id', id, 'name', name, 'tier', tier, 'roles', roles, 'createdAt', api_time(created_at))
+FROM users WHERE ($1::text IS NULL OR id::text = $1::text OR name = $1::text) AND $2::bigint IS NULL
+ORDER BY created_at DESC, id LIMIT $3::bigint
+
+-- name: keys
+SELECT json_build_object('id', k.id, 'userId', k.user_id, 'user', u.name, 'label', k.label, 'scopes', k.scopes,
+    'mode', k.mode, 'expiresAt', api_time(k.expires_at), 'revokedAt', api_time(k.revoked_at),
+    'lastUsedAt', api_time(k.last_used_at), 'createdAt', api_time(k.created_at))
+FROM api_keys AS k JOIN users AS u ON u.id = k.user_id
+WHERE ($1::text IS NULL OR k.id = $1::text OR u.name = $1::text OR u.id::text = $1::text) AND $2::bigint IS NULL
+ORDER BY k.created_at DESC, k.id LIMIT $3::bigint
+
+-- name: batches
+SELECT json_build_object('id', o.id, 'kind', o.kind, 'state', o.state, 'actor', o.actor, 'reason', o.reason,
+    'matched', count(i.job_id), 'moved', count(*) FILTER (WHERE i.outcome = 'moved'),
+    'obsolete', count(*) FILTER (WHERE i.outcome = 'obsolete'),
+    'duplicate', count(*) FILTER (WHERE i.outcome = 'duplicate'),
+    'failed', count(*) FILTER (WHERE i.outcome = 'failed'), 'startedAt', api_time(o.started_at),
+    'endedAt', api_time(o.ended_at))
+FROM bulk_operations AS o LEFT JOIN bulk_items AS i ON i.batch = o.id
+WHERE ($1::text IS NULL OR o.id = $1::text) AND $2::bigint IS NULL
+GROUP BY o.id ORDER BY o.started_at DESC LIMIT $3::bigint
+
+-- name: stores
+SELECT json_build_object('postgres', json_build_object('version', current_setting('server_version'),
+    'connections', (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()),
+    'sizeBytes', pg_database_size(current_database()),
+    'schemaVersion', (SELECT max(version) FROM schema_migrations),
+    'incarnation', (SELECT incarnation FROM control), 'queueGeneration', (SELECT queue_generation FROM control),
+    'queuePartitions', (SELECT queue_partitions FROM control)))
+FROM control WHERE $1::text IS NULL AND $2::bigint IS NULL AND $3::bigint > 0
+
+-- name: recovery
+SELECT json_build_object('incarnation', incarnation, 'systemIdentifier', system_identifier::text, 'timeline', timeline,
+    'quarantineFrom', CASE WHEN isfinite(quarantine_from) THEN api_time(quarantine_from) END)
+FROM control WHERE $1::text IS NULL AND $2::bigint IS NULL AND $3::bigint > 0
+
+-- name: overview
+SELECT json_build_object(
+    'leader', (SELECT CASE WHEN lease_until > clock_timestamp() THEN worker END FROM leader),
+    'workers', (SELECT count(*) FROM workers WHERE lease_until > clock_timestamp()),
+    'shardsWithoutOwner', (SELECT count(*) FROM shards WHERE worker IS NULL),
+    'openOrders', (SELECT count(*) FROM orders WHERE is_live),
+    'stoppingOrders', (SELECT count(*) FROM orders WHERE is_live AND phase = 'stopping'),
+    'stoppingOldestMs', (SELECT (extract(epoch FROM clock_timestamp() - min(updated_at)) * 1000)::bigint
+        FROM orders WHERE is_live AND phase = 'stopping'),
+    'needAttention', (SELECT count(*) FROM orders WHERE health = 'NEEDS_ATTENTION'),
+    'unknownOutcomes', (SELECT count(*) FROM intents WHERE is_live AND state = 'UNKNOWN'),
+    'outboxPending', (SELECT count(*) FROM outbox WHERE state = 'pending'),
+    'deadJobs', (SELECT count(*) FROM outbox WHERE state = 'dead'),
+    'deadDeliveries', (SELECT count(*) FROM webhook_deliveries WHERE state = 'DEAD'),
+    'halts', (SELECT count(*) FROM halts))
+FROM control WHERE $1::text IS NULL AND $2::bigint IS NULL AND $3::bigint > 0
+
+-- Actions. Each stands in a transaction with its line of the audit.
+
+-- name: line
+INSERT INTO audit (actor, via, action, subject, count, reason, before, after, request_id)
+VALUES ($1::text, $2::text, $3::text, $4::text, $5::bigint, $6::text, $7::jsonb, $8::jsonb, $9::text)
+
+-- name: flush
+-- Whatever waits is offered to the queue with the relay's next look.
+UPDATE outbox SET offered_at = NULL, due_at = least(due_at, clock_timestamp()) WHERE state = 'pending'
+
+-- name: resend_dead
+UPDATE webhook_deliveries SET state = 'PENDING', tries = 0, next_at = clock_timestamp()
+WHERE state = 'DEAD' AND ($1::text IS NULL OR webhook_id = $1::text::uuid)
+
+-- name: add_user
+INSERT INTO users (id, name, tier, roles) VALUES ($1::uuid, $2::text, $3::text, $4::text[])
+
+-- name: change_user
+UPDATE users SET tier = coalesce($2::text, tier), roles = coalesce($3::text[], roles) WHERE id = $1::uuid
+
+-- name: note_group
+INSERT INTO dead_notes (code, note, actor) VALUES ($1::text, $2::text, $3::text)
+ON CONFLICT (code) DO UPDATE SET note = excluded.note, actor = excluded.actor, at = clock_timestamp()
+
+-- name: cancel_batch
+UPDATE bulk_operations SET state = 'cancelled', ended_at = clock_timestamp()
+WHERE id = $1::text AND state NOT IN ('done', 'cancelled')
+
+-- name: verify
+-- Recomputes the chain; the first line that does not fit, null: all do.
+SELECT count(*), min(place) FILTER (WHERE chain IS DISTINCT FROM wanted) FROM (
+    SELECT a.place, a.chain, audit_hash(a, coalesce(lag(a.chain) OVER (ORDER BY a.place), ''::bytea)) AS wanted
+    FROM audit AS a WHERE a.place IS NOT NULL
+) AS x
+
+-- name: account_of_order
+SELECT account_id FROM orders WHERE id = $1::uuid
+
+-- name: account
+SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts
+WHERE id = $1::uuid AND deleted_at IS NULL
+
+-- name: live_request
+SELECT version FROM live_requests WHERE account_id = $1::uuid
