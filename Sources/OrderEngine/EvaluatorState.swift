@@ -490,8 +490,11 @@ struct EvaluatorState {
             )
             .filter { openOrders.contains($0) }
             guard !asked.isEmpty else { break }
-            // Whatever becomes of this page, they are asked about again.
-            for id in asked { ask(id, after: Self.nextQuestionMs) }
+            // Whatever becomes of this page, they are asked about again: as often as they are offered again.
+            for id in asked {
+                let offers = entries[id]?.open?.offers ?? 1
+                ask(id, after: Self.nextQuestionMs << Int64(min(offers, 4) - 1))
+            }
             for row in try await context.orders.armed(asked.sorted()) {
                 guard let entry = entries[row.id], let open = entry.open else { continue }
                 if row.version > entry.armed.version {

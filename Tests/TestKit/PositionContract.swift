@@ -148,5 +148,8 @@ package enum PositionContract {
         let name = SendRight.sample(resting.id, resting.venueOrders[0].key, token: 2).clientOrderID
         #expect(try await stores.orders.intent(account: account, clientOrderID: name)?.order == resting.id)
         #expect(try await stores.orders.intent(account: .sample(2), clientOrderID: name) == nil)
+        let known = try await stores.orders.intents(account: account, clientOrderIDs: ["unknown", name])
+        #expect(known.map(\.order) == [resting.id])
+        #expect(try await stores.orders.intents(account: .sample(2), clientOrderIDs: [name]).isEmpty)
     }
 }

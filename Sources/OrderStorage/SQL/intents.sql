@@ -14,10 +14,13 @@ SELECT order_id, account_id, leg, attempt, side, type, quantity, limit_price, re
 FROM intents WHERE account_id = $1::uuid AND client_order_id = $2::text
 
 -- name: by_client_order_ids
-SELECT order_id, account_id, leg, attempt, side, type, quantity, limit_price, reduce_only, state, filled, venue_order_id,
-    created_at, cancel_wanted, client_order_id, send_token, sends, checks, absences,
-    coalesce(fence_until < clock_timestamp(), false)
-FROM intents WHERE account_id = $1::uuid AND client_order_id = ANY ($2::text[])
+-- One by one on purpose: with `= ANY`, a plan that was made while the table was small reads it whole ever after.
+SELECT i.* FROM unnest($2::text[]) AS t(id), LATERAL (
+    SELECT order_id, account_id, leg, attempt, side, type, quantity, limit_price, reduce_only, state, filled,
+        venue_order_id, created_at, cancel_wanted, client_order_id, send_token, sends, checks, absences,
+        coalesce(fence_until < clock_timestamp(), false)
+    FROM intents WHERE account_id = $1::uuid AND client_order_id = t.id LIMIT 1
+) AS i
 
 -- name: claim_send
 -- Gives the send right for a stored INTENT, or for a repeat after proven absence, to one caller.
