@@ -24,8 +24,10 @@ public struct APIConfiguration: Sendable {
     public var port: Int
     /// Origin under which browsers reach this server, for example `https://orders.example`; nil: no browser does.
     public var publicURL: String?
-    /// Further origins that may open the stream.
+    /// Further origins whose pages may use API keys here and open the stream; never with cookies.
     public var corsOrigins: [String] = []
+    /// Addresses (CIDR) of proxies that are believed about whom they serve.
+    public var trustedProxies: [String] = []
     public var version: Version
     /// Number of the database's history; part of every stream position.
     public var epoch: Int64

@@ -30,12 +30,14 @@ public final class APIServer: Sendable {
     private let state = Locked(State())
     private let hub: EventHub
     private let batches: BatchDuty
+    private let boards: StreamBoards
     /// Every route that this server has.
     package let routes: [RouteSummary]
 
     /// - Parameters:
     ///   - readiness: the checks of `/readyz`; asked at most once a second.
     ///   - metrics: the text of `/metrics`.
+    ///   - readings: what workers tell of venues; nil: nobody is asked.
     ///   - changes: returns when an order may have changed somewhere; nil: streams rely on the poll and on the commits
     ///     of this process.
     public init(
@@ -49,6 +51,7 @@ public final class APIServer: Sendable {
         ticks: any TickLog,
         timeline: any TimelineStore,
         cluster: any ClusterStore,
+        readings: (any VenueReadings)? = nil,
         clock: any EngineClock,
         readiness: @escaping @Sendable () async -> [ReadinessCheck],
         metrics: @escaping @Sendable () -> String,
@@ -58,7 +61,6 @@ public final class APIServer: Sendable {
         self.configuration = configuration
         self.logger = logger
         self.readiness = Readiness(readiness)
-        tickets = TicketBook()
         backend = Backend(
             configuration: configuration,
             orders: orders,
@@ -69,6 +71,10 @@ public final class APIServer: Sendable {
             commands: commands,
             clock: clock,
             prices: PriceCache(ticks: ticks, clock: clock),
+            ticks: ticks,
+            cluster: cluster,
+            venues: readings.map { VenueReader(readings: $0, clock: clock) },
+            catalogue: Catalogue(accounts: accounts, cluster: cluster, clock: clock),
             keys: KeyRing(
                 traders: traders,
                 panel: panel,
@@ -81,6 +87,7 @@ public final class APIServer: Sendable {
             explainer: Explainer(orders: orders, timeline: timeline, ticks: ticks, cluster: cluster),
             logger: logger,
         )
+        tickets = TicketBook(panel: panel, keys: backend.keys)
         hub = EventHub(
             orders: orders,
             clock: clock,
@@ -90,6 +97,7 @@ public final class APIServer: Sendable {
             logger: logger,
         )
         batches = BatchDuty(backend: backend, hub: hub)
+        boards = StreamBoards(prices: PriceBoard(backend: backend), derived: DerivedBoard(backend: backend))
         let routes =
             SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
             + OrderRoutes(backend: backend, hub: hub).routes
@@ -98,12 +106,14 @@ public final class APIServer: Sendable {
             + CatalogueRoutes(backend: backend).routes
             + PositionRoutes(backend: backend, hub: hub).routes
             + AccountRoutes(backend: backend, batches: batches).routes
+            + VenueRoutes(backend: backend, batches: batches).routes
+            + CandleRoute(backend: backend).routes
             + AccountSettingRoutes(backend: backend).routes
             + CredentialRoutes(backend: backend).routes
             + TraderRoutes(backend: backend).routes
             + SignInRoutes(backend: backend).routes
             + PresetRoutes(backend: backend).routes
-            + StreamRoutes(backend: backend, hub: hub, tickets: tickets).routes
+            + StreamRoutes(backend: backend, hub: hub, boards: boards, tickets: tickets).routes
         var random = SystemRandomNumberGenerator()
         let instance = "r" + hexadecimal((0..<4).map { _ in UInt8.random(in: 0...255, using: &random) })
         gateway = Gateway(backend: backend, routes: routes, instance: instance)
@@ -169,13 +179,14 @@ public final class APIServer: Sendable {
         let book = ConnectionBook()
         let channel = APIChannel(book: book, plain: plain, upgrade: StreamUpgrade(configuration: configuration)) {
             stream,
-            header in
+            head in
             await StreamSession(
                 backend: self.backend,
                 hub: self.hub,
+                boards: self.boards,
                 tickets: self.tickets,
                 channel: stream,
-                authorization: header,
+                head: head,
             ).run()
         }
         let server = Server(
@@ -192,6 +203,8 @@ public final class APIServer: Sendable {
             group.addTask { try await server.run() }
             group.addTask { await self.hub.run() }
             group.addTask { await self.batches.run() }
+            group.addTask { await self.boards.prices.run() }
+            group.addTask { await self.boards.derived.run() }
             group.addTask { await self.noteUse() }
             group.addTask {
                 await stop.wait()

@@ -26,6 +26,12 @@ public struct CommandAnswer: Sendable {
     /// The idempotency key and body were seen before.
     public let isReplay: Bool
 
+    public init(stored: StoredOrder, isCommitted: Bool, isReplay: Bool) {
+        self.stored = stored
+        self.isCommitted = isCommitted
+        self.isReplay = isReplay
+    }
+
     /// The answer to a command on a smart order: an order keeps its kind.
     public var order: SmartOrder {
         guard case .smart(let order) = stored else { preconditionFailure("a conditional order was asked for") }

@@ -107,6 +107,18 @@ struct Migration: Sendable {
             down: PackageResources._015_queue_down_sql,
         ),
         Migration(
+            version: 18,
+            name: "venue_readings",
+            up: PackageResources._018_venue_readings_up_sql,
+            down: PackageResources._018_venue_readings_down_sql,
+        ),
+        Migration(
+            version: 19,
+            name: "stream_tickets",
+            up: PackageResources._019_stream_tickets_up_sql,
+            down: PackageResources._019_stream_tickets_down_sql,
+        ),
+        Migration(
             version: 21,
             name: "position_shares",
             up: PackageResources._021_position_shares_up_sql,

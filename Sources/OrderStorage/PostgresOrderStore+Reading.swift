@@ -8,7 +8,8 @@ public import SmartOrders
 
 extension PostgresOrderStore {
     public func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder] {
-        try await reading {
+        if let search = filter.search { return try await found(search, filter) }
+        return try await reading {
             let rows = try await pool.query(
                 OrderSQL.list,
                 [
@@ -18,6 +19,31 @@ extension PostgresOrderStore {
                 ],
             )
             return try rows.map { try StoredOrder(encodedState: $0.bytes(0)) }
+        }
+    }
+
+    private func found(
+        _ search: OrderSearch,
+        _ filter: OrderFilter,
+    ) async throws(StoreError) -> [StoredOrder] {
+        func moment(_ time: Timestamp?) -> Parameter {
+            time.map { .timestamp(microseconds: $0.microseconds) } ?? .null
+        }
+        let place: [Parameter] = [
+            search.after.map { .uuid($0.order.value) } ?? .null, .optional(search.after?.symbol),
+            moment(search.after?.time),
+        ]
+        let questions: [Parameter] = [
+            .text(search.sort.rawValue), .optional(search.venue), .optional(search.symbol),
+            .optional(search.side?.rawValue), .optional(search.health?.rawValue), .optional(search.kind?.rawValue),
+            .optional(search.clientOrderID),
+        ]
+        let times = [moment(search.updatedSince), moment(search.createdFrom), moment(search.createdTo)]
+        let parameters: [Parameter] =
+            [.uuid(filter.account.value), .texts(filter.statuses), .optional(filter.market?.description)] + place
+            + questions + times + [.optional(search.text), .int8(Int64(min(max(filter.limit, 1), 200)))]
+        return try await reading {
+            try await pool.query(OrderSQL.search, parameters).map { try StoredOrder(encodedState: $0.bytes(0)) }
         }
     }
 

@@ -20,6 +20,7 @@ enum OrderSQL {
     static let horizon = orders["horizon"]
     static let changes = orders["changes"]
     static let list = orders["list"]
+    static let search = orders["search"]
     static let live = orders["live"]
     static let shares = orders["shares"]
     static let left = orders["left"]

@@ -26,6 +26,8 @@ private enum PanelSQL {
     static let updateAccount = file["update_account"]
     static let setMode = file["set_mode"]
     static let deleteAccount = file["delete_account"]
+    static let addTicket = file["add_ticket"]
+    static let redeemTicket = file["redeem_ticket"]
 }
 
 /// Sign-ins, preferences, presets and account settings in PostgreSQL.
@@ -89,6 +91,22 @@ public final class PostgresPanelStore: PanelStore {
     public func add(codeHash: String, userName: String) async throws(StoreError) -> Bool {
         try await writing {
             try await !pool.query(PanelSQL.addCode, [.text(codeHash), .text(userName)]).isEmpty
+        }
+    }
+
+    public func add(_ ticket: StreamTicket) async throws(StoreError) {
+        let parameters: [Parameter] = [
+            .text(ticket.hash), .text(ticket.proof.rawValue), .text(ticket.proofHash),
+        ]
+        try await writing { _ = try await pool.query(PanelSQL.addTicket, parameters) }
+    }
+
+    public func redeem(ticketHash: String) async throws(StoreError) -> StreamTicket? {
+        try await writing {
+            guard let row = try await pool.query(PanelSQL.redeemTicket, [.text(ticketHash)]).first,
+                try row.bool(2)
+            else { return nil }
+            return StreamTicket(hash: ticketHash, proof: try row.word(0), proofHash: try row.string(1))
         }
     }
 

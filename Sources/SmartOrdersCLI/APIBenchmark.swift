@@ -25,8 +25,12 @@ import Darwin
 struct APIBenchmark {
     let servers: DevServers
     let requests: Int
+    /// One part alone; nil: all.
+    var only: String?
     /// Requests under way at once.
     private static let lanes = 32
+    /// Traders, each with an account and a key.
+    private static let traders = 16
 
     func run() async throws -> JSONValue {
         let logger = Logger(label: "bench") { JSONLogHandler(label: $0, role: "bench", level: .warning) }
@@ -39,11 +43,13 @@ struct APIBenchmark {
         // Two sets of connections, as two processes have them.
         let backend = try await Backend.open(deployment, role: "bench", isTenantScoped: true, logger: logger)
         let other = try await Backend.open(deployment, role: "other", logger: logger)
-        let (account, key) = try await Self.seed(other)
+        var traders: [Trader] = []
+        for _ in 0..<Self.traders { traders.append(try await Self.seed(other)) }
+        let (account, key) = (traders[0].account, traders[0].key)
         let notices = RedisTickLog(RedisOptions(address: try Backend.address(servers.redis.url), name: "so-api"))
         var configuration = APIConfiguration(port: 0, cursorKey: Array(repeating: 1, count: 32))
         configuration.drainDelayMs = 0
-        configuration.limits.rates = [1_000_000, 1_000_000, 1_000_000]
+        configuration.limits.rates = [10_000_000, 10_000_000, 10_000_000]
         configuration.limits.maximumConnections = 20_000
         configuration.stream.connectionsPerKey = 20_000
         let server = APIServer(
@@ -57,6 +63,7 @@ struct APIBenchmark {
             ticks: backend.ticks,
             timeline: backend.timeline,
             cluster: backend.cluster,
+            readings: backend.readings,
             clock: backend.clock,
             readiness: { [] },
             metrics: { "" },
@@ -70,19 +77,30 @@ struct APIBenchmark {
             }
             let caller = APICaller(port: port, key: key, clock: backend.clock)
             var document: JSONObject = ["bench": "api", "lanes": .integer(Self.lanes)]
-            document["create"] = try await caller.measure(requests, lanes: Self.lanes) { caller, number in
-                try await caller.create(account, number)
+            let load = Load(port: port, lanes: Self.lanes, traders: traders)
+            if wants("create") {
+                let full = try await load.create(requests, from: 0, rate: nil)
+                document["create"] = full.json
+                // At half of what it can, or of what is asked of it.
+                let rate = min(full.perSecond, Load.wantedCreates) / 2
+                document["createAtHalfLoad"] = try await load.create(requests / 2, from: requests, rate: rate).json
             }
-            let id = try await caller.create(account, requests)
-            document["get"] = try await caller.measure(requests, lanes: Self.lanes) { caller, _ in
-                _ = try await caller.send(.GET, "/v1/orders/\(id)")
+            let id = try await caller.create(account, 3 * requests)
+            let known = try await Self.orders(of: traders, other)
+            if wants("get") { document["get"] = try await load.get(requests * 2, known).json }
+            if wants("list") { document["list50"] = try await load.list(requests / 4).json }
+            let streams = APIStreamBenchmark(
+                port: port,
+                key: key,
+                account: account,
+                other: other,
+                clock: backend.clock,
+                reach: min(requests, 500),
+            )
+            for (name, measure) in streams.measures(id) where wants(name) {
+                tell("  \(name) ...")
+                document[name] = try await measure()
             }
-            document["list50"] = try await caller.measure(requests / 10, lanes: Self.lanes) { caller, _ in
-                _ = try await caller.send(.GET, "/v1/orders?limit=50")
-            }
-            document["fanOut"] = try await Self.fanOut(port, key, other, account, id, backend.clock)
-            document["idle"] = try await Self.idle(port, key, backend.clock)
-            document["stream"] = try await Self.stream(caller, other, account, id, count: min(requests, 500))
             group.cancelAll()
             return JSONValue.object(document)
         }
@@ -92,7 +110,7 @@ struct APIBenchmark {
         return result
     }
 
-    private static func seed(_ backend: Backend) async throws -> (AccountID, String) {
+    private static func seed(_ backend: Backend) async throws -> Trader {
         var random = SystemRandomNumberGenerator()
         let account = AccountID(UniqueID(unixMilliseconds: backend.clock.now().milliseconds, random: &random))
         try await backend.accounts.create(
@@ -124,161 +142,114 @@ struct APIBenchmark {
             receivedAt: now,
         )
         try await backend.ticks.append([tick], to: DevMarkets.demoSeries)
-        return (account, key)
+        return Trader(account: account, key: key)
     }
 
-    private static let subscribers = 1_000
-    private static let fanOutEvents: Int64 = 200
-    private static let idleSockets = 10_000
+    private func wants(_ part: String) -> Bool { only.map { $0 == part } ?? true }
 
-    /// One account's events to a thousand WebSockets: each is encoded once, whoever listens.
-    private static func fanOut(
-        _ port: Int,
-        _ key: String,
-        _ other: Backend,
-        _ account: AccountID,
-        _ id: String,
-        _ clock: SystemClock,
-    ) async throws -> JSONValue {
-        guard let order = OrderID(id) else { throw Failure(.failed, "BENCH_API", "no order id: \(id)") }
-        let head = try await other.orders.lastSequence(account: account)
-        let swarm = try StreamSwarm(port: port, key: key, count: subscribers, following: (account, head))
-        try await wait(clock) { swarm.subscribed == subscribers }
-        let before = swarm.messages
-        let cpu = processCPU() - swarm.cpuNanoseconds
-        let begun = clock.monotonicNanoseconds()
-        let commands = other.commands
-        var edit = OrderEdit()
-        var committed: [Int64: Int64] = [:]
-        for number in 0..<fanOutEvents {
-            edit.stopLoss = .some(
-                StopLossPlan(price: Price(ExactDecimal(mantissa: 800 + Int128(number % 50), scale: 1)))
-            )
-            _ = try await commands.execute(
-                .edit(edit),
-                on: order,
-                version: nil,
-                actor: Actor(kind: .worker, id: "bench"),
-            )
-            committed[head + number + 1] = clock.monotonicNanoseconds()
+    /// Orders that can be asked for, with whose they are.
+    private static func orders(of traders: [Trader], _ backend: Backend) async throws -> [(id: OrderID, trader: Int)] {
+        var found: [(id: OrderID, trader: Int)] = []
+        for (index, trader) in traders.enumerated() {
+            let orders = try await backend.orders.list(OrderFilter(account: trader.account, limit: 200))
+            found += orders.map { ($0.id, index) }
         }
-        let last = head + fanOutEvents
-        try await wait(clock) { swarm.arrivals[last]?.count == subscribers }
-        let arrivals = swarm.arrivals
-        let ended = arrivals[last]?.last ?? begun
-        let messages = swarm.messages - before
-        let spent = processCPU() - swarm.cpuNanoseconds - cpu
-        await swarm.close()
-        let delays = committed.compactMap { sequence, done in
-            arrivals[sequence].map { Double(max(0, $0.last - done)) / 1e6 }
-        }
-        return [
-            "subscribers": .integer(subscribers), "messages": .integer(messages),
-            "perSecond": .number("\((Double(messages) / (Double(ended - begun) / 1e9)).rounded())"),
-            // All of this process but the clients: the commits are in it.
-            "cpuMicrosecondsEach": .number("\((Double(spent) / 10 / Double(messages)).rounded() / 100)"),
-            "commitToLastSocketMs": Percentiles.json(delays),
+        var random = SystemRandomNumberGenerator()
+        return found.shuffled(using: &random)
+    }
+}
+
+/// Somebody who asks.
+struct Trader: Sendable {
+    let account: AccountID
+    let key: String
+}
+
+/// Plain requests, made by one thread.
+private struct Load: Sendable {
+    /// Goal of INTERFACES, in creates per second.
+    static let wantedCreates = 3_000.0
+
+    struct Measured {
+        let json: JSONValue
+        let perSecond: Double
+    }
+
+    let port: Int
+    let lanes: Int
+    let traders: [Trader]
+
+    private func measured(
+        _ count: Int,
+        rate: Double? = nil,
+        _ request: @escaping @Sendable (Int) -> [UInt8],
+    ) async throws -> Measured {
+        let swarm = RequestSwarm(port: port, lanes: lanes, count: count, rate: rate, request: request)
+        let before = ProcessTimes.cpuSeconds()
+        let outcome = try await swarm.run()
+        let spent = ProcessTimes.cpuSeconds() - before - outcome.cpuSeconds
+        let perSecond = Double(count) / outcome.seconds
+        var json: JSONObject = [
+            "requests": .integer(count), "perSecond": .number("\(perSecond.rounded())"),
+            "ms": Percentiles.json(outcome.latencies),
+            // Of the API's own process; PostgreSQL and the clients have theirs.
+            "cpuMicrosecondsEach": .number("\((spent * 1e6 / Double(count)).rounded())"),
         ]
+        if let rate { json["askedPerSecond"] = .number("\(rate.rounded())") }
+        return Measured(json: .object(json), perSecond: perSecond)
     }
 
-    /// What ten thousand sockets cost that say nothing.
-    private static func idle(_ port: Int, _ key: String, _ clock: SystemClock) async throws -> JSONValue {
-        let before = residentKilobytes()
-        let swarm: StreamSwarm
-        do {
-            swarm = try StreamSwarm(port: port, key: key, count: idleSockets, following: nil)
-        } catch let failure as Failure {
-            return ["sockets": .integer(0), "why": .string(failure.sentence)]
+    func create(_ count: Int, from first: Int, rate: Double?) async throws -> Measured {
+        let traders = traders
+        return try await measured(count, rate: rate) { number in
+            let trader = traders[number % traders.count]
+            let body = APICaller.draft(trader.account)
+            return Array(
+                """
+                POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \(trader.key)\r\n\
+                Idempotency-Key: load-\(first + number)\r\nContent-Type: application/json\r\n\
+                Content-Length: \(body.utf8.count)\r\n\r\n\(body)
+                """.utf8
+            )
         }
-        try await clock.sleep(milliseconds: 2_000)
-        let after = residentKilobytes()
-        await swarm.close()
-        return ["sockets": .integer(idleSockets), "megabytes": .integer(Int((after - before) / 1_024))]
     }
 
-    private static func wait(_ clock: SystemClock, until isTrue: () -> Bool) async throws {
-        for _ in 0..<60_000 {
-            if isTrue() { return }
-            try await clock.sleep(milliseconds: 2)
+    func get(_ count: Int, _ orders: [(id: OrderID, trader: Int)]) async throws -> Measured {
+        let traders = traders
+        return try await measured(count) { number in
+            let order = orders[number % orders.count]
+            return Self.reading("/v1/orders/\(order.id)", traders[order.trader].key)
         }
-        throw Failure(.failed, "BENCH_API", "the streams did not get everything.")
     }
 
-    /// User and system time of this process, in nanoseconds.
-    private static func processCPU() -> Int64 {
+    func list(_ count: Int) async throws -> Measured {
+        let traders = traders
+        return try await measured(count) { number in
+            Self.reading("/v1/orders?limit=50", traders[number % traders.count].key)
+        }
+    }
+
+    private static func reading(_ target: String, _ key: String) -> [UInt8] {
+        Array("GET \(target) HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \(key)\r\n\r\n".utf8)
+    }
+}
+
+/// What this process has used.
+enum ProcessTimes {
+    static func cpuSeconds() -> Double {
         var spent = timespec()
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent)
-        return Int64(spent.tv_sec) * 1_000_000_000 + Int64(spent.tv_nsec)
+        return Double(spent.tv_sec) + Double(spent.tv_nsec) / 1e9
     }
 
-    private static func residentKilobytes() -> Int64 {
+    static func residentKilobytes() -> Int64 {
         let text = LocalFiles.text("/proc/self/status", last: 1 << 16) ?? ""
         let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
         return Int64(line.filter { $0.isNumber }) ?? 0
     }
-
-    /// Commits by one process, heard on a socket of another.
-    private static func stream(
-        _ caller: APICaller,
-        _ other: Backend,
-        _ account: AccountID,
-        _ id: String,
-        count: Int,
-    ) async throws -> JSONValue {
-        guard let order = OrderID(id) else { throw Failure(.failed, "BENCH_API", "no order id: \(id)") }
-        let arrivals = Locked<[Int64: Int64]>([:])
-        return try await withThrowingTaskGroup(of: Void.self) { group in
-            let clock = caller.clock
-            group.addTask {
-                try await caller.listen(account) { version in
-                    let now = clock.monotonicNanoseconds()
-                    arrivals.withLock { $0[version] = $0[version] ?? now }
-                }
-            }
-            // The stream answers before it is measured.
-            let commands = other.commands
-            var edit = OrderEdit()
-            var committed: [Int64: (begun: Int64, done: Int64)] = [:]
-            for number in 0...count {
-                edit.stopLoss = .some(
-                    StopLossPlan(price: Price(ExactDecimal(mantissa: 900 + Int128(number % 50), scale: 1)))
-                )
-                let begun = clock.monotonicNanoseconds()
-                let answer = try await commands.execute(
-                    .edit(edit),
-                    on: order,
-                    version: nil,
-                    actor: Actor(kind: .worker, id: "bench"),
-                )
-                committed[answer.order.version] = (begun, clock.monotonicNanoseconds())
-                // One at a time: the way is measured, not a queue.
-                var patience = 0
-                while arrivals.withLock({ $0[answer.order.version] }) == nil {
-                    patience += 1
-                    guard patience < 20_000 else { throw Failure(.failed, "BENCH_API", "an event did not arrive.") }
-                    try await clock.sleep(milliseconds: 1)
-                    // Before the stream has begun, nothing that was committed is told.
-                    if number == 0, patience > 200 { break }
-                }
-            }
-            group.cancelAll()
-            let seen = arrivals.withLock { $0 }
-            var fromCommand: [Double] = []
-            var fromCommit: [Double] = []
-            for (version, times) in committed {
-                guard let arrival = seen[version] else { continue }
-                fromCommand.append(Double(arrival - times.begun) / 1e6)
-                fromCommit.append(Double(max(0, arrival - times.done)) / 1e6)
-            }
-            return [
-                "events": .integer(fromCommand.count), "commandToSocketMs": Percentiles.json(fromCommand),
-                "commitToSocketMs": Percentiles.json(fromCommit),
-            ]
-        }
-    }
 }
 
-private enum Percentiles {
+enum Percentiles {
     static func json(_ values: [Double]) -> JSONValue {
         let sorted = values.sorted()
         func at(_ share: Double) -> JSONValue {
@@ -291,7 +262,7 @@ private enum Percentiles {
 }
 
 /// A client of the API.
-private struct APICaller: Sendable {
+struct APICaller: Sendable {
     let port: Int
     let key: String
     let clock: SystemClock
@@ -320,17 +291,22 @@ private struct APICaller: Sendable {
 
     @discardableResult
     func create(_ account: AccountID, _ number: Int) async throws -> String {
-        let body = """
-            {"accountId": "\(account)", "market": "\(DevMarkets.demo)", "side": "BUY", "qty": "10",
-             "entry": {"mode": "attach", "price": "100"}, "stopLoss": {"price": "90"},
-             "takeProfits": [{"price": "105", "sizePct": "50"}, {"price": "110", "sizePct": "50"}]}
-            """
-        return try await send(.POST, "/v1/orders", body: body, idempotency: "bench-\(number)")["id"]?.text ?? ""
+        let answer = try await send(.POST, "/v1/orders", body: Self.draft(account), idempotency: "bench-\(number)")
+        return answer["id"]?.text ?? ""
+    }
+
+    /// An exit plan with two levels and a stop.
+    static func draft(_ account: AccountID) -> String {
+        """
+        {"accountId": "\(account)", "market": "\(DevMarkets.demo)", "side": "BUY", "qty": "10",
+         "entry": {"mode": "attach", "price": "100"}, "stopLoss": {"price": "90"},
+         "takeProfits": [{"price": "105", "sizePct": "50"}, {"price": "110", "sizePct": "50"}]}
+        """
     }
 
     /// Hears the versions of the account's orders until cancelled.
-    func listen(_ account: AccountID, _ hear: @Sendable (Int64) -> Void) async throws {
-        var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)/v1/events?account=\(account)")
+    func listen(_ account: AccountID, _ hear: @Sendable (OrderID, Int64) -> Void) async throws {
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)/v1/events?account=\(account)&since=1-0")
         request.headers.add(name: "Authorization", value: "Bearer \(key)")
         request.headers.add(name: "Accept", value: "text/event-stream")
         let response = try await HTTPClient.shared.execute(request, timeout: .hours(1))
@@ -339,45 +315,14 @@ private struct APICaller: Sendable {
             text += part.readableBytesView
             while let end = text.firstIndex(of: UInt8(ascii: "\n")) {
                 let line = text[..<end]
-                if line.starts(with: Array("data: ".utf8)),
-                    let version = try JSONValue(parsing: Array(line.dropFirst(6)))["version"]?.int64
-                {
-                    hear(version)
+                if line.starts(with: Array("data: ".utf8)) {
+                    let event = try JSONValue(parsing: Array(line.dropFirst(6)))
+                    if let version = event["version"]?.int64, let id = event["orderId"]?.text.flatMap({ OrderID($0) }) {
+                        hear(id, version)
+                    }
                 }
                 text.removeSubrange(...end)
             }
         }
-    }
-
-    /// Throughput and latencies of `count` requests over `lanes` connections.
-    func measure(
-        _ count: Int,
-        lanes: Int,
-        _ request: @escaping @Sendable (APICaller, Int) async throws -> Void,
-    ) async throws -> JSONValue {
-        let latencies = Locked<[Double]>([])
-        let begun = clock.monotonicNanoseconds()
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for lane in 0..<lanes {
-                group.addTask {
-                    var own: [Double] = []
-                    for number in stride(from: lane, to: count, by: lanes) {
-                        let start = clock.monotonicNanoseconds()
-                        try await request(self, number)
-                        own.append(Double(clock.monotonicNanoseconds() - start) / 1e6)
-                    }
-                    let measured = own
-                    latencies.withLock { $0 += measured }
-                }
-            }
-            try await group.waitForAll()
-        }
-        let seconds = Double(clock.monotonicNanoseconds() - begun) / 1e9
-        let values = latencies.withLock { $0 }
-        return [
-            "requests": .integer(values.count),
-            "perSecond": .number("\((Double(values.count) / seconds).rounded())"),
-            "ms": Percentiles.json(values),
-        ]
     }
 }

@@ -35,6 +35,8 @@ struct APIRole: Sendable {
             configuration.sealIntake = { credentials, account in try seal(credentials.encoded, account) }
         }
         configuration.publicURL = environment("SMARTORDERS_PUBLIC_URL")
+        configuration.corsOrigins = Self.list("SMARTORDERS_CORS_ORIGINS")
+        configuration.trustedProxies = Self.list("SMARTORDERS_TRUSTED_PROXIES")
         configuration.drainDelayMs = showsOperations ? 0 : 2_000
         let metrics = backend.metrics
         let notices = Self.notices(backend)
@@ -52,12 +54,18 @@ struct APIRole: Sendable {
             ticks: backend.ticks,
             timeline: backend.timeline,
             cluster: backend.cluster,
+            readings: backend.readings,
             clock: backend.clock,
             readiness: { await Self.checks(backend) },
             metrics: { metrics.render() },
             changes: changes,
             logger: backend.logger,
         )
+    }
+
+    /// A setting with commas.
+    private static func list(_ name: String) -> [String] {
+        (environment(name) ?? "").split(separator: ",").map { $0.filter { $0 != " " } }.filter { !$0.isEmpty }
     }
 
     private static func notices(_ backend: Backend) -> RedisTickLog? {

@@ -44,9 +44,12 @@ struct Backend: Sendable {
     let intake: PostgresCredentialIntake
     let cluster: PostgresClusterStore
     let timeline: PostgresTimelineStore
+    let readings: PostgresVenueReadings
     let queue: BullQueue
     let ticks: RedisTickLog
     let venues: AccountDirectory
+    /// Readings that workers make, where this process may not see venue keys; nil: it asks venues itself.
+    let relayed: RelayedVenues?
     let http: VenueHTTP
     let clock: SystemClock
     let logger: Logger
@@ -61,14 +64,12 @@ struct Backend: Sendable {
     /// - Parameters:
     ///   - requiresRedis: false: a role that begins while Redis is away works without it (RELIABILITY.md 3.3).
     ///   - isTenantScoped: its sessions see rows of the accounts that ask, and no venue key (RELIABILITY.md 10.4).
-    ///   - venues: those of another backend of this process; nil: its own.
     static func open(
         _ deployment: Deployment,
         role: String,
         worker: WorkerID? = nil,
         requiresRedis: Bool = true,
         isTenantScoped: Bool = false,
-        venues: AccountDirectory? = nil,
         logger: Logger,
     ) async throws -> Backend {
         let clock = SystemClock()
@@ -124,6 +125,8 @@ struct Backend: Sendable {
         let accounts = PostgresAccountStore(pool: pool, secrets: secrets)
         let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation, began: history.began)
         let http = VenueHTTP()
+        let readings = PostgresVenueReadings(pool: pool)
+        let reader = VenueReader(readings: readings, clock: clock)
         return Backend(
             deployment: deployment,
             pool: pool,
@@ -134,15 +137,16 @@ struct Backend: Sendable {
             intake: PostgresCredentialIntake(pool: pool),
             cluster: PostgresClusterStore(pool: pool, orders: orders),
             timeline: PostgresTimelineStore(pool: pool),
+            readings: readings,
             queue: queue,
             ticks: RedisTickLog(RedisOptions(address: address, name: "so-ticks")),
-            venues: venues
-                ?? AccountDirectory(
-                    accounts: accounts,
-                    endpoints: Self.endpoints(deployment),
-                    http: http,
-                    clock: clock,
-                ),
+            venues: AccountDirectory(
+                accounts: accounts,
+                endpoints: Self.endpoints(deployment),
+                http: http,
+                clock: clock,
+            ),
+            relayed: isTenantScoped ? RelayedVenues(reader: reader, accounts: accounts, clock: clock) : nil,
             http: http,
             clock: clock,
             logger: logger,
@@ -283,7 +287,7 @@ struct Backend: Sendable {
             cluster: cluster,
             queue: queue,
             ticks: log,
-            venues: venues,
+            venues: relayed ?? venues,
             clock: told,
             observer: observer,
             identity: VenueIdentity(sha256: sha256),

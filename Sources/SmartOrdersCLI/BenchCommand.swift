@@ -41,6 +41,11 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "Requests of each kind of the api bench.")
     var requests = 5_000
 
+    @Option(
+        help: "One part of the api bench alone: create, get, list, fanOut, slowReader, idle, stream or paced."
+    )
+    var part: String?
+
     @Option(help: "A folder with the official client of the queue's dialect; without it the bench installs it.")
     var official: String?
 
@@ -87,7 +92,7 @@ struct BenchCommand: AsyncParsableCommand {
             }
         case .api:
             return try await withServers { servers in
-                try await APIBenchmark(servers: servers, requests: requests).run()
+                try await APIBenchmark(servers: servers, requests: requests, only: part).run()
             }
         case .all: return .null
         }

@@ -17,6 +17,13 @@ enum Roles {
                 if let masterKey = backend.deployment.masterKey {
                     group.addTask { try await CredentialDuty(backend: backend, masterKey: masterKey).run() }
                 }
+                let readings = VenueReadingDuty(
+                    venues: backend.venues,
+                    work: backend.readings,
+                    clock: backend.clock,
+                    observer: (context ?? backend.context).observer,
+                )
+                group.addTask { try await readings.run() }
                 group.addTask {
                     while true {
                         try await backend.clock.sleep(milliseconds: 30_000)

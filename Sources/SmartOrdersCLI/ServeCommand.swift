@@ -120,6 +120,11 @@ struct ServeCommand: AsyncParsableCommand {
         func run() async throws {
             let (host, port) = try ServeCommand.address(listen)
             let backend = try await options.backend("api")
+            // A connection is a file, and there may be ten thousand of them.
+            let files = FileLimit.raise()
+            if files < 11_000 {
+                backend.logger.warning("Few files may be open", metadata: ["limit": "\(files)", "wanted": "11000"])
+            }
             let api = APIRole(backend: backend, host: host, port: port)
             try await ServeCommand.untilStopped(backend) { try await api.run() }
             await backend.close()

@@ -28,6 +28,7 @@ struct SmartOrdersCommand: AsyncParsableCommand {
             BacktestCommand.self,
             ScenarioCommand.self,
             SimulateCommand.self,
+            HoldSocketsCommand.self,
         ],
     )
 }

@@ -25,6 +25,7 @@ final class StreamSwarm: Sendable {
     private static let subscribedBeginning = Array(#"{"type":"subscribed""#.utf8)
 
     private let sockets: [Int32]
+    private let silent: Int
     private let state = Locked(State())
 
     var subscribed: Int { state.withLock { $0.subscribed } }
@@ -33,13 +34,20 @@ final class StreamSwarm: Sendable {
     var cpuNanoseconds: Int64 { state.withLock { $0.cpuNanoseconds } }
 
     /// Connects `count` clients that follow an account from a position on; nil: they stay idle.
-    init(port: Int, key: String, count: Int, following: (account: AccountID, after: Int64)?) throws {
-        Self.raiseFileLimit()
+    /// - Parameter silent: how many of them never read.
+    init(
+        port: Int,
+        key: String,
+        count: Int,
+        silent: Int = 0,
+        following: (account: AccountID, after: Int64)?,
+    ) throws {
+        FileLimit.raise()
         var opened: [Int32] = []
         for _ in 0..<count {
-            let socket = try Self.connect(port)
+            let socket = try Sockets.connect(port)
             opened.append(socket)
-            Self.write(
+            Sockets.write(
                 socket,
                 Array(
                     ("GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -50,9 +58,10 @@ final class StreamSwarm: Sendable {
             guard let (account, after) = following else { continue }
             let text =
                 #"{"op":"subscribe","channel":"orders","account":"\#(account)","from":{"epoch":1,"seq":\#(after)}}"#
-            Self.write(socket, Self.frame(Array(text.utf8)))
+            Sockets.write(socket, Self.frame(Array(text.utf8)))
         }
         sockets = opened
+        self.silent = silent
         OwnerThread.start(name: "swarm") { self.run() }
     }
 
@@ -63,6 +72,8 @@ final class StreamSwarm: Sendable {
 
     private func run() {
         var polled = sockets.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        // The first ones keep their sockets and never look at them.
+        for index in 0..<silent { polled[index].fd = -1 }
         var held = [[UInt8]](repeating: [], count: sockets.count)
         var isUpgraded = [Bool](repeating: false, count: sockets.count)
         var buffer = [UInt8](repeating: 0, count: 256 << 10)
@@ -147,39 +158,5 @@ final class StreamSwarm: Sendable {
             payload.count < 126
             ? [0x80 | UInt8(payload.count)] : [0x80 | 126, UInt8(payload.count >> 8), UInt8(payload.count & 255)]
         return [0x81] + length + [0, 0, 0, 0] + payload
-    }
-
-    private static func connect(_ port: Int) throws -> Int32 {
-        let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(port).bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        let result = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                Glibc.connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        guard socket >= 0, result == 0 else {
-            throw Failure(.failed, "BENCH_SOCKETS", "a socket could not be opened (errno \(errno)).")
-        }
-        return socket
-    }
-
-    private static func write(_ socket: Int32, _ bytes: [UInt8]) {
-        var start = 0
-        while start < bytes.count {
-            let count = bytes[start...].withUnsafeBytes { Glibc.write(socket, $0.baseAddress, $0.count) }
-            guard count > 0 else { return }
-            start += count
-        }
-    }
-
-    /// As many files as the system lets this process have.
-    private static func raiseFileLimit() {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 }

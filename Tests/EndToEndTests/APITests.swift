@@ -55,6 +55,55 @@ extension EndToEnd {
             }
         }
 
+        @Test func `an API without venue keys tells what the venue holds, and sets a position's exits`() async throws {
+            try await Deployment.run(workers: 1, schedulers: 1) { deployment in
+                _ = try await deployment.startFeed(["--market", "paper:linear:DEMO"])
+                let draft = """
+                    {"side": "BUY", "qty": "3", "entry": {"mode": "market"}, "stopLoss": {"price": "1"}}
+                    """
+                let bought = try await deployment.create(draft, market: "paper:linear:DEMO", key: "buy")
+                try #require(bought.status == 201, "\(bought.json)")
+                let id = try #require(bought.json["id"]?.text)
+                let account = "/v1/accounts/\(deployment.account)"
+                let held = try await eventually("the position is told") { () -> JSONValue? in
+                    let answer = try await deployment.request("GET", "\(account)/positions")
+                    guard case .array(let items)? = answer.json["items"] else { return nil }
+                    return items.first
+                }
+                #expect(held["market"]?.text == "paper:linear:DEMO" && held["qty"]?.text == "3", "\(held)")
+                #expect(held["positionSide"]?.text == "LONG" && held["managedQty"]?.text == "3")
+                let balances = try await deployment.request("GET", "\(account)/balances")
+                #expect(balances.status == 200 && "\(balances.json)".contains("USDT"), "\(balances.json)")
+                let exits = try await deployment.request(
+                    "PUT",
+                    "\(account)/positions/paper:linear:DEMO/tpsl?side=LONG",
+                    #"{"stopLoss": {"price": "2"}}"#,
+                    headers: ["If-None-Match": "*"],
+                )
+                #expect(exits.status == 201 && exits.json["kind"]?.text == "POSITION", "\(exits.json)")
+                // Compared through the queue, by the worker, with the venue.
+                let asked = try await deployment.request(
+                    "POST",
+                    "\(account)/reconcile",
+                    headers: ["Idempotency-Key": "r"],
+                )
+                #expect(asked.status == 202, "\(asked.json)")
+                let batch = try #require(asked.json["id"]?.text)
+                let done = try await eventually("the comparison ends") { () -> JSONValue? in
+                    let answer = try await deployment.request("GET", "/v1/batches/\(batch)")
+                    return answer.json["state"]?.text == "DONE" ? answer.json : nil
+                }
+                #expect(done["done"]?.int64 == 2 && done["failed"] == .array([]), "\(done)")
+                // The close is waited for: the answer has what came of it.
+                let closed = try await deployment.request(
+                    "POST",
+                    "/v1/orders/\(id)/close",
+                    headers: ["If-Match": "*", "Idempotency-Key": "c", "Prefer": "wait=15"],
+                )
+                #expect(closed.status == 200 && closed.json["status"]?.text == "CLOSED", "\(closed.json)")
+            }
+        }
+
         @Test func `a thousand creates with a hundred keys make a hundred orders, whenever the API is killed`()
             async throws
         {

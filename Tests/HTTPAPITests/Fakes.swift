@@ -302,8 +302,14 @@ struct NoIntake: CredentialIntake {
     func remove(_ account: AccountID, version: Int64, audit: AuditLine) async throws(StoreError) -> Bool { false }
 }
 
-/// Keeps nothing.
-struct NoPanel: PanelStore {
+/// Keeps nothing but stream tickets.
+final class NoPanel: PanelStore {
+    private let tickets = Locked<[String: StreamTicket]>([:])
+    func add(_ ticket: StreamTicket) async throws(StoreError) { tickets.withLock { $0[ticket.hash] = ticket } }
+    func redeem(ticketHash: String) async throws(StoreError) -> StreamTicket? {
+        tickets.withLock { $0.removeValue(forKey: ticketHash) }
+    }
+
     private static var absent: StoreError { StoreError(.unavailable, "not kept in memory") }
     func begin(_ signIn: SignIn) async throws(StoreError) { throw Self.absent }
     func signedIn(tokenHash: String) async throws(StoreError) -> SignedIn? { nil }

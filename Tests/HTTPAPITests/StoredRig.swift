@@ -62,6 +62,8 @@ struct StoredRig: APITarget {
     let ticks: MemoryTickLog
     let server: APIServer
     let venues: SomeVenues
+    /// The workers' half of what is asked about accounts.
+    let readingWork: PostgresVenueReadings
 
     func sql(_ text: String) async throws { try await pool.simple(text) }
 
@@ -163,6 +165,7 @@ struct StoredRig: APITarget {
 func withStoredAPI(
     _ change: (inout APIConfiguration) -> Void = { _ in },
     isLiveEnabled: Bool = false,
+    relaysVenues: Bool = false,
     changes: (@Sendable (PostgresPool) -> (@Sendable () async throws -> Void))? = nil,
     _ body: (StoredRig) async throws -> Void,
 ) async throws {
@@ -200,13 +203,20 @@ func withStoredAPI(
     let ticks = MemoryTickLog(MemoryTickServer(clock: RealClock()))
     let cluster = EmptyCluster()
     let venues = SomeVenues()
+    let readings = PostgresVenueReadings(pool: restricted)
+    // What a process without venue keys has.
+    let relayed: any VenueDirectory = RelayedVenues(
+        reader: VenueReader(readings: readings, clock: RealClock()),
+        accounts: seenAccounts,
+        clock: RealClock(),
+    )
     let context = EngineContext(
         orders: seenOrders,
         accounts: seenAccounts,
         cluster: cluster,
         queue: EmptyQueue(),
         ticks: ticks,
-        venues: venues,
+        venues: relaysVenues ? relayed : venues,
         clock: RealClock(),
         observer: QuietObserver(),
         identity: VenueIdentity(sha256: { _ in Array(repeating: 0, count: 32) }),
@@ -230,6 +240,7 @@ func withStoredAPI(
         ticks: ticks,
         timeline: timeline,
         cluster: cluster,
+        readings: readings,
         clock: RealClock(),
         readiness: { [] },
         metrics: { "" },
@@ -255,6 +266,7 @@ func withStoredAPI(
         ticks: ticks,
         server: server,
         venues: venues,
+        readingWork: PostgresVenueReadings(pool: pool),
     )
     do {
         try await accounts.save([.sample()])

@@ -245,6 +245,30 @@ package final class FakeVenue: Venue {
 
     package func instruments() async throws(VenueError) -> [Instrument] { [] }
 
+    /// Balances in USDT; the position as one of the market that was named.
+    package func read(_ question: VenueQuestion) async throws(VenueError) -> VenueReading {
+        if case .resting(let market, let id) = question {
+            return .resting(try await resting(market: market, venueOrderID: id))
+        }
+        let told: VenueReading? = state.withLock { state in
+            state.readings += 1
+            switch question {
+            case .balances:
+                return state.balance.map { .balances([VenueBalance(asset: "USDT", free: $0, locked: .one)]) }
+            case .positions:
+                guard let position = state.position else { return nil }
+                let market = Instrument.sample().market
+                let one = VenuePosition(market: market, side: nil, quantity: position, average: state.average)
+                return .positions(position.isZero ? [] : [one], isHedged: false)
+            case .openOrders:
+                return .openOrders(state.placed.filter { $0.state == .open }.map(\.listed))
+            case .resting: return nil
+            }
+        }
+        guard let told else { throw VenueError("nobody can say") }
+        return told
+    }
+
     package func events() -> AsyncStream<VenueStreamEvent> {
         AsyncStream { continuation in
             state.withLock { $0.listeners.append(continuation) }
@@ -279,6 +303,21 @@ package final class FakeVenue: Venue {
 }
 
 extension FakeVenue.Placed {
+    fileprivate var listed: VenueOpenOrder {
+        VenueOpenOrder(
+            market: placement.market,
+            venueOrderID: id,
+            clientOrderID: placement.clientOrderID,
+            side: placement.side,
+            type: placement.type.rawValue,
+            quantity: placement.quantity,
+            filled: filled,
+            prices: VenueOpenOrder.Prices(limit: placement.limit, trigger: placement.trigger),
+            reduceOnly: placement.reduceOnly,
+            isPlainLimit: placement.type == .goodTillCancelled,
+        )
+    }
+
     fileprivate var snapshot: VenueSnapshot {
         VenueSnapshot(
             venueOrderID: id,

@@ -164,7 +164,7 @@ public struct BinanceRequests: Sendable {
     }
 
     /// Adds window, timestamp and signature. POST and PUT carry parameters in the body, the others in the query.
-    private func signed(
+    func signed(
         _ method: SignedRequest.Method,
         _ path: String,
         _ parameters: FormParameters,

@@ -79,7 +79,7 @@ public final class BinanceVenue: Sendable {
     }
 
     /// Prepares what could not be prepared before; false: the venue is still away.
-    private func isReady() async -> Bool {
+    func isReady() async -> Bool {
         if isPrepared.withLock({ $0 }) { return true }
         do throws(VenueError) { try await prepare() } catch { return false }
         return true

@@ -126,6 +126,26 @@ final class KeyRing: Sendable {
     func caller(key: String, address: String?) async throws -> Caller {
         guard (1...256).contains(key.utf8.count) else { throw Self.unknownKey }
         let hash = APIKey.hash(key)
+        let mode: Account.Mode? = key.hasPrefix("so_live_") ? .live : key.hasPrefix("so_paper_") ? .paper : nil
+        return try await caller(keyHash: hash, shownID: APIKey.shownID(key, hash: hash), mode: mode, address: address)
+    }
+
+    /// The caller who bought a ticket, with the rights that he has now.
+    func caller(ticket: StreamTicket, address: String?) async throws -> Caller {
+        switch ticket.proof {
+        case .key: try await caller(keyHash: ticket.proofHash, shownID: nil, mode: nil, address: address)
+        // What a stream's client sends needs no token.
+        case .signIn: try await caller(signIn: ticket.proofHash, csrfToken: "")
+        }
+    }
+
+    /// - Parameter mode: that the key itself names; nil: the stored one.
+    private func caller(
+        keyHash hash: String,
+        shownID: String?,
+        mode named: Account.Mode?,
+        address: String?,
+    ) async throws -> Caller {
         let holder = try await lookUp(hash: hash)
         let record = holder.key
         if !record.ipAllow.isEmpty {
@@ -134,7 +154,7 @@ final class KeyRing: Sendable {
             }
         }
         used.withLock { used in if used.count < Self.maximumKeys { used.insert(hash) } }
-        let mode: Account.Mode = key.hasPrefix("so_live_") ? .live : key.hasPrefix("so_paper_") ? .paper : record.mode
+        let mode = named ?? record.mode
         let accounts = holder.accounts.filter { $0.mode == mode }
         let others = holder.accounts.filter { $0.mode != mode }
         if accounts.isEmpty, let other = others.first {
@@ -142,7 +162,7 @@ final class KeyRing: Sendable {
         }
         return Caller(
             keyHash: hash,
-            keyID: APIKey.shownID(key, hash: hash),
+            keyID: shownID ?? record.id,
             user: holder.user,
             scopes: Set(record.scopes),
             accounts: accounts,
@@ -154,7 +174,11 @@ final class KeyRing: Sendable {
 
     /// The caller of a cookie's value.
     func caller(cookie: String, address: String?) async throws -> Caller {
-        let hash = APIKey.hash(cookie)
+        let token = HMAC<SHA256>.authenticationCode(for: Array(cookie.utf8), using: csrfKey)
+        return try await caller(signIn: APIKey.hash(cookie), csrfToken: base64URL(Array(token)))
+    }
+
+    private func caller(signIn hash: String, csrfToken: String) async throws -> Caller {
         let known = try await signedIn(hash)
         usedSignIns.withLock { used in if used.count < Self.maximumKeys { used.insert(hash) } }
         var scopes: Set<APIKeyRecord.Scope> = [.read]
@@ -174,11 +198,10 @@ final class KeyRing: Sendable {
                 }
             }
         }
-        let token = HMAC<SHA256>.authenticationCode(for: Array(cookie.utf8), using: csrfKey)
         return Caller(
             keyHash: hash,
             keyID: known.user.name,
-            proof: .cookie(csrfToken: base64URL(Array(token))),
+            proof: .cookie(csrfToken: csrfToken),
             user: known.user,
             scopes: scopes,
             accounts: accounts,

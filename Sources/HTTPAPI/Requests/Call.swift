@@ -127,6 +127,20 @@ struct Call: Sendable {
     let idempotencyKey: String?
     let ifMatch: IfMatch?
 
+    /// Seconds that the answer may be held back (`Prefer: wait=N`, RFC 7240), 1 to 30; nil: none are asked for.
+    var waitSeconds: Int64? { Self.waitSeconds(headers) }
+
+    static func waitSeconds(_ headers: HTTPFields) -> Int64? {
+        guard let prefer = headers[.prefer] else { return nil }
+        for preference in prefer.split(separator: ",") {
+            let parts = (preference.split(separator: ";").first ?? "").filter { $0 != " " }.lowercased()
+                .split(separator: "=")
+            guard parts.count == 2, parts[0] == "wait", let seconds = Int64(parts[1]), seconds >= 1 else { continue }
+            return min(seconds, 30)
+        }
+        return nil
+    }
+
     func requireCaller() throws(Problem) -> Caller {
         guard let caller else { throw Problem(.unauthenticated, "This route needs an API key.") }
         return caller

@@ -34,8 +34,8 @@ extension JSONWriter {
     }
 }
 
-/// A place in a list, as opaque text: 16 bytes of position, 8 of expiry, 16 of signature over both, the filters and the
-/// account. Valid for 24 h and only with the same filters.
+/// A place in a list, as opaque text: 16 bytes of position, 8 of expiry, 16 of signature over both, the filters, the
+/// account and the key, and then the key that the list is sorted by. Valid for 24 h and only with the same filters.
 struct CursorCoder: Sendable {
     private static let lifeMilliseconds: Int64 = 86_400_000
     private let key: SymmetricKey
@@ -44,27 +44,38 @@ struct CursorCoder: Sendable {
         self.key = SymmetricKey(data: key)
     }
 
-    func encode(_ position: UniqueID, filters: String, now: Timestamp) -> String {
+    func encode(_ position: UniqueID, key: String = "", filters: String, now: Timestamp) -> String {
         let expiry = UInt64(bitPattern: now.milliseconds + Self.lifeMilliseconds)
         let plain = bytes(position.high) + bytes(position.low) + bytes(expiry)
-        return base64URL(plain + signature(plain, filters))
+        let key = Array(key.utf8)
+        return base64URL(plain + signature(plain + key, filters) + key)
     }
 
     /// - Throws: `BAD_CURSOR` for what is forged, too old, or of another list.
     func decode(_ text: String, filters: String, now: Timestamp) throws(Problem) -> UniqueID {
-        guard let all = base64URLDecoded(text), all.count == 40 else {
+        try decodeKeyed(text, filters: filters, now: now).position
+    }
+
+    /// The same with the key that it was made with.
+    func decodeKeyed(
+        _ text: String,
+        filters: String,
+        now: Timestamp,
+    ) throws(Problem) -> (position: UniqueID, key: String) {
+        guard text.utf8.count <= 400, let all = base64URLDecoded(text), all.count >= 40 else {
             throw Problem(.badCursor, "The cursor is not one of ours.")
         }
-        let plain = Array(all.prefix(24))
+        let (plain, key) = (Array(all.prefix(24)), Array(all.dropFirst(40)))
         var difference: UInt8 = 0
-        for (left, right) in zip(all.dropFirst(24), signature(plain, filters)) { difference |= left ^ right }
+        for (left, right) in zip(all.dropFirst(24), signature(plain + key, filters)) { difference |= left ^ right }
         guard difference == 0 else {
             throw Problem(.badCursor, "The cursor is not one of ours, or belongs to other filters.")
         }
         guard Int64(bitPattern: word(plain, at: 16)) > now.milliseconds else {
             throw Problem(.badCursor, "The cursor is older than 24 hours.")
         }
-        return UniqueID(high: word(plain, at: 0), low: word(plain, at: 8))
+        let position = UniqueID(high: word(plain, at: 0), low: word(plain, at: 8))
+        return (position, String(decoding: key, as: UTF8.self))
     }
 
     private func signature(_ plain: [UInt8], _ filters: String) -> [UInt8] {

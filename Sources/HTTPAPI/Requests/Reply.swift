@@ -78,4 +78,6 @@ extension HTTPField.Name {
     static let lastEventID = known("Last-Event-ID")
     static let accelBuffering = known("X-Accel-Buffering")
     static let link = known("Link")
+    static let traceParent = known("traceparent")
+    static let forwardedFor = known("X-Forwarded-For")
 }

@@ -67,7 +67,7 @@ struct AccountRoutes: Sendable {
         return .json(.ok, Self.text(batch))
     }
 
-    private static func text(_ batch: Batch) -> [UInt8] {
+    static func text(_ batch: Batch) -> [UInt8] {
         var writer = JSONWriter()
         writer.batch(batch)
         return writer.take()
@@ -186,14 +186,14 @@ struct AccountRoutes: Sendable {
 
     // MARK: Preview
 
-    private enum Action: String { case halt, cancelAll }
+    private enum Action: String { case halt, cancelAll, reconcile }
 
     private func preview(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let account = try caller.account(call.captures[0])
         let json = JSONField(try call.json(backend.configuration.limits))
         try json.refuseUnknownKeys(except: ["action", "market", "kinds", "flatten", "reason"])
-        let action: Action = try json.required("action", expected: "halt or cancelAll").choice()
+        let action: Action = try json.required("action", expected: "halt, cancelAll or reconcile").choice()
         _ = try json.optional("reason")?.prose(limit: 1_000)
         let flattens = try json.optional("flatten")?.bool() ?? false
         let ids = try await orders(try selection(json), of: account)
@@ -207,6 +207,8 @@ struct AccountRoutes: Sendable {
                 case .halt where flattens && order.status.isOpen:
                     consequences.add(.closeMarket, on: order, price: price)
                 case .halt: consequences.add(.cancelEntry, on: order, price: price)
+                // It changes only what the venue proves.
+                case .reconcile: break
                 }
             }
         }

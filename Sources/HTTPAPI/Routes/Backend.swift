@@ -20,6 +20,11 @@ struct Backend: Sendable {
     let commands: CommandService
     let clock: any EngineClock
     let prices: PriceCache
+    let ticks: any TickLog
+    let cluster: any ClusterStore
+    /// Asks workers about venues; nil: there is nobody to ask.
+    let venues: VenueReader?
+    let catalogue: Catalogue
     let keys: KeyRing
     let cursors: CursorCoder
     let timeline: any TimelineStore

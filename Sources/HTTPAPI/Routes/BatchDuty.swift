@@ -63,6 +63,7 @@ final class BatchDuty: Sendable {
     private func work(_ given: Batch) async throws {
         var batch = given
         var idleRounds = 0
+        if batch.kind == .reconcile, batch.done == 0 { await readVenue(of: batch.account) }
         while !batch.orders.isEmpty, !Task.isCancelled {
             let next = Array(batch.orders.prefix(Self.step))
             let results = await carryOut(batch, next)
@@ -94,6 +95,18 @@ final class BatchDuty: Sendable {
         try await backend.traders.save(batch)
     }
 
+    /// What the account holds is asked for anew; what cannot be had stays as it was known.
+    private func readVenue(of account: AccountID) async {
+        guard let venues = backend.venues else { return }
+        for question in [VenueQuestion.positions, .balances, .openOrders] {
+            do throws(StoreError) {
+                _ = try await venues.read(question, of: account, maximumAgeMs: 0, patienceMs: 3_000)
+            } catch {
+                backend.logger.debug("Venue reading waits", metadata: ["error": "\(error.detail)"])
+            }
+        }
+    }
+
     private enum Result { case done, later, failed(String) }
 
     private func carryOut(_ batch: Batch, _ orders: [OrderID]) async -> [Result] {
@@ -118,6 +131,10 @@ final class BatchDuty: Sendable {
 
     private func carryOut(_ batch: Batch, _ id: OrderID) async -> Result {
         do throws(CommandError) {
+            if batch.kind == .reconcile {
+                _ = try await backend.commands.refresh(id, version: nil)
+                return .done
+            }
             guard let command = try await command(of: batch, on: id) else { return .done }
             _ = try await backend.commands.execute(command, on: id, version: nil, actor: batch.actor)
             return .done

@@ -32,7 +32,7 @@ struct CatalogueRoutes: Sendable {
             writer.endArray()
             writer.member("nextCursor", orNull: nil as String?)
         }
-        return cached(reply, call)
+        return Self.cached(reply, call)
     }
 
     private func found(_ call: Call) async throws -> Instrument {
@@ -47,11 +47,11 @@ struct CatalogueRoutes: Sendable {
         let instrument = try await found(call)
         var writer = JSONWriter()
         writer.market(instrument)
-        return cached(.json(.ok, writer.take()), call)
+        return Self.cached(.json(.ok, writer.take()), call)
     }
 
     /// 304 for a client that has it already.
-    private func cached(_ reply: Reply, _ call: Call) -> Reply {
+    static func cached(_ reply: Reply, _ call: Call) -> Reply {
         guard case .bytes(let body) = reply.body else { return reply }
         var reply = reply
         let tag = "\"\(hexadecimal(SHA256.hash(data: Array(body.readableBytesView)).prefix(16)))\""

@@ -29,6 +29,7 @@ struct Gateway: Sendable {
     private let date = HTTPDate()
     private let work = Locked(Work())
     private let idPrefix: String
+    private let proxies: TrustedProxies
 
     /// - Parameter instance: tells request ids of processes apart.
     init(backend: Backend, routes: [Route], instance: String) {
@@ -36,11 +37,13 @@ struct Gateway: Sendable {
         table = RouteTable(routes)
         limiter = RateLimiter(quotas: backend.configuration.limits.rates)
         idPrefix = instance
+        proxies = TrustedProxies(backend.configuration.trustedProxies)
     }
 
     /// Answers a request. Never throws: what goes wrong is a problem document.
-    /// - Parameter address: the client's, as the connection shows it.
-    func answer(_ request: Request, from address: String?) async -> Reply {
+    /// - Parameter peer: whom the connection is with: the client, or a proxy of ours.
+    func answer(_ request: Request, from peer: String?) async -> Reply {
+        let address = proxies.client(of: peer, forwarded: request.headers[values: .forwardedFor])
         let requestID = requestID(of: request)
         let target = request.head.path ?? "/"
         let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
@@ -61,6 +64,7 @@ struct Gateway: Sendable {
             reply = Reply(problem, instance: String(path), requestID: requestID)
         }
         finish(&reply, requestID)
+        CrossOrigin(backend.configuration).allow(request.headers, &reply.headers)
         return reply
     }
 
@@ -86,6 +90,8 @@ struct Gateway: Sendable {
         {
             return given
         }
+        // Who is part of a trace finds his orders' history by it.
+        if let trace = TraceContext(request.headers[.traceParent] ?? "") { return trace.id }
         let number = work.withLock { work in
             work.nextID += 1
             return work.nextID
@@ -122,6 +128,11 @@ struct Gateway: Sendable {
         switch table.match(request.method, path) {
         case .found(let found, let segments): (route, captures) = (found, segments)
         case .otherMethods(let methods):
+            if request.method == .options,
+                let answer = CrossOrigin(backend.configuration).preflight(request.headers, methods)
+            {
+                return answer
+            }
             let allowed = methods.map(\.rawValue).sorted().joined(separator: ", ")
             var problem = Problem(.methodNotAllowed, "Allowed here: \(allowed).")
             problem.headers[.allow] = allowed
@@ -131,7 +142,8 @@ struct Gateway: Sendable {
         try begin(route.policy, limits)
         defer { work.withLock { $0.inFlight -= 1 } }
         guard route.isLong else {
-            return try await withDeadline(limits.deadlineMs) {
+            let waitMs = (Call.waitSeconds(request.headers) ?? 0) * 1_000
+            return try await withDeadline(limits.deadlineMs + waitMs) {
                 try await carryOut(route, request, String(path), parsed, captures, origin)
             }
         }

@@ -36,31 +36,44 @@ extension OrderRoutes {
     private func list(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let query = call.query
-        try query.check(known: ["account", "group", "market", "limit", "cursor", "sort"], repeatable: ["status"])
-        let accounts = try query["account"].map { [try caller.account($0)] } ?? caller.accounts
-        if let sort = query["sort"], sort != "-createdAt" {
-            throw Problem(.badQuery, "Lists of orders are sorted by -createdAt.")
+        try query.check(
+            known: OrderQuestion.names.union(["account", "group", "market", "limit", "cursor", "sort", "mode"]),
+            repeatable: ["status"],
+        )
+        var accounts = try query["account"].map { [try caller.account($0)] } ?? caller.accounts
+        if let text = query["mode"] {
+            guard let mode = Account.Mode(rawValue: text) else {
+                throw Problem(.badQuery, "mode is PAPER or LIVE.")
+            }
+            accounts = accounts.filter { $0.mode == mode }
+        } else if accounts.isEmpty {
+            throw Problem.notFound
         }
-        guard let first = accounts.first else { throw Problem.notFound }
-        var filter = OrderFilter(account: first.id, kind: .smart)
+        var filter = OrderFilter(account: accounts.first?.id ?? AccountID(UniqueID(high: 0, low: 0)), kind: .smart)
         filter.statuses = try statuses(query).map(\.rawValue)
         if let text = query["market"] {
             guard let market = MarketID(text) else { throw Problem(.badQuery, "market is no market id.") }
             filter.market = market
         }
-        let limit = try query.number("limit", in: 1...200, default: 50)
+        filter.limit = try query.number("limit", in: 1...200, default: 50)
+        var search = try OrderQuestion.search(query)
         let filters =
-            "orders \(accounts.map(\.id)) \(filter.statuses) \(filter.market?.description ?? "")"
+            "orders \(accounts.map(\.id)) \(filter.statuses) \(filter.market?.description ?? "") "
+            + OrderQuestion.names.union(["sort"]).sorted().map { "\($0)=\(query[$0] ?? "")" }.joined(separator: "&")
         let now = backend.clock.now()
         if let cursor = query["cursor"] {
-            filter.before = OrderID(try backend.cursors.decode(cursor, filters: filters, now: now))
+            let (position, key) = try backend.cursors.decodeKeyed(cursor, filters: filters, now: now)
+            filter.before = OrderID(position)
+            search?.after = OrderQuestion.place(OrderID(position), key)
         }
-        filter.limit = limit
+        filter.search = search
         let orders = try await list(filter, of: accounts)
         // A full page may be the last one: the next is then empty, which is right too.
-        let next =
-            orders.count == limit
-            ? orders.last.map { backend.cursors.encode($0.id.value, filters: filters, now: now) } : nil
+        let last = orders.count == filter.limit ? orders.last : nil
+        let next = last.map { last in
+            let key = search.map { OrderQuestion.key($0.place(of: last)) } ?? ""
+            return backend.cursors.encode(last.id.value, key: key, filters: filters, now: now)
+        }
         var writer = JSONWriter(reserving: 4_096 * max(1, orders.count))
         writer.beginObject()
         writer.key("items")
@@ -76,7 +89,7 @@ extension OrderRoutes {
         return reply
     }
 
-    /// Newest first over all accounts: ids are in order of time.
+    /// Over all accounts in one order; newest first: ids are in order of time.
     private func list(_ filter: OrderFilter, of accounts: [Account]) async throws -> [SmartOrder] {
         var orders: [SmartOrder] = []
         for account in accounts {
@@ -85,7 +98,8 @@ extension OrderRoutes {
             orders += try await backend.orders.list(filter).compactMap(\.smart)
         }
         guard accounts.count > 1 else { return orders }
-        return Array(orders.sorted { $0.id > $1.id }.prefix(filter.limit))
+        let search = filter.search ?? OrderSearch()
+        return Array(orders.sorted { search.isBefore($0, $1) }.prefix(filter.limit))
     }
 
     private func statuses(_ query: Query) throws(Problem) -> [OrderStatus] {

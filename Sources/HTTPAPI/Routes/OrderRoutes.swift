@@ -215,6 +215,11 @@ struct OrderRoutes: Sendable {
         try json.refuseUnknownKeys(except: fields)
         let command = try read(json, order)
         let answer = try await execute(command, on: order, call, body, caller)
+        if let settled = try await backend.settled(answer, call) {
+            var reply = try await show(settled, call, caller, status: .ok)
+            reply.headers[.preferenceApplied] = "wait=\(call.waitSeconds ?? 0)"
+            return reply
+        }
         return try await show(answer, call, caller, status: answer.isCommitted || answer.isReplay ? .accepted : .ok)
     }
 

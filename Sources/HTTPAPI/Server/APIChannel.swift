@@ -44,7 +44,7 @@ struct APIChannel: ServerChildChannel {
 
     let plain: HTTP1Channel
     let upgrade: StreamUpgrade
-    let serve: @Sendable (StreamChannel, _ authorization: String?) async -> Void
+    let serve: @Sendable (StreamChannel, StreamHead) async -> Void
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<PendingConnection> {
         channel.eventLoop.makeCompletedFuture {
@@ -82,7 +82,7 @@ struct APIChannel: ServerChildChannel {
         do {
             switch try await value.opening.get() {
             case .requests(let channel): await plain.handle(value: channel, logger: logger)
-            case .stream(.open(let channel, let authorization)): await serve(channel, authorization)
+            case .stream(.open(let channel, let head)): await serve(channel, head)
             case .stream(.refused(let channel)): try await channel.closeFuture.get()
             }
         } catch {

@@ -9,9 +9,16 @@ internal import OrderJSON
 
 /// What the first request of a connection to `/v1/stream` came to.
 enum StreamOpening: Sendable {
-    case open(StreamChannel, authorization: String?)
+    case open(StreamChannel, StreamHead)
     /// Answered and closed.
     case refused(any Channel)
+}
+
+/// What a session needs of the request that opened it.
+struct StreamHead: Sendable {
+    let authorization: String?
+    /// `X-Forwarded-For`, one value per header.
+    let forwarded: [String]
 }
 
 /// The handshake by hand (RFC 6455 4.2). NIO's upgraders leave a request that they decline without any answer.
@@ -127,7 +134,11 @@ private final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHan
         context.write(wrapOutboundOut(.head(answer)), promise: nil)
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
         do {
-            promise.succeed(.open(try open(context, self), authorization: head.headers["Authorization"].first))
+            let known = StreamHead(
+                authorization: head.headers["Authorization"].first,
+                forwarded: head.headers["X-Forwarded-For"],
+            )
+            promise.succeed(.open(try open(context, self), known))
         } catch {
             promise.fail(error)
             context.close(promise: nil)

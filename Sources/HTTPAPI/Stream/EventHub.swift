@@ -23,6 +23,7 @@ struct EncodedEvent: Sendable {
     let frame: ByteBuffer
     /// The Event object alone; shares memory with `frame`.
     let data: ByteBuffer
+    let isConditional: Bool
 }
 
 /// What a subscriber finds after its cursor.
@@ -199,7 +200,8 @@ final class EventHub: Sendable {
     }
 
     private func encode(_ event: StoredEvent, _ mode: OrderContext.Mode) throws(StoreError) -> EncodedEvent {
-        let data = try EventText(event).encoded(mode: mode, epoch: epoch)
+        let text = try EventText(event)
+        let data = text.encoded(mode: mode, epoch: epoch)
         var writer = JSONWriter(reserving: data.count + 160)
         writer.beginObject()
         writer.member("type", "event")
@@ -212,7 +214,12 @@ final class EventHub: Sendable {
         writer.endObject()
         let frame = ByteBuffer(bytes: writer.take())
         let slice = frame.getSlice(at: start, length: data.count) ?? ByteBuffer(bytes: data)
-        return EncodedEvent(sequence: event.sequence, frame: frame, data: slice)
+        return EncodedEvent(
+            sequence: event.sequence,
+            frame: frame,
+            data: slice,
+            isConditional: text.stored.kind == .conditional,
+        )
     }
 
     // MARK: Duty

@@ -8,10 +8,7 @@ internal import OwnerThread
 internal import SmartOrders
 
 extension StreamSession {
-    private static let snapshotPage = 50
-    /// Ended orders that a snapshot looks at, newest first, for those that ended within a day.
-    private static let endedOrders = 1_000
-    private static let dayMicroseconds: Int64 = 86_400_000_000
+    private static let maximumMarkets = 50
 
     /// Carries out one frame. A frame that is not of a documented shape closes the connection with 4400.
     func obey(_ text: [UInt8]) async {
@@ -28,7 +25,7 @@ extension StreamSession {
                 }
                 await authenticate {
                     if let key { return try await self.backend.keys.caller(key: key, address: self.address) }
-                    return try self.tickets.redeem(ticket ?? "", now: self.backend.clock.monotonicNanoseconds())
+                    return try await self.tickets.redeem(ticket ?? "", address: self.address)
                 }
             case "ping":
                 try json.refuseUnknownKeys(except: ["op", "id"])
@@ -68,16 +65,24 @@ extension StreamSession {
 
     // MARK: Subscriptions
 
-    private func followed(_ json: JSONField, _ id: String?) throws(JSONError) -> Account? {
-        let channel = try json.string("channel")
+    /// What can be followed.
+    private enum Channel: String { case orders, derived, prices }
+
+    /// Nil: the connection is closed, or the frame was answered with an error.
+    private func channel(_ json: JSONField, _ id: String?) throws(JSONError) -> (Channel, Caller)? {
+        let name = try json.string("channel")
         guard let caller = state.withLock({ $0.caller }) else {
             close(CloseCode.unauthenticated)
             return nil
         }
-        guard channel == "orders" else {
+        guard let channel = Channel(rawValue: name) else {
             fail(Problem(.badEnum, "This server has no channel of this name.", pointer: "/channel"), id)
             return nil
         }
+        return (channel, caller)
+    }
+
+    private func followed(_ json: JSONField, _ caller: Caller) throws(JSONError) -> Account? {
         let account = try json.required("account", expected: "an account id")
             .parsed(.badID, expected: "an account id") { AccountID($0) }
         guard let known = caller.accounts.first(where: { $0.id == account }) else {
@@ -87,21 +92,67 @@ extension StreamSession {
         return known
     }
 
-    private func subscribe(_ json: JSONField, _ id: String?) async throws(JSONError) {
-        guard let account = try followed(json, id) else { return }
-        var from: (epoch: Int64, sequence: Int64)?
-        if let field = try json.optional("from") {
-            try field.refuseUnknownKeys(except: ["epoch", "seq"])
-            let epoch = try field.required("epoch").count()
-            from = (epoch, try field.required("seq").count())
+    private func markets(_ json: JSONField) throws(JSONError) -> Set<MarketID> {
+        var markets: Set<MarketID> = []
+        for element in try json.required("markets", expected: "market ids").elements() {
+            markets.insert(try element.parsed(.badID, expected: "a market id") { MarketID($0) })
         }
-        let (listener, count) = state.withLock { ($0.id, $0.follows.count) }
+        return markets
+    }
+
+    private func subscribe(_ json: JSONField, _ id: String?) async throws(JSONError) {
+        guard let (channel, caller) = try channel(json, id) else { return }
+        let (count, listener) = state.withLock { state in
+            (state.follows.count + state.derived.count + (state.markets.isEmpty ? 0 : 1), state.id)
+        }
         guard count < limits.subscriptions else {
             return fail(
                 Problem(.tooManyStreams, "A connection has at most \(limits.subscriptions) subscriptions."),
                 id,
             )
         }
+        switch channel {
+        case .orders: try await subscribeOrders(json, id, caller)
+        case .derived:
+            guard let account = try followed(json, caller) else { return }
+            state.withLock { $0.derived[account.id] = 0 }
+            boards.derived.follow(account, for: listener, self)
+            reply(
+                frame("subscribed", id) { writer in
+                    writer.member("channel", channel)
+                    writer.member("account", account.id.description)
+                }
+            )
+        case .prices:
+            let wanted = try markets(json)
+            let all = state.withLock { $0.markets.union(wanted) }
+            guard all.count <= Self.maximumMarkets else {
+                return fail(
+                    Problem(.tooManyStreams, "A connection hears at most \(Self.maximumMarkets) markets."),
+                    id,
+                )
+            }
+            // From the first on: what is known of the new ones is told at once.
+            state.withLock { ($0.markets, $0.priceStamp) = (all, 0) }
+            boards.prices.set(all, for: listener, self)
+            reply(
+                frame("subscribed", id) { writer in
+                    writer.member("channel", channel)
+                    writer.strings("markets", all.map(\.description).sorted())
+                }
+            )
+        }
+    }
+
+    private func subscribeOrders(_ json: JSONField, _ id: String?, _ caller: Caller) async throws(JSONError) {
+        guard let account = try followed(json, caller) else { return }
+        var from: (epoch: Int64, sequence: Int64)?
+        if let field = try json.optional("from") {
+            try field.refuseUnknownKeys(except: ["epoch", "seq"])
+            let epoch = try field.required("epoch").count()
+            from = (epoch, try field.required("seq").count())
+        }
+        let listener = state.withLock { $0.id }
         do throws(StoreError) {
             let head = try await hub.follow(account, listener: listener)
             begin(account, from: from, head: head, id)
@@ -124,7 +175,7 @@ extension StreamSession {
         }
         let replays = from.map { reason == nil && $0.sequence < head } ?? false
         let subscribed = frame("subscribed", id) { writer in
-            writer.member("channel", "orders")
+            writer.member("channel", Channel.orders)
             writer.member("account", account.id.description)
             writer.member("epoch", epoch)
             writer.member("head", head)
@@ -152,16 +203,32 @@ extension StreamSession {
     }
 
     private func unsubscribe(_ json: JSONField, _ id: String?) throws(JSONError) {
-        guard let account = try followed(json, id) else { return }
-        let listener = state.withLock { state in
-            state.follows.removeAll { $0.account.id == account.id }
-            return state.id
+        guard let (channel, caller) = try channel(json, id) else { return }
+        let listener = state.withLock { $0.id }
+        var account: Account?
+        switch channel {
+        case .orders:
+            account = try followed(json, caller)
+            guard let account else { return }
+            state.withLock { $0.follows.removeAll { $0.account.id == account.id } }
+            hub.unfollow(account.id, listener: listener)
+        case .derived:
+            account = try followed(json, caller)
+            guard let account else { return }
+            state.withLock { $0.derived[account.id] = nil }
+            boards.derived.unfollow(account.id, for: listener)
+        case .prices:
+            let gone = try json.has("markets") ? markets(json) : state.withLock { $0.markets }
+            let left = state.withLock { state in
+                state.markets.subtract(gone)
+                return state.markets
+            }
+            boards.prices.set(left, for: listener, self)
         }
-        hub.unfollow(account.id, listener: listener)
         reply(
             frame("unsubscribed", id) { writer in
-                writer.member("channel", "orders")
-                writer.member("account", account.id.description)
+                writer.member("channel", channel)
+                writer.member("account", ifPresent: account?.id.description)
             }
         )
     }
@@ -212,73 +279,6 @@ extension StreamSession {
             }
             writer.endObject()
         }
-    }
-
-    /// Writes the open orders, and those that ended within a day, in parts. The sequence is read first: an order in a
-    /// part may be newer than it, and its event then comes again with a version that the client holds already.
-    /// - Returns: the sequence from which events follow.
-    func writeSnapshot(_ account: Account, _ send: ([UInt8]) async throws -> Void) async throws -> Int64 {
-        let sequence = try await backend.orders.lastSequence(account: account.id)
-        let since = backend.clock.now().microseconds - Self.dayMicroseconds
-        var part = 0
-        var filter = OrderFilter(account: account.id, limit: Self.snapshotPage)
-        filter.statuses = ["PENDING", "ACTIVE", "PARTIALLY_CLOSED", "TRIGGERED"]
-        while true {
-            let orders = try await backend.orders.list(filter)
-            if !orders.isEmpty {
-                part += 1
-                try await send(await snapshot(account, sequence, orders, part: part, isLast: false))
-            }
-            guard orders.count == Self.snapshotPage, let last = orders.last else { break }
-            filter.before = last.id
-        }
-        filter = OrderFilter(account: account.id, limit: Self.snapshotPage)
-        filter.statuses = ["CLOSED", "STOPPED", "CANCELLED", "FAILED", "FILLED"]
-        var seen = 0
-        while seen < Self.endedOrders {
-            let orders = try await backend.orders.list(filter)
-            seen += orders.count
-            let recent = orders.filter { $0.updatedAt.microseconds >= since }
-            if !recent.isEmpty {
-                part += 1
-                try await send(await snapshot(account, sequence, recent, part: part, isLast: false))
-            }
-            guard orders.count == Self.snapshotPage, let last = orders.last else { break }
-            filter.before = last.id
-        }
-        try await send(await snapshot(account, sequence, [], part: part + 1, isLast: true))
-        return sequence
-    }
-
-    private func snapshot(
-        _ account: Account,
-        _ sequence: Int64,
-        _ orders: [StoredOrder],
-        part: Int,
-        isLast: Bool,
-    ) async
-        -> [UInt8]
-    {
-        var writer = JSONWriter(reserving: 256 + 4_096 * orders.count)
-        writer.beginObject()
-        writer.member("type", "snapshot")
-        writer.member("account", account.id.description)
-        writer.member("epoch", backend.configuration.epoch)
-        writer.member("seq", sequence)
-        writer.key("orders")
-        writer.beginArray()
-        for order in orders.compactMap(\.smart) {
-            writer.order(order, context: await backend.context(of: order, in: account))
-        }
-        writer.endArray()
-        writer.key("conditionalOrders")
-        writer.beginArray()
-        for order in orders.compactMap(\.conditional) { writer.conditionalOrder(order, mode: account.orderMode) }
-        writer.endArray()
-        writer.member("part", part)
-        writer.member("last", isLast)
-        writer.endObject()
-        return writer.take()
     }
 }
 

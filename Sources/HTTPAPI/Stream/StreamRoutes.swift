@@ -12,6 +12,7 @@ internal import SmartOrders
 struct StreamRoutes: Sendable {
     let backend: Backend
     let hub: EventHub
+    let boards: StreamBoards
     let tickets: TicketBook
 
     private static let eventStream = "text/event-stream"
@@ -35,7 +36,7 @@ struct StreamRoutes: Sendable {
 
     private func ticket(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
-        let ticket = try tickets.issue(to: caller, now: backend.clock.monotonicNanoseconds())
+        let ticket = try await tickets.issue(to: caller)
         let expiry = backend.clock.now().advanced(milliseconds: TicketBook.lifeMs)
         return .json(.created) { writer in
             writer.member("ticket", ticket)
@@ -45,7 +46,7 @@ struct StreamRoutes: Sendable {
 
     private func events(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
-        try call.query.check(known: ["account", "since"])
+        try call.query.check(known: ["account", "since", "derived"])
         guard let account = call.query["account"] else { throw Problem(.badQuery, "account is required.") }
         let followed = try caller.account(account)
         let accept = call.headers[.accept] ?? Self.eventStream
@@ -59,7 +60,14 @@ struct StreamRoutes: Sendable {
             }
             from = (epoch, sequence)
         }
-        return isStream ? try await stream(caller, followed, from) : try await page(followed, from)
+        let wantsDerived: Bool
+        switch call.query["derived"] {
+        case nil, "false": wantsDerived = false
+        case "true": wantsDerived = true
+        case _: throw Problem(.badQuery, "derived is true or false.")
+        }
+        guard isStream else { return try await page(followed, from) }
+        return try await stream(caller, followed, from, wantsDerived)
     }
 
     /// The polling form: at most 500 events after `since`.
@@ -83,6 +91,7 @@ struct StreamRoutes: Sendable {
         _ caller: Caller,
         _ account: Account,
         _ from: (epoch: Int64, sequence: Int64)?,
+        _ wantsDerived: Bool,
     ) async throws -> Reply {
         guard !hub.isDraining else { throw Problem(.draining, "The server is going away.") }
         guard hub.admit(key: caller.keyHash) else {
@@ -91,7 +100,14 @@ struct StreamRoutes: Sendable {
                 "A key has at most \(backend.configuration.stream.connectionsPerKey) streams.",
             )
         }
-        let reader = EventSource(backend: backend, hub: hub, caller: caller, account: account, from: from)
+        let reader = EventSource(
+            backend: backend,
+            hub: hub,
+            derived: wantsDerived ? boards.derived : nil,
+            caller: caller,
+            account: account,
+            from: from,
+        )
         return Reply(
             status: .ok,
             headers: [.contentType: Self.eventStream, .accelBuffering: "no"],
@@ -110,6 +126,7 @@ final class EventSource: StreamListener {
 
     private let backend: Backend
     private let hub: EventHub
+    private let derived: DerivedBoard?
     private let caller: Caller
     private let account: Account
     private let from: (epoch: Int64, sequence: Int64)?
@@ -119,12 +136,14 @@ final class EventSource: StreamListener {
     init(
         backend: Backend,
         hub: EventHub,
+        derived: DerivedBoard?,
         caller: Caller,
         account: Account,
         from: (epoch: Int64, sequence: Int64)?,
     ) {
         self.backend = backend
         self.hub = hub
+        self.derived = derived
         self.caller = caller
         self.account = account
         self.from = from
@@ -148,6 +167,9 @@ final class EventSource: StreamListener {
         guard let id = hub.register(self) else { return }
         defer { hub.unregister(id) }
         let head = try await hub.follow(account, listener: id)
+        derived?.follow(account, for: id, self)
+        defer { derived?.remove(id) }
+        var derivedStamp: UInt64 = 0
         try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
         var cursor = try await begin(head, &writer)
         let limits = backend.configuration.stream
@@ -163,9 +185,15 @@ final class EventSource: StreamListener {
             }
             let now = backend.clock.monotonicNanoseconds()
             if let last = events.last {
-                try await writer.write(contentsOf: events.map { line("order", $0) })
+                try await writer.write(contentsOf: events.map { line($0.isConditional ? "conditional" : "order", $0) })
                 cursor = last.sequence
                 state.withLock { $0.heartbeatAt = now }
+                continue
+            }
+            if let (items, stamp) = derived?.items(account.id, after: derivedStamp), !items.isEmpty {
+                derivedStamp = stamp
+                let text = DerivedBoard.frame(account.id, at: backend.clock.now(), items)
+                try await writer.write(Self.event("derived", id: nil, text))
                 continue
             }
             if now - state.withLock({ $0.heartbeatAt }) >= limits.heartbeatMs * 1_000_000 {
@@ -181,29 +209,47 @@ final class EventSource: StreamListener {
         try await writer.finish(nil)
     }
 
-    /// Where to go on from; a gap and a snapshot where events cannot be.
+    /// Where to go on from: a position that can be resumed, else after a snapshot; what cannot be resumed is told.
     @concurrent
     private func begin(_ head: Int64, _ writer: inout any ResponseBodyWriter) async throws -> Int64 {
-        guard let from else { return head }
         let epoch = backend.configuration.epoch
-        let reason =
-            if from.epoch != epoch {
-                "EPOCH"
-            } else if from.sequence > head {
-                "FUTURE"
-            } else if head - from.sequence > backend.configuration.stream.window {
-                "TOO_OLD"
-            } else { "" }
-        guard !reason.isEmpty else { return from.sequence }
-        var gap = JSONWriter()
-        gap.beginObject()
-        gap.member("account", account.id.description)
-        gap.member("reason", reason)
-        gap.member("head", head)
-        gap.member("epoch", epoch)
-        gap.endObject()
-        try await writer.write(ByteBuffer(string: "id: \(epoch)-\(head)\nevent: gap\ndata: \(gap.text)\n\n"))
-        return head
+        if let from {
+            let reason =
+                if from.epoch != epoch {
+                    "EPOCH"
+                } else if from.sequence > head {
+                    "FUTURE"
+                } else if head - from.sequence > backend.configuration.stream.window {
+                    "TOO_OLD"
+                } else { "" }
+            guard !reason.isEmpty else { return from.sequence }
+            var gap = JSONWriter()
+            gap.beginObject()
+            gap.member("account", account.id.description)
+            gap.member("reason", reason)
+            gap.member("oldest", max(0, head - backend.configuration.stream.window) + 1)
+            gap.member("head", head)
+            gap.member("epoch", epoch)
+            gap.endObject()
+            try await writer.write(Self.event("gap", id: nil, gap.take()))
+        }
+        var parts: [[UInt8]] = []
+        let sequence = try await backend.writeSnapshot(account) { text, _ in parts.append(text) }
+        for (number, part) in parts.enumerated() {
+            // Resumed from only when it is whole.
+            let id = number == parts.count - 1 ? "\(epoch)-\(sequence)" : nil
+            try await writer.write(Self.event("snapshot", id: id, part))
+        }
+        return sequence
+    }
+
+    private static func event(_ name: String, id: String?, _ data: [UInt8]) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        if let id { buffer.writeString("id: \(id)\n") }
+        buffer.writeString("event: \(name)\ndata: ")
+        buffer.writeBytes(data)
+        buffer.writeString("\n\n")
+        return buffer
     }
 
     private func line(_ name: String, _ event: EncodedEvent) -> ByteBuffer {

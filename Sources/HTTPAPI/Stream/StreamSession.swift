@@ -45,6 +45,10 @@ final class StreamSession: StreamListener {
         var id: UInt64 = 0
         var caller: Caller?
         var follows: [Follow] = []
+        /// Accounts whose derived values it wants, and the newest that it was sent.
+        var derived: [AccountID: UInt64] = [:]
+        var markets: Set<MarketID> = []
+        var priceStamp: UInt64 = 0
         var replies: [ByteBuffer] = []
         var pong: [UInt8]?
         /// What the connection is to be closed with.
@@ -87,24 +91,33 @@ final class StreamSession: StreamListener {
 
     let backend: Backend
     let hub: EventHub
+    let boards: StreamBoards
     let tickets: TicketBook
     private let channel: StreamChannel
     private let authorization: String?
-    /// The client's, as the connection shows it.
+    /// The client's, as the connection or a proxy of ours shows it.
     let address: String?
     private let bell = Bell()
     let state = Locked(State())
 
     var limits: APIConfiguration.StreamLimits { backend.configuration.stream }
 
-    /// - Parameter authorization: the header of the upgrade, where it had one.
-    init(backend: Backend, hub: EventHub, tickets: TicketBook, channel: StreamChannel, authorization: String?) {
+    init(
+        backend: Backend,
+        hub: EventHub,
+        boards: StreamBoards,
+        tickets: TicketBook,
+        channel: StreamChannel,
+        head: StreamHead,
+    ) {
         self.backend = backend
         self.hub = hub
+        self.boards = boards
         self.tickets = tickets
         self.channel = channel
-        self.authorization = authorization
-        address = channel.channel.remoteAddress?.ipAddress
+        authorization = head.authorization
+        let proxies = TrustedProxies(backend.configuration.trustedProxies)
+        address = proxies.client(of: channel.channel.remoteAddress?.ipAddress, forwarded: head.forwarded)
     }
 
     /// Runs until the connection is gone.
@@ -141,6 +154,8 @@ final class StreamSession: StreamListener {
         }
         let (id, key) = state.withLock { ($0.id, $0.caller?.keyHash) }
         hub.unregister(id)
+        boards.prices.remove(id)
+        boards.derived.remove(id)
         if let key { hub.release(key: key) }
     }
 
@@ -340,6 +355,8 @@ final class StreamSession: StreamListener {
             if let due, state.follows.contains(where: { $0.account.id == due.account.id }), !state.isStoreResting(now) {
                 return due.needsSnapshot ? .snapshot(due.account) : .events(due.account, after: due.cursor)
             }
+            let latest = takeLatest(&state)
+            if !latest.isEmpty { return .frames(latest.map(Self.text)) }
             if state.heartbeatDue {
                 state.heartbeatDue = false
                 let heads = state.follows.map {
@@ -349,6 +366,23 @@ final class StreamSession: StreamListener {
             }
             return .wait
         }
+    }
+
+    /// Prices and derived values that are newer than what was sent: only the newest of each, however slow the reader is.
+    private func takeLatest(_ state: inout State) -> [ByteBuffer] {
+        var frames: [ByteBuffer] = []
+        if !state.markets.isEmpty {
+            let (newer, stamp) = boards.prices.frames(state.markets, after: state.priceStamp)
+            state.priceStamp = stamp
+            frames = newer
+        }
+        for (account, sent) in state.derived.sorted(by: { $0.key < $1.key }) {
+            let (items, stamp) = boards.derived.items(account, after: sent)
+            state.derived[account] = stamp
+            guard !items.isEmpty else { continue }
+            frames.append(ByteBuffer(bytes: DerivedBoard.frame(account, at: backend.clock.now(), items)))
+        }
+        return frames
     }
 
     private static func text(_ buffer: ByteBuffer) -> WebSocketFrame {
@@ -427,7 +461,7 @@ final class StreamSession: StreamListener {
     ) async throws {
         do {
             let sequence = try await Tenancy.$accounts.withValue([account.id]) {
-                try await writeSnapshot(account) { frame in
+                try await backend.writeSnapshot(account) { frame, _ in
                     try await self.send([Self.text(ByteBuffer(bytes: frame))], outbound)
                 }
             }

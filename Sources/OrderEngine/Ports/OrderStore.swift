@@ -286,6 +286,8 @@ public struct OrderFilter: Hashable, Sendable {
     public var before: OrderID?
     /// 1...200.
     public var limit: Int
+    /// What else is asked for, in which order; nil: nothing, newest first. Only of smart orders.
+    public var search: OrderSearch?
     public init(
         account: AccountID,
         kind: OrderKind? = nil,
@@ -300,6 +302,73 @@ public struct OrderFilter: Hashable, Sendable {
         self.market = market
         self.before = before
         self.limit = limit
+    }
+}
+
+/// Finer questions to a list of smart orders.
+public struct OrderSearch: Hashable, Sendable {
+    public enum Sort: String, Hashable, Sendable, CaseIterable {
+        /// The only ones that a walk of pages neither repeats nor skips.
+        case newest = "-createdAt"
+        case oldest = "createdAt"
+        case updated = "-updatedAt"
+        case symbol = "symbol"
+        /// Ended ones first, the last that ended before all; orders that live come at the end.
+        case closed = "-closedAt"
+    }
+
+    public enum Kind: String, Hashable, Sendable { case smart = "SMART", position = "POSITION" }
+
+    /// Where a page ended: the order, and what it was sorted by.
+    public struct Place: Hashable, Sendable {
+        public let order: OrderID
+        public let symbol: String
+        public let time: Timestamp
+        public init(order: OrderID, symbol: String, time: Timestamp) {
+            self.order = order
+            self.symbol = symbol
+            self.time = time
+        }
+    }
+
+    public var sort = Sort.newest
+    public var after: Place?
+    public var venue: String?
+    public var symbol: String?
+    public var side: Side?
+    public var health: OrderHealth?
+    public var kind: Kind?
+    public var clientOrderID: String?
+    /// At or after.
+    public var updatedSince: Timestamp?
+    public var createdFrom: Timestamp?
+    /// Before.
+    public var createdTo: Timestamp?
+    /// In symbol, note or client order id, whatever its case.
+    public var text: String?
+
+    public init() {}
+
+    /// What `order` is sorted by.
+    public func place(of order: SmartOrder) -> Place {
+        let time: Timestamp =
+            switch sort {
+            case .newest, .oldest, .symbol, .updated: order.updatedAt
+            case .closed: order.status.isTerminal ? order.updatedAt : Timestamp(microseconds: 0)
+            }
+        return Place(order: order.id, symbol: order.instrument.market.symbol, time: time)
+    }
+
+    /// Whether one of two orders comes first.
+    public func isBefore(_ left: SmartOrder, _ right: SmartOrder) -> Bool {
+        let (one, other) = (place(of: left), place(of: right))
+        switch sort {
+        case .newest: break
+        case .oldest: return one.order < other.order
+        case .symbol: if one.symbol != other.symbol { return one.symbol < other.symbol }
+        case .updated, .closed: if one.time != other.time { return one.time > other.time }
+        }
+        return one.order > other.order
     }
 }
 

@@ -24,6 +24,22 @@ public struct SignIn: Hashable, Sendable {
     }
 }
 
+/// Opens one stream within 30 s, with the rights of whoever asked for it.
+public struct StreamTicket: Hashable, Sendable {
+    public enum Proof: String, Hashable, Sendable { case key, signIn }
+    /// SHA-256 of the ticket in lower-case hexadecimal.
+    public let hash: String
+    public let proof: Proof
+    /// Hash of the key or of the sign-in.
+    public let proofHash: String
+
+    public init(hash: String, proof: Proof, proofHash: String) {
+        self.hash = hash
+        self.proof = proof
+        self.proofHash = proofHash
+    }
+}
+
 /// A sign-in with whom it stands for.
 public struct SignedIn: Hashable, Sendable {
     public let signIn: SignIn
@@ -115,6 +131,11 @@ public protocol PanelStore: Sendable {
     func noteUse(ofSignIns tokenHashes: [String]) async throws(StoreError)
     /// Uses a one-time code up; nil: unknown, used, or older than 10 minutes.
     func redeem(codeHash: String) async throws(StoreError) -> UniqueID?
+
+    // Stream tickets.
+    func add(_ ticket: StreamTicket) async throws(StoreError)
+    /// Uses a ticket up; nil: unknown, used, or older than 30 s.
+    func redeem(ticketHash: String) async throws(StoreError) -> StreamTicket?
 
     // Preferences: a JSON object.
     func preferences(of user: UniqueID) async throws(StoreError) -> [UInt8]?

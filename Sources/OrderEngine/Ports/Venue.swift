@@ -175,6 +175,8 @@ public protocol Venue: Sendable {
     /// An open limit order that the venue knows under this id of its own; nil: there is none.
     func resting(market: MarketID, venueOrderID: String) async throws(VenueError) -> RestingOrder?
     func instruments() async throws(VenueError) -> [Instrument]
+    /// What people and processes without keys ask about the account.
+    func read(_ question: VenueQuestion) async throws(VenueError) -> VenueReading
     /// Private stream; ends when the task is cancelled. Reconnects by itself.
     func events() -> AsyncStream<VenueStreamEvent>
 }
@@ -186,6 +188,11 @@ extension Venue {
 
     public func lookUp(market: MarketID, clientOrderID: String, type: VenueOrderType) async -> LookUpAnswer {
         await lookUp(market: market, clientOrderID: clientOrderID)
+    }
+
+    public func read(_ question: VenueQuestion) async throws(VenueError) -> VenueReading {
+        guard case .resting(let market, let id) = question else { throw VenueError("the venue does not tell this") }
+        return .resting(try await resting(market: market, venueOrderID: id))
     }
 
     public func placeList(_ target: Placement, _ stop: Placement) async -> [PlacementAnswer] {

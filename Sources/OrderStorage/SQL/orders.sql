@@ -45,6 +45,39 @@ WHERE o.account_id = $1::uuid AND ($2::uuid IS NULL OR o.id < $2::uuid)
     AND ($6::text IS NULL OR o.kind = $6::text)
 ORDER BY o.id DESC LIMIT $5::bigint
 
+-- name: search
+-- The same with finer questions, in one of five orders ($7). Time of an order that lives is 0 where ended ones are sought.
+SELECT state FROM (
+    SELECT o.id, e.state, o.market, split_part(o.market, ':', 3) COLLATE "C" AS symbol,
+        CASE WHEN $7::text = '-closedAt' AND o.is_live THEN to_timestamp(0) ELSE o.updated_at END AS moment
+    FROM orders AS o
+    JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
+    LEFT JOIN trader_notes AS n ON n.order_id = o.id AND n.account_id = o.account_id
+    WHERE o.account_id = $1::uuid AND o.kind = 'smart'
+        AND (cardinality($2::text[]) = 0 OR o.status = ANY ($2::text[])) AND ($3::text IS NULL OR o.market = $3::text)
+        AND ($8::text IS NULL OR split_part(o.market, ':', 1) = $8::text)
+        AND ($9::text IS NULL OR split_part(o.market, ':', 3) = $9::text)
+        AND ($10::text IS NULL OR e.state::json #>> '{draft,side}' = $10::text)
+        AND ($11::text IS NULL OR o.health = $11::text)
+        AND ($12::text IS NULL OR (o.whole_position IS NULL) = ($12::text = 'SMART'))
+        AND ($13::text IS NULL OR o.client_order_id = $13::text)
+        AND ($14::timestamptz IS NULL OR o.updated_at >= $14::timestamptz)
+        AND ($15::timestamptz IS NULL OR o.created_at >= $15::timestamptz)
+        AND ($16::timestamptz IS NULL OR o.created_at < $16::timestamptz)
+        AND ($17::text IS NULL OR position(lower($17::text) IN lower(concat_ws(E'\n', split_part(o.market, ':', 3),
+            o.client_order_id, coalesce(n.text, e.state::json #>> '{draft,note}')))) > 0)
+) AS found
+WHERE $4::uuid IS NULL OR CASE $7::text
+    WHEN '-createdAt' THEN id < $4::uuid
+    WHEN 'createdAt' THEN id > $4::uuid
+    WHEN 'symbol' THEN symbol > $5::text OR (symbol = $5::text AND id < $4::uuid)
+    ELSE moment < $6::timestamptz OR (moment = $6::timestamptz AND id < $4::uuid)
+END
+ORDER BY CASE WHEN $7::text = 'symbol' THEN symbol END,
+    CASE WHEN $7::text IN ('-updatedAt', '-closedAt') THEN moment END DESC,
+    CASE WHEN $7::text = 'createdAt' THEN id END, id DESC
+LIMIT $18::bigint
+
 -- name: live
 -- Orders of one account and market that are not terminal, newest first.
 SELECT e.state

@@ -95,3 +95,11 @@ WITH changed AS (
 removed AS (DELETE FROM credentials WHERE account_id IN (SELECT id FROM changed))
 INSERT INTO audit (actor, action, subject, reason)
 SELECT $3::text, $4::text, 'account ' || id, $5::text FROM changed RETURNING 1
+
+-- name: add_ticket
+-- Takes those along that nobody used.
+WITH old AS (DELETE FROM stream_tickets WHERE expires_at < clock_timestamp())
+INSERT INTO stream_tickets (hash, proof, proof_hash) VALUES ($1::text, $2::text, $3::text)
+
+-- name: redeem_ticket
+DELETE FROM stream_tickets WHERE hash = $1::text RETURNING proof, proof_hash, expires_at > clock_timestamp()

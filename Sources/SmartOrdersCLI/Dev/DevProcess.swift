@@ -15,10 +15,7 @@ struct DevProcess: Sendable {
     var pid: Int32 { child.pid }
 
     static func start(_ role: String, _ deployment: Deployment, log: String) async throws -> DevProcess {
-        var buffer = [CChar](repeating: 0, count: 4096)
-        let length = readlink("/proc/self/exe", &buffer, buffer.count - 1)
-        guard length > 0 else { throw Failure(.failed, "PROCESS", "this program cannot find its own file.") }
-        let program = String(decoding: buffer[0..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let program = try program()
         // Secrets go by environment, never by argument.
         setenv("SMARTORDERS_MASTER_KEY", deployment.masterKey ?? "", 1)
         var arguments = [program, "serve", role, "--database", deployment.database, "--redis", deployment.redis]
@@ -27,6 +24,14 @@ struct DevProcess: Sendable {
         if deployment.isStepped { arguments.append("--stepped") }
         let child = try await OwnedProcess.start(arguments, log: log)
         return DevProcess(role: role, child: child)
+    }
+
+    /// The file of this program.
+    static func program() throws -> String {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let length = readlink("/proc/self/exe", &buffer, buffer.count - 1)
+        guard length > 0 else { throw Failure(.failed, "PROCESS", "this program cannot find its own file.") }
+        return String(decoding: buffer[0..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     func stop() async {

@@ -237,13 +237,7 @@ final class DevSession: Sendable {
         var known = deployment
         known.masterKey = nil
         known.intakeKey = try deployment.masterKey.map { try IntakeSeal.publicKey(masterKey: $0) }
-        let scoped = try await Backend.open(
-            known,
-            role: "api",
-            isTenantScoped: true,
-            venues: backend.venues,
-            logger: logger,
-        )
+        let scoped = try await Backend.open(known, role: "api", isTenantScoped: true, logger: logger)
         let api = APIRole(backend: scoped, port: port)
         group.addTask {
             do { try await api.run() } catch {

@@ -1,0 +1,43 @@
+// `Prefer: wait=N`: an answer is held back until the order has left its transitional phase (INTERFACES.md 1.1).
+
+internal import OrderEngine
+internal import SmartOrders
+
+extension SmartOrder {
+    /// Something was decided that the venue has not settled yet.
+    var isInTransition: Bool {
+        switch phase {
+        case .stopping, .closing, .cancelling: true
+        case .entryWorking, .waitingEntry, .monitoring: venueOrders.contains { Self.isAsked($0.state) }
+        case nil: false
+        }
+    }
+}
+
+extension SmartOrder {
+    /// The venue is asked for it, or is about to be.
+    private static func isAsked(_ state: VenueOrderState) -> Bool {
+        switch state {
+        case .intent, .submitted, .unknown, .cancelRequested: true
+        case .open, .partial, .filled, .cancelled, .expired, .rejected, .notSent, .absent: false
+        }
+    }
+}
+
+extension Backend {
+    private static let pollMs: Int64 = 50
+
+    /// The answer with the order as it has settled; nil: nobody waits, or it did not settle in time.
+    func settled(_ answer: CommandAnswer, _ call: Call) async throws -> CommandAnswer? {
+        guard let seconds = call.waitSeconds else { return nil }
+        let until = clock.monotonicNanoseconds() + seconds * 1_000_000_000
+        var order = answer.order
+        while order.isInTransition {
+            guard clock.monotonicNanoseconds() < until else { return nil }
+            try await clock.sleep(milliseconds: Self.pollMs)
+            guard let now = try await orders.load([order.id]).first?.smart else { return nil }
+            order = now
+        }
+        return CommandAnswer(stored: .smart(order), isCommitted: answer.isCommitted, isReplay: answer.isReplay)
+    }
+}
