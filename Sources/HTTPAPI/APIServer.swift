@@ -203,6 +203,7 @@ public final class APIServer: Sendable {
             group.addTask { try await server.run() }
             group.addTask { await self.hub.run() }
             group.addTask { await self.batches.run() }
+            group.addTask { await self.gateway.deadlines.sweep() }
             group.addTask { await self.boards.prices.run() }
             group.addTask { await self.boards.derived.run() }
             group.addTask { await self.noteUse() }

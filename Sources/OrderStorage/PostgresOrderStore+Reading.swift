@@ -18,7 +18,7 @@ extension PostgresOrderStore {
                     .int8(Int64(min(max(filter.limit, 1), 200))), .optional(filter.kind?.rawValue),
                 ],
             )
-            return try rows.map { try StoredOrder(encodedState: $0.bytes(0)) }
+            return try rows.map { try noted($0) }
         }
     }
 
@@ -43,7 +43,7 @@ extension PostgresOrderStore {
             [.uuid(filter.account.value), .texts(filter.statuses), .optional(filter.market?.description)] + place
             + questions + times + [.optional(search.text), .int8(Int64(min(max(filter.limit, 1), 200)))]
         return try await reading {
-            try await pool.query(OrderSQL.search, parameters).map { try StoredOrder(encodedState: $0.bytes(0)) }
+            try await pool.query(OrderSQL.search, parameters).map { try noted($0) }
         }
     }
 

@@ -19,6 +19,7 @@ enum OrderSQL {
     static let loadArmed = orders["load_armed"].sql
     static let horizon = orders["horizon"]
     static let changes = orders["changes"]
+    static let loadNoted = orders["load_noted"]
     static let list = orders["list"]
     static let search = orders["search"]
     static let live = orders["live"]
@@ -68,6 +69,22 @@ public final class PostgresOrderStore: OrderStore {
             let rows = try await pool.query(OrderSQL.load, [.uuids(ids.lazy.map(\.value))])
             return try rows.map { try StoredOrder(encodedState: $0.bytes(0)) }
         }
+    }
+
+    public func loadNoted(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder] {
+        guard !ids.isEmpty else { return [] }
+        return try await reading {
+            try await pool.query(OrderSQL.loadNoted, [.uuids(ids.lazy.map(\.value))]).map { try noted($0) }
+        }
+    }
+
+    /// A row of state and note.
+    func noted(_ row: Row) throws -> StoredOrder {
+        let stored = try StoredOrder(encodedState: row.bytes(0))
+        guard !row.isNull(1), case .smart(var order) = stored else { return stored }
+        let note = try row.string(1)
+        order.draft.note = note.isEmpty ? nil : note
+        return .smart(order)
     }
 
     public func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {

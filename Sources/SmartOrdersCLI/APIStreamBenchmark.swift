@@ -3,6 +3,7 @@
 import JSONText
 import LocalServers
 import OrderEngine
+import OrderStorage
 import OwnerThread
 import SmartOrders
 

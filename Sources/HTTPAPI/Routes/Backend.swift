@@ -62,8 +62,8 @@ struct Backend: Sendable {
     }
 
     /// The Order object.
-    func object(_ order: SmartOrder, of caller: Caller) async throws -> [UInt8] {
-        let order = try await noted([order])[0]
+    func object(_ order: SmartOrder, of caller: Caller, mayHaveNote: Bool = true) async throws -> [UInt8] {
+        let order = mayHaveNote ? try await noted([order])[0] : order
         var writer = JSONWriter(reserving: 4_096)
         writer.order(order, context: await context(of: order, in: try caller.account(order.account)))
         return writer.take()

@@ -30,6 +30,7 @@ struct Gateway: Sendable {
     private let work = Locked(Work())
     private let idPrefix: String
     private let proxies: TrustedProxies
+    let deadlines: DeadlineWatch
 
     /// - Parameter instance: tells request ids of processes apart.
     init(backend: Backend, routes: [Route], instance: String) {
@@ -37,6 +38,7 @@ struct Gateway: Sendable {
         table = RouteTable(routes)
         limiter = RateLimiter(quotas: backend.configuration.limits.rates)
         idPrefix = instance
+        deadlines = DeadlineWatch(clock: backend.clock)
         proxies = TrustedProxies(backend.configuration.trustedProxies)
     }
 
@@ -333,18 +335,9 @@ struct Gateway: Sendable {
     ) async throws
         -> Reply
     {
-        let clock = backend.clock
-        return try await withThrowingTaskGroup(of: Reply?.self) { group in
-            group.addTask { try await body() }
-            group.addTask {
-                try await clock.sleep(milliseconds: milliseconds)
-                return nil
-            }
-            defer { group.cancelAll() }
-            guard let first = try await group.next(), let reply = first else {
-                throw Problem(.timeout, "The request took longer than \(milliseconds) ms.")
-            }
-            return reply
+        guard let reply = try await deadlines.run(milliseconds, body) else {
+            throw Problem(.timeout, "The request took longer than \(milliseconds) ms.")
         }
+        return reply
     }
 }

@@ -20,8 +20,13 @@ extension OrderRoutes {
     private func get(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
-        let order = try await backend.order(call.captures[0], of: caller)
-        var reply = Reply.json(.ok, try await backend.object(order, of: caller))
+        guard let id = OrderID(call.captures[0]) else { throw Problem.notFound }
+        let known = try await backend.orders.loadNoted([id]).first
+        guard let order = known?.smart else { throw Problem.notFound }
+        let context = await backend.context(of: order, in: try caller.account(order.account))
+        var writer = JSONWriter(reserving: 4_096)
+        writer.order(order, context: context)
+        var reply = Reply.json(.ok, writer.take())
         reply.headers[.eTag] = "\"v\(order.version)\""
         return reply
     }
@@ -78,7 +83,7 @@ extension OrderRoutes {
         writer.beginObject()
         writer.key("items")
         writer.beginArray()
-        for order in try await backend.noted(orders) {
+        for order in orders {
             writer.order(order, context: await backend.context(of: order, in: try caller.account(order.account)))
         }
         writer.endArray()

@@ -112,7 +112,9 @@ struct OrderRoutes: Sendable {
         hub.poke()
         // What a replay answers is what was answered first, whatever became of the order since.
         let order = answer.isReplay ? try await firstVersion(of: answer.order) : answer.order
-        var reply = Reply.json(.created, try await backend.object(order, of: caller))
+        // Nobody can have written a note on what was made just now.
+        let text = try await backend.object(order, of: caller, mayHaveNote: answer.isReplay)
+        var reply = Reply.json(.created, text)
         reply.headers[.location] = "/v1/orders/\(order.id)"
         reply.headers[.eTag] = "\"v\(order.version)\""
         if answer.isReplay { reply.headers[.idempotencyReplayed] = "true" }

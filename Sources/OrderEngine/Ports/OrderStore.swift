@@ -375,6 +375,8 @@ public struct OrderSearch: Hashable, Sendable {
 public protocol OrderStore: Sendable {
     /// The rows of these orders, in any order; unknown ids are left out.
     func load(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder]
+    /// The same with the notes that traders wrote since: a note changes without a version. `list` has them, too.
+    func loadNoted(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder]
     /// Commits each decision on its own merits, sharing transactions; outcomes in the order of `commits`. At most 256
     /// commits; of two on one order the second is lost.
     func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome]
@@ -496,4 +498,9 @@ public struct OpenWork: Hashable, Sendable {
 public struct ChangeCursor: Hashable, Sendable {
     public let value: Int64
     public init(value: Int64) { self.value = value }
+}
+
+extension OrderStore {
+    /// A store that keeps no notes has none to add.
+    public func loadNoted(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder] { try await load(ids) }
 }

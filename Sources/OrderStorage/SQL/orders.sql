@@ -7,6 +7,14 @@ FROM unnest($1::uuid[]) AS t(id)
 JOIN orders AS o ON o.id = t.id
 JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
 
+-- name: load_noted
+-- The same with what a trader wrote since.
+SELECT e.state, n.text
+FROM unnest($1::uuid[]) AS t(id)
+JOIN orders AS o ON o.id = t.id
+JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
+LEFT JOIN trader_notes AS n ON n.order_id = o.id AND n.account_id = o.account_id
+
 -- name: armed
 SELECT id, version, market, source, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, is_live
 FROM orders WHERE id = ANY ($1::uuid[])
@@ -37,9 +45,10 @@ JOIN orders ON orders.id = e.order_id AND orders.account_id = e.account_id
 WHERE shard = ANY ($2::smallint[])
 
 -- name: list
-SELECT e.state
+SELECT e.state, n.text
 FROM orders AS o
 JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
+LEFT JOIN trader_notes AS n ON n.order_id = o.id AND n.account_id = o.account_id
 WHERE o.account_id = $1::uuid AND ($2::uuid IS NULL OR o.id < $2::uuid)
     AND (cardinality($3::text[]) = 0 OR o.status = ANY ($3::text[])) AND ($4::text IS NULL OR o.market = $4::text)
     AND ($6::text IS NULL OR o.kind = $6::text)
@@ -47,8 +56,8 @@ ORDER BY o.id DESC LIMIT $5::bigint
 
 -- name: search
 -- The same with finer questions, in one of five orders ($7). Time of an order that lives is 0 where ended ones are sought.
-SELECT state FROM (
-    SELECT o.id, e.state, o.market, split_part(o.market, ':', 3) COLLATE "C" AS symbol,
+SELECT state, note FROM (
+    SELECT o.id, e.state, n.text AS note, o.market, split_part(o.market, ':', 3) COLLATE "C" AS symbol,
         CASE WHEN $7::text = '-closedAt' AND o.is_live THEN to_timestamp(0) ELSE o.updated_at END AS moment
     FROM orders AS o
     JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
