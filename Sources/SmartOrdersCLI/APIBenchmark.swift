@@ -152,7 +152,7 @@ struct APIBenchmark {
         var found: [(id: OrderID, trader: Int)] = []
         for (index, trader) in traders.enumerated() {
             let orders = try await backend.orders.list(OrderFilter(account: trader.account, limit: 200))
-            found += orders.map { ($0.id, index) }
+            for order in orders { found.append((id: order.id, trader: index)) }
         }
         var random = SystemRandomNumberGenerator()
         return found.shuffled(using: &random)

@@ -8,7 +8,7 @@ import SmartOrders
 import TestKit
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(1)))
+@Suite(.serialized, .timeLimit(.minutes(4)))
 struct StreamTests {
     @Test func `a subscriber gets a snapshot, then every event once and in order`() async throws {
         try await withAPI { api in
