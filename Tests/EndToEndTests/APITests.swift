@@ -91,7 +91,8 @@ extension EndToEnd {
                 let batch = try #require(asked.json["id"]?.text)
                 let done = try await eventually("the comparison ends") { () -> JSONValue? in
                     let answer = try await deployment.request("GET", "/v1/batches/\(batch)")
-                    return answer.json["state"]?.text == "DONE" ? answer.json : nil
+                    guard answer.json["state"]?.text == "DONE" else { return nil }
+                    return answer.json
                 }
                 #expect(done["done"]?.int64 == 2 && done["failed"] == .array([]), "\(done)")
                 // The close is waited for: the answer has what came of it.

@@ -238,7 +238,8 @@ struct `Conditional order routes` {
             let clamped = try await eventually("a price that is young enough") { () -> JSONValue? in
                 try await api.price(101 * 100_000_000)
                 let clamped = try await create()
-                return "\(clamped)".contains("FEED_STALE") ? nil : clamped
+                guard !"\(clamped)".contains("FEED_STALE") else { return nil }
+                return clamped
             }
             #expect(clamped["warnings"] == ["STOP_OUTSIDE_VENUE_BAND", "LEVEL_NEAR_MIN"], "\(clamped)")
             #expect(clamped["worstAcceptedPrice"] == "90.3")
