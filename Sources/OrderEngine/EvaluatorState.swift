@@ -314,8 +314,7 @@ struct EvaluatorState {
         }
         if let oldest = batch.oldest, oldest > one.position {
             // The stream no longer reaches back to where we stand: the persisted extremes do.
-            try await readExtremes(one, through: oldest)
-            if one.position < oldest {
+            guard try await readExtremes(one, before: oldest) else {
                 // Not stored yet; nothing behind a hole is evaluated before the hole.
                 one.isBroken = true
                 plan.set(name, to: nil)
@@ -330,22 +329,28 @@ struct EvaluatorState {
         }
     }
 
-    private mutating func readExtremes(_ one: SeriesState, through last: TickPosition) async throws {
-        while one.position < last {
-            let page = try await context.cluster.extremes(
+    /// Evaluates what is stored, up to `end`, where the stream begins and knows every tick. False: it is not stored that
+    /// far yet.
+    @discardableResult
+    private mutating func readExtremes(_ one: SeriesState, before end: TickPosition) async throws -> Bool {
+        while one.position < end {
+            let stored = try await context.cluster.extremes(
                 market: one.name.market,
                 source: one.name.source,
                 after: one.position,
                 limit: 10_000,
             )
-            guard !page.isEmpty else { return }
+            guard let newest = stored.last?.position else { return false }
+            let page = stored.prefix { $0.position < end }
             let ticks = page.map { RawTick(position: $0.position, price: $0.price, receivedAt: 0) }
             history.append(ticks, to: one.name, after: one.position)
             for point in page {
                 if !one.ahead.isEmpty { await armAhead(one) }
                 advance(one, to: point.position, price: point.price, receivedAt: 0)
             }
+            if newest >= end { return true }
         }
+        return true
     }
 
     /// A full Redis is read as usual and takes no new ticks.
@@ -357,7 +362,7 @@ struct EvaluatorState {
         for name in series.keys.sorted() {
             guard let one = series[name], isStreamBehind || one.isBroken else { continue }
             history.follow(name, false)
-            try await readExtremes(one, through: TickPosition(venueTime: .max, sequence: .max))
+            try await readExtremes(one, before: TickPosition(venueTime: .max, sequence: .max))
             one.isBroken = false
             plan.set(name, to: one.position)
         }

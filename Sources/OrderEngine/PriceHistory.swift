@@ -111,21 +111,23 @@ public final class PriceHistory: Sendable {
         }
     }
 
-    /// The newest price at or before `position`; where the stream is away, of the minute before it. Nil when it cannot be
-    /// had, or when there is a newer one already.
+    /// The price of the tick at `position`, where the row stands. Nil when it cannot be had, or when there is a newer one
+    /// already. An older one is none: what it would reach was reached before the row.
     func standing(_ name: PriceSeries, at position: TickPosition) async throws(StoreError) -> ExtremeBucket.Point? {
         do throws(TickLogError) {
-            guard let latest = try await ticks.latest(name), latest.position <= position else { return nil }
-            return ExtremeBucket.Point(position: latest.position, price: latest.price)
+            if let latest = try await ticks.latest(name), latest.position >= position {
+                return latest.position == position ? ExtremeBucket.Point(position: position, price: latest.price) : nil
+            }
         } catch {
-            let stored = try await cluster.extremes(
-                market: name.market,
-                source: name.source,
-                after: TickPosition(venueTime: position.venueTime - 60_000_000, sequence: 0),
-                limit: 10_000,
-            )
-            return stored.last { $0.position <= position }
+            // The stored prices may know it.
         }
+        let stored = try await cluster.extremes(
+            market: name.market,
+            source: name.source,
+            after: TickPosition(venueTime: position.venueTime - 60_000_000, sequence: 0),
+            limit: 10_000,
+        )
+        return stored.first { $0.position == position }
     }
 
     /// Visits the points after `position` up to and including `last`, in order, until `visit` returns false. What is too
@@ -205,6 +207,13 @@ public final class PriceHistory: Sendable {
             )
             // Nothing yet: what lies between is stored within half a second.
             guard let end = page.last else { break }
+            if let batch, let oldest = batch.oldest, let newest = batch.ticks.last, oldest <= end.position {
+                // Stored up to where the stream begins: from there on it knows every tick, also those never stored.
+                points += page.prefix { $0.position < oldest }
+                points += batch.ticks.map { .init(position: $0.position, price: $0.price) }
+                reached = newest.position
+                continue
+            }
             points += page
             reached = end.position
         }

@@ -109,7 +109,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     init(simulator: Simulator, markets: [Instrument], faults: FaultSwitch) {
         self.simulator = simulator
         self.faults = faults
-        isStreamReliable = [.redisReset, .redisLoss, .redisOutage, .blackout].allSatisfy { faults.planned($0) == 0 }
+        isStreamReliable = [.redisReset, .redisLoss, .redisOutage].allSatisfy { faults.planned($0) == 0 }
         var first = State()
         for market in markets {
             first.series[PriceSeries(market: market.market, source: market.defaultTriggerSource)] = Series()
@@ -531,7 +531,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         while index < series.ticks.count, series.ticks[index].position <= next.extremePosition {
             let tick = series.ticks[index].cents
             most = isHigh ? max(most, tick) : min(most, tick)
-            if index >= start, isStreamReliable, series.isStored[index] {
+            if index >= start, isStreamReliable, series.isPoint[index] {
                 least = isHigh ? max(least, tick) : min(least, tick)
             }
             index += 1

@@ -71,6 +71,18 @@ struct FoundSeed: Sendable {
             minutes: 15,
             found: "a process that had slept fired a later crossing before an earlier one",
         ),
+        FoundSeed(
+            seed: 819,
+            faults: "swarm",
+            minutes: 15,
+            found: "a command took a price from before the order for its newest",
+        ),
+        FoundSeed(
+            seed: 990,
+            faults: "swarm",
+            minutes: 15,
+            found: "a tick that a rule answered with nothing moved no water mark",
+        ),
     ])
     func `stays clean where something was found`(_ one: FoundSeed) async throws {
         let options = options(try #require(FaultChoice(one.faults)), minutes: one.minutes)
