@@ -125,7 +125,9 @@ extension Deciding {
         let ideal =
             order.isOff(wanted, trigger)
             ? max(now, newest.createdAt.advanced(milliseconds: Self.pace)) : now.advanced(milliseconds: Self.look)
-        actOnBackstop(due: min(order.backstopDue ?? ideal, ideal), resting: newest, wanted)
+        // What was left alone is left alone until its pause is over, wherever the price goes.
+        let due = order.backstopNote == nil ? min(order.backstopDue ?? ideal, ideal) : order.backstopDue ?? ideal
+        actOnBackstop(due: due, resting: newest, wanted)
     }
 
     private mutating func actOnBackstop(due: Timestamp, resting: VenueOrder?, _ wanted: Price) {
@@ -143,6 +145,7 @@ extension Deciding {
             return
         }
         order.backstopDue = now.advanced(milliseconds: Self.look)
+        order.backstopNote = nil
         if let trigger = resting?.trigger {
             guard order.isOff(wanted, trigger) else { return }
             facts.append(.backstopMoved(from: trigger, to: wanted))
@@ -150,7 +153,6 @@ extension Deciding {
             facts.append(.backstopPlaced(wanted))
         }
         order.backstopDue = nil
-        order.backstopNote = nil
         place(.backstop, .stopMarket, order.remaining, limit: nil, trigger: wanted)
     }
 
