@@ -12,6 +12,16 @@ let common: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
     .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
 ]
+/// What the simulation runs, compiled for speed in debug builds too where the environment asks for it. Whole modules at
+/// once have no index: such a build wants `--disable-index-store` and, for tests, `--disable-xctest`.
+let fast: [SwiftSetting] =
+    Context.environment["SMARTORDERS_OPTIMISED"] == "1"
+    ? [
+        .unsafeFlags(
+            ["-O", "-whole-module-optimization", "-num-threads", "2", "-cross-module-optimization"],
+            .when(configuration: .debug),
+        )
+    ] : []
 /// The pure modules: no I/O, no clock, no Foundation.
 let pure: [SwiftSetting] = common + [.strictMemorySafety()]
 
@@ -44,9 +54,12 @@ let package = Package(
     ],
     targets: [
         // The pure core.
-        .target(name: "SmartOrders", swiftSettings: pure),
-        .target(name: "TriggerIndex", dependencies: ["SmartOrders"], swiftSettings: pure),
-        .target(name: "OrderEngine", dependencies: ["SmartOrders", "TriggerIndex", "OwnerThread"], swiftSettings: pure),
+        .target(name: "SmartOrders", swiftSettings: pure + fast),
+        .target(name: "TriggerIndex", dependencies: ["SmartOrders"], swiftSettings: pure + fast),
+        .target(
+            name: "OrderEngine", dependencies: ["SmartOrders", "TriggerIndex", "OwnerThread"],
+            swiftSettings: pure + fast,
+        ),
 
         // Small leaves that several modules need.
         .target(name: "JSONText", swiftSettings: pure),
@@ -57,7 +70,7 @@ let package = Package(
         ),
         .target(name: "PaperMatching", dependencies: ["SmartOrders"], swiftSettings: pure),
         .target(name: "TickFiles", dependencies: ["SmartOrders", "CZlib"], swiftSettings: common),
-        .target(name: "OwnerThread", swiftSettings: common),
+        .target(name: "OwnerThread", swiftSettings: common + fast),
         .target(name: "LocalServers", dependencies: ["OwnerThread"], swiftSettings: common),
 
         // The deterministic simulation: stores, queue, prices and venue in memory, on an executor with a seed.
@@ -65,7 +78,7 @@ let package = Package(
         .target(
             name: "Simulation",
             dependencies: ["SmartOrders", "TriggerIndex", "OrderEngine", "OwnerThread", "CExecutorHook"],
-            swiftSettings: common,
+            swiftSettings: common + fast,
         ),
 
         // Drivers.

@@ -113,6 +113,8 @@ build() {
   local log=$root/.build/build.log started=$SECONDS pid status=0 line=
   mkdir -p "$root/.build"
   say "Building (the first time takes several minutes) ..."
+  # Whole modules at once have no index (Package.swift).
+  if [ "${SMARTORDERS_OPTIMISED:-}" = 1 ]; then set -- "$@" --disable-index-store; fi
   (cd "$root" && exec swift build "$@") >"$log" 2>&1 </dev/null &
   pid=$!
   # shellcheck disable=SC2064
