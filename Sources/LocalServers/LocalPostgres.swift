@@ -52,7 +52,7 @@ public final class LocalPostgres: Sendable {
         let durability = isDurable ? [] : ["fsync=off", "full_page_writes=off"]
         self.settings =
             [
-                "listen_addresses=", "port=5432", "unix_socket_directories=\(directory)/s", "max_connections=200",
+                "listen_addresses=", "port=5432", "unix_socket_directories=\(directory)/s", "max_connections=400",
                 "timezone=UTC", "log_timezone=UTC", "log_parameter_max_length=0", "log_min_messages=error",
                 "recovery_init_sync_method=syncfs", "max_wal_size=1GB",
             ] + durability + settings
