@@ -159,7 +159,7 @@ struct AdminRoutes: Sendable {
 
     /// What a database takes as text, and nothing longer than any id here.
     private static func isWord(_ text: String) -> Bool {
-        text.utf8.count <= 200 && text.unicodeScalars.allSatisfy { $0.value >= 0x20 }
+        text.unicodeScalars.count <= 100 && text.unicodeScalars.allSatisfy { $0.value >= 0x20 }
     }
 
     func row(_ list: OperatorList, _ subject: String?) async throws -> [UInt8] {
@@ -277,6 +277,8 @@ struct AdminRoutes: Sendable {
     // MARK: Orders, batches, audit
 
     /// Does what may be done twice and audits itself, and keeps the answer.
+    // Not inlined: the optimiser of Swift 6.3 crashes on asynchronous functions with this in them.
+    @inline(never)
     func once(
         _ name: String,
         _ target: String,
@@ -310,7 +312,8 @@ struct AdminRoutes: Sendable {
         _ caller: Caller,
         _ order: Order,
     ) async throws -> Reply {
-        guard let id = OrderID(call.captures[0]), let account = try await operators.account(of: id) else {
+        guard let id = OrderID(call.captures[0]) else { throw Problem.notFound }
+        guard let account = try await operators.account(of: id) else {
             throw Problem.notFound
         }
         // The order changes in a transaction of its own, once per key; the line of the audit follows, once per key.
@@ -406,9 +409,9 @@ struct AdminRoutes: Sendable {
     /// The conditions are those of the switch itself, looked at once more.
     @Sendable
     private func approveLive(_ call: Call, _ caller: Caller, _ order: Order) async throws -> Reply {
-        guard let id = AccountID(call.captures[0]), let account = try await operators.account(id),
-            let version = try await operators.liveRequest(of: id)
-        else { throw Problem.notFound }
+        guard let id = AccountID(call.captures[0]) else { throw Problem.notFound }
+        guard let account = try await operators.account(id) else { throw Problem.notFound }
+        guard let version = try await operators.liveRequest(of: id) else { throw Problem.notFound }
         return try await Tenancy.$accounts.withValue([id]) {
             let overview = try await backend.overview(account)
             try overview.checkLive(isLiveEnabled: backend.commands.isLiveEnabled, now: backend.clock.now())

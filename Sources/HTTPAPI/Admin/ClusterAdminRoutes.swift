@@ -172,19 +172,29 @@ struct ClusterAdminRoutes: Sendable {
 
     @Sendable
     private func move(_ call: Call, _ caller: Caller, _ order: AdminRoutes.Order) async throws -> Reply {
-        var shards: [Int] = []
-        for element in try order.json.elements("shards") {
-            let shard = try element.int()
-            guard (0...1_023).contains(shard) else { throw element.error(.wrongType, expected: "0 to 1023") }
-            shards.append(shard)
+        let move = try Move(order.json)
+        return try await admin.once("shards.move", "worker \(move.worker.text)", call, caller, order) {
+            try await carryOut(move, note(caller, order))
         }
-        let worker = WorkerID(try order.json.required("worker", expected: "a worker's id").prose(limit: 100))
-        let wanted = shards
-        return try await admin.once("shards.move", "worker \(worker.text)", call, caller, order) {
-            guard try await control.pin(wanted, to: worker, note(caller, order)) else {
-                throw Problem(.workerGone, "The worker is not live, or takes nothing.")
+    }
+
+    private struct Move: Sendable {
+        let shards: [Int]
+        let worker: WorkerID
+
+        init(_ json: JSONField) throws {
+            shards = try json.elements("shards").map { element in
+                let shard = try element.int()
+                guard (0...1_023).contains(shard) else { throw element.error(.wrongType, expected: "0 to 1023") }
+                return shard
             }
+            worker = WorkerID(try json.required("worker", expected: "a worker's id").prose(limit: 100))
         }
+    }
+
+    private func carryOut(_ move: Move, _ note: OperatorNote) async throws {
+        let isPinned = try await control.pin(move.shards, to: move.worker, note)
+        if !isPinned { throw Problem(.workerGone, "The worker is not live, or takes nothing.") }
     }
 
     // MARK: Halts

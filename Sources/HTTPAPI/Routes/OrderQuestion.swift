@@ -30,7 +30,22 @@ enum OrderQuestion {
                 throw Problem(.badQuery, "\(name) has 1 to 100 characters.")
             }
         }
+        if let id = search.clientOrderID, !Self.isClientOrderID(id) {
+            throw Problem(.badQuery, "clientOrderId has 1 to 48 of the characters A-Z a-z 0-9 _ -.")
+        }
         return search == OrderSearch() ? nil : search
+    }
+
+    private static func isClientOrderID(_ text: String) -> Bool {
+        (1...48).contains(text.utf8.count)
+            && text.utf8.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                    true
+                case _: false
+                }
+            }
     }
 
     private static func word<Word: RawRepresentable<String>>(

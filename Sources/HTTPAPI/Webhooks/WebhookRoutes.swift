@@ -114,7 +114,8 @@ struct WebhookRoutes: Sendable {
         var webhook = try await found(call, caller)
         let json = JSONField(try call.json(backend.configuration.limits))
         try json.refuseUnknownKeys(except: Self.fields.subtracting(["format"]))
-        if let field = try json.optional("url") {
+        if try json.has("url") {
+            let field = try json.required("url", expected: "an https address")
             guard webhook.format == .standard else {
                 throw field.error(.unknownField, expected: "nothing: a chat has none")
             }
@@ -141,10 +142,7 @@ struct WebhookRoutes: Sendable {
         let body = try call.json(backend.configuration.limits)
         let json = JSONField(body)
         guard webhook.format == .standard else {
-            throw json.error(
-                .wrongType,
-                expected: "a webhook of format standard: a bot's token is changed by a new one",
-            )
+            throw Problem(.notFound, "A chat has no signing secret: its bot's token is changed by a new webhook.")
         }
         try json.refuseUnknownKeys(except: [])
         let bytes = Self.newSecret()
