@@ -86,7 +86,10 @@ struct `A browser` {
                 ([], "CSRF_FAILED"),
                 ([("Origin", "https://orders.example")], "CSRF_FAILED"),
                 (
-                    [("X-CSRF-Token", "A" + browser.token.dropFirst()), ("Origin", "https://orders.example")],
+                    [
+                        ("X-CSRF-Token", (browser.token.hasPrefix("A") ? "B" : "A") + browser.token.dropFirst()),
+                        ("Origin", "https://orders.example"),
+                    ],
                     "CSRF_FAILED",
                 ),
                 ([("X-CSRF-Token", browser.token)], "ORIGIN_REFUSED"),

@@ -169,14 +169,14 @@ struct HookRoutes: Sendable {
         switch action {
         case .create:
             guard let preset, order == nil, market == nil else {
-                throw json.error(.missingField, expected: "presetId, and neither orderId nor market")
+                throw Problem(.notFound, "Nothing to create from: name a preset, and neither order nor market.")
             }
             guard try await backend.panel.presets(of: caller.user.id).contains(where: { $0.id == preset }) else {
                 throw Problem.notFound
             }
         case .close, .cancel, .openNow, .moveStop:
             guard preset == nil, (order == nil) != (market == nil) else {
-                throw json.error(.missingField, expected: "either orderId or market")
+                throw Problem(.notFound, "There is no one target: name either an order (orderId) or a market.")
             }
         }
         if let order {
