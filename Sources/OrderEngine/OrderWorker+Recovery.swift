@@ -73,6 +73,8 @@ extension OrderWorker {
             search: while attempt < last {
                 let key = VenueOrderKey(leg: leg, attempt: attempt)
                 switch await ended(key, of: row, venue: venue) {
+                // An end whose executions are not all told yet would count too little: it is asked again.
+                case .found(let snapshot) where snapshot.lacksFills: return nil
                 case .found(let snapshot): found.append((key, snapshot))
                 case .notFound: break search
                 case .failed: return nil
