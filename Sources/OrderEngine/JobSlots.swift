@@ -5,6 +5,8 @@ internal import OwnerThread
 final class JobSlots: Sendable {
     private struct State {
         var used: [JobClass: Int] = [:]
+        /// How many were given back so far.
+        var returned = 0
         var waiter: CheckedContinuation<Void, Never>?
     }
 
@@ -48,10 +50,26 @@ final class JobSlots: Sendable {
     func giveBack(_ jobs: [TakenJob]) {
         let waiter = state.withLock { state in
             for job in jobs { state.used[job.jobClass, default: 0] -= 1 }
+            state.returned += jobs.count
             defer { state.waiter = nil }
             return state.waiter
         }
         waiter?.resume()
+    }
+
+    /// Whether a class has no slot left: its jobs wait for one, whatever the queue says.
+    var isShort: Bool {
+        let free = free
+        return free.stops == 0 || free.targets == 0 || free.housekeeping == 0
+    }
+
+    /// Returns within 5 ms of a slot being given back; after 50 ms in any case, because jobs of other classes may come.
+    func waitForMore(_ clock: any EngineClock) async throws {
+        let before = state.withLock { $0.returned }
+        for _ in 0..<10 {
+            try await clock.sleep(milliseconds: 5)
+            if state.withLock({ $0.returned }) != before { return }
+        }
     }
 
     /// Returns when a slot is free. One caller at a time.

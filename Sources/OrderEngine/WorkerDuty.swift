@@ -136,6 +136,9 @@ public struct WorkerDuty: Sendable {
                 if jobs.isEmpty {
                     if isAway || isFull {
                         try await context.clock.sleep(milliseconds: 250)
+                    } else if slots.isShort {
+                        // What waits may be of the class that has no slot: nobody wakes us for that, a free slot does.
+                        try await slots.waitForMore(context.clock)
                     } else {
                         let begun = context.clock.monotonicNanoseconds()
                         await context.queue.waitForWork()
