@@ -103,16 +103,12 @@ extension CommandService {
 
     /// All checks of a creation, against the market and the account as they are.
     func plan(_ draft: Draft, market: MarketID, account: AccountID) async throws -> CreationPlan {
-        guard let owner = try await context.accounts.account(account),
-            let standing = try await context.accounts.standing(
-                account,
-                market: market,
-                clientOrderID: draft.clientOrderID,
-            )
-        else {
+        let opening = try await context.accounts.opening(account, market: market, clientOrderID: draft.clientOrderID)
+        guard let opening else {
             throw CommandError.refused([Refusal(.notFound, field: "accountId", "There is no such account.")])
         }
-        guard let instrument = try await context.accounts.instrument(market) else {
+        let (owner, standing) = (opening.account, opening.standing)
+        guard let instrument = opening.instrument else {
             throw CommandError.refused([
                 Refusal(.instrumentUnknown, field: "market", "\(market) is not in the catalogue.")
             ])
@@ -138,9 +134,13 @@ extension CommandService {
             }
             throw CommandError.priceUnavailable
         }
+        var activeLegs = standing.activeLegs
+        if activeLegs == nil {
+            activeLegs = try await context.orders.activeLegs(account: account, market: market)
+        }
         var bounds = CreationBounds(
             maxConditionals: owner.maximumConditionals,
-            activeConditionals: try await context.orders.activeLegs(account: account, market: market),
+            activeConditionals: activeLegs ?? 0,
             sources: published,
         )
         let view = try await PositionView.read(for: draft, instrument: instrument, account: account, context)

@@ -78,17 +78,39 @@ public struct CommandService: Sendable {
         answering: Answering? = nil,
     ) async throws(CommandError) -> CommandAnswer {
         do {
-            if let idempotency, let known = try await replay(idempotency) { return known }
-            let plan = try await plan(draft, market: market, account: account)
-            guard plan.failures.isEmpty else {
-                // The same request may have been carried out since: its order has this client order id.
-                if plan.failures.contains(where: { $0.code == .clientOrderIDInUse }), let idempotency,
-                    let known = try await replay(idempotency)
-                {
-                    return known
-                }
-                throw CommandError.refused(plan.failures)
+            return try await createOnce(
+                draft,
+                market: market,
+                account: account,
+                actor: actor,
+                idempotency: idempotency,
+                requestID: requestID,
+                answering: answering,
+            )
+        } catch let refused {
+            // The key is looked up only now: a first request, which is nearly every one, meets it in its commit alone. One
+            // that was carried out before gets its answer again, whatever stands in its way by now.
+            do {
+                if let idempotency, let known = try await replay(idempotency) { return known }
+            } catch {
+                throw Self.commandError(error)
             }
+            throw refused
+        }
+    }
+
+    private func createOnce(
+        _ draft: Draft,
+        market: MarketID,
+        account: AccountID,
+        actor: Actor,
+        idempotency: IdempotencyRecord?,
+        requestID: String?,
+        answering: Answering?,
+    ) async throws(CommandError) -> CommandAnswer {
+        do {
+            let plan = try await plan(draft, market: market, account: account)
+            guard plan.failures.isEmpty else { throw CommandError.refused(plan.failures) }
             var transition = try created(draft, plan, account: account)
             let rights = plan.view.adoptedRight(random: context.random, at: plan.moment.now).map { [$0] } ?? []
             let idempotency = try await Self.keeping(idempotency, transition.order, answering)
@@ -105,7 +127,6 @@ public struct CommandService: Sendable {
             case .keyUsed(let order, let hash): return try await replayed(order, hash, idempotency)
             case .lost, .blocked: throw CommandError.unavailable("The store did not take the order; try again.")
             case .refused(Self.clientOrderIDConstraint):
-                if let idempotency, let known = try await replay(idempotency) { return known }
                 throw CommandError.refused([.sameClientOrderID(draft.clientOrderID, nil)])
             case .refused(Self.wholePositionConstraint): throw CommandError.refused([Self.positionIsTaken])
             case .refused where !rights.isEmpty: throw CommandError.refused([PositionView.isManaged])

@@ -150,23 +150,28 @@ public final class PostgresAccountStore: AccountStore {
             clientOrderID.map { .text($0) } ?? .null,
         ]
         return try await reading {
-            guard let row = try await pool.query(AccountSQL.standing, parameters).first else { return nil }
-            var halt: AccountStanding.Halt?
-            if !row.isNull(5) {
-                halt = AccountStanding.Halt(
-                    level: try row.word(5),
-                    scope: try row.string(6),
-                    reason: try row.string(7),
-                    since: try row.moment(8),
-                )
-            }
-            return AccountStanding(
-                tier: try row.word(0),
-                venueKey: try row.bool(1) ? .missing : row.bool(2) ? .refused : .usable,
-                openOrders: Int(try row.int64(3)),
-                maximumOpenOrders: Int(try row.int64(4)),
-                halt: halt,
-                sameClientOrderID: try row.idOrNil(9).map { OrderID($0) },
+            try await pool.query(AccountSQL.standing, parameters).first.map { try AccountStanding($0) }
+        }
+    }
+
+    public func opening(
+        _ account: AccountID,
+        market: MarketID,
+        clientOrderID: String?,
+    ) async throws(StoreError) -> AccountOpening? {
+        let name = Parameter.text(market.description)
+        let steps: [(Statement, [Parameter])] = [
+            (AccountSQL.account, [.uuid(account.value)]),
+            (AccountSQL.standing, [.uuid(account.value), name, clientOrderID.map { .text($0) } ?? .null]),
+            (AccountSQL.instrument, [name]),
+        ]
+        return try await reading {
+            let found = try await pool.transaction(steps)
+            guard let owner = found[0].first, let standing = found[1].first else { return nil }
+            return AccountOpening(
+                account: try Account(owner),
+                standing: try AccountStanding(standing),
+                instrument: try found[2].first.map { try instrument($0) },
             )
         }
     }
@@ -221,6 +226,30 @@ public final class PostgresAccountStore: AccountStore {
             takerFee: Rate(try row.exact(12)),
             status: try row.word(13),
             native: NativeOrders(rawValue: UInt8(clamping: try row.int64(14))),
+        )
+    }
+}
+
+extension AccountStanding {
+    /// Columns of `traders.standing`.
+    init(_ row: Row) throws {
+        var halt: Halt?
+        if !row.isNull(5) {
+            halt = Halt(
+                level: try row.word(5),
+                scope: try row.string(6),
+                reason: try row.string(7),
+                since: try row.moment(8),
+            )
+        }
+        self.init(
+            tier: try row.word(0),
+            venueKey: try row.bool(1) ? .missing : row.bool(2) ? .refused : .usable,
+            openOrders: Int(try row.int64(3)),
+            maximumOpenOrders: Int(try row.int64(4)),
+            halt: halt,
+            sameClientOrderID: try row.idOrNil(9).map { OrderID($0) },
+            activeLegs: try row.int64OrNil(10).map { Int($0) },
         )
     }
 }

@@ -76,6 +76,8 @@ struct APIBenchmark {
         )
         let result = try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await server.run() }
+            // The worker's half of a question to the venue: nothing is held anywhere.
+            group.addTask { try await Self.answerForVenues(other) }
             guard let port = await server.listening() else {
                 throw Failure(.failed, "BENCH_API", "the API does not listen.")
             }
@@ -112,6 +114,16 @@ struct APIBenchmark {
         await backend.close()
         await other.close()
         return result
+    }
+
+    private static func answerForVenues(_ backend: Backend) async throws {
+        let work = PostgresVenueReadings(pool: backend.pool)
+        while !Task.isCancelled {
+            for asked in try await work.take(limit: 64) {
+                try await work.settle(asked, .positions([], isHedged: true), asOf: backend.clock.now())
+            }
+            try await backend.clock.sleep(milliseconds: 50)
+        }
     }
 
     private static func seed(_ backend: Backend) async throws -> Trader {
@@ -299,11 +311,11 @@ struct APICaller: Sendable {
         return answer["id"]?.text ?? ""
     }
 
-    /// An exit plan with two levels and a stop.
+    /// An entry that waits for its price, with two levels and a stop.
     static func draft(_ account: AccountID) -> String {
         """
         {"accountId": "\(account)", "market": "\(DevMarkets.demo)", "side": "BUY", "qty": "10",
-         "entry": {"mode": "attach", "price": "100"}, "stopLoss": {"price": "90"},
+         "entry": {"mode": "conditional", "trigger": "99"}, "stopLoss": {"price": "90"},
          "takeProfits": [{"price": "105", "sizePct": "50"}, {"price": "110", "sizePct": "50"}]}
         """
     }

@@ -128,11 +128,11 @@ final class RequestSwarm: Sendable {
 
     /// Takes one whole answer off; its status. Nil: more bytes are needed.
     private static func answer(_ held: inout [UInt8]) -> Int? {
-        guard let head = held.firstRange(of: end) else { return nil }
+        guard let headEnd = held.end(of: end) else { return nil }
         var size = 0
         var line = 0
-        while line < head.lowerBound {
-            let next = held[line...].firstIndex(of: UInt8(ascii: "\n")) ?? head.lowerBound
+        while line < headEnd - end.count {
+            let next = held[line...].firstIndex(of: UInt8(ascii: "\n")) ?? headEnd
             if next - line > length.count, zip(length, held[line...]).allSatisfy({ $0 == $1 | 0x20 || $0 == $1 }) {
                 for byte in held[(line + length.count)..<next] where byte >= 48 && byte <= 57 {
                     size = size * 10 + Int(byte - 48)
@@ -140,10 +140,24 @@ final class RequestSwarm: Sendable {
             }
             line = next + 1
         }
-        guard held.count >= head.upperBound + size else { return nil }
+        guard held.count >= headEnd + size else { return nil }
         let status = held[9..<12].reduce(0) { $0 * 10 + Int($1) - 48 }
-        held.removeSubrange(..<(head.upperBound + size))
+        held.removeSubrange(..<(headEnd + size))
         return status
+    }
+}
+
+extension Collection<UInt8> where Index == Int, SubSequence: Collection<UInt8> {
+    /// The index behind the first occurrence of `pattern`; nil: there is none. Not `firstRange(of:)`, which is generic
+    /// code of another module and took a quarter of a load's CPU.
+    func end(of pattern: [UInt8]) -> Int? {
+        guard count >= pattern.count else { return nil }
+        for start in startIndex...(endIndex - pattern.count) where self[start] == pattern[0] {
+            var matched = 1
+            while matched < pattern.count, self[start + matched] == pattern[matched] { matched += 1 }
+            if matched == pattern.count { return start + matched }
+        }
+        return nil
     }
 }
 

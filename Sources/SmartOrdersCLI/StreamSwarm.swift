@@ -22,6 +22,9 @@ final class StreamSwarm: Sendable {
         var isFinished = false
     }
 
+    private static let headEnd = Array("\r\n\r\n".utf8)
+    private static let eventBeginning = Array(#"{"type":"event""#.utf8)
+    private static let sequenceKey = Array(#""seq":"#.utf8)
     private static let subscribedBeginning = Array(#"{"type":"subscribed""#.utf8)
 
     private let sockets: [Int32]
@@ -31,6 +34,8 @@ final class StreamSwarm: Sendable {
     var subscribed: Int { state.withLock { $0.subscribed } }
     var messages: Int { state.withLock { $0.messages } }
     var arrivals: [Int64: (count: Int, last: Int64)] { state.withLock { $0.arrivals } }
+    /// How many clients have an event.
+    func count(of sequence: Int64) -> Int { state.withLock { $0.arrivals[sequence]?.count ?? 0 } }
     var cpuNanoseconds: Int64 { state.withLock { $0.cpuNanoseconds } }
 
     /// Connects `count` clients that follow an account from a position on; nil: they stay idle.
@@ -87,8 +92,8 @@ final class StreamSwarm: Sendable {
                 }
                 held[index] += buffer[..<count]
                 if !isUpgraded[index] {
-                    guard let end = held[index].firstRange(of: Array("\r\n\r\n".utf8)) else { continue }
-                    held[index].removeSubrange(..<end.upperBound)
+                    guard let end = held[index].end(of: Self.headEnd) else { continue }
+                    held[index].removeSubrange(..<end)
                     isUpgraded[index] = true
                 }
                 take(&held[index])
@@ -141,11 +146,9 @@ final class StreamSwarm: Sendable {
 
     /// The number of an event's frame, which stands near its beginning; nil: another frame.
     private static func sequence(_ frame: ArraySlice<UInt8>) -> Int64? {
-        guard frame.starts(with: Array(#"{"type":"event""#.utf8)),
-            let key = frame.prefix(160).firstRange(of: Array(#""seq":"#.utf8))
-        else { return nil }
+        guard frame.starts(with: eventBeginning), let start = frame.prefix(160).end(of: sequenceKey) else { return nil }
         var number: Int64 = 0
-        for byte in frame[key.upperBound...] {
+        for byte in frame[start...] {
             guard byte >= 48, byte <= 57 else { break }
             number = number * 10 + Int64(byte - 48)
         }

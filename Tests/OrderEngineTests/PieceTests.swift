@@ -197,4 +197,47 @@ import TriggerIndex
         flooded.use((0..<58).map { _ in job(.stops) })
         #expect(flooded.free == TakeRequest(stops: 0, targets: 4, housekeeping: 2))
     }
+
+    /// Counts its sleeps, which take no time.
+    private final class Naps: EngineClock {
+        let count = Locked(0)
+        let during: @Sendable (Int) -> Void
+
+        init(_ during: @escaping @Sendable (Int) -> Void) { self.during = during }
+
+        func now() -> Timestamp { Timestamp(microseconds: 0) }
+        func monotonicNanoseconds() -> Int64 { 0 }
+        func sleep(milliseconds: Int64) async throws {
+            let number = count.withLock { count in
+                count += 1
+                return count
+            }
+            during(number)
+        }
+    }
+
+    @Test func `who has no slot for a class waits for a slot, not for the queue`() async throws {
+        let slots = JobSlots()
+        let stop = TakenJob(
+            rawID: "x",
+            job: nil,
+            jobClass: .stops,
+            partition: 0,
+            token: "",
+            attemptsMade: 0,
+            deliveries: 1,
+            crashes: 0,
+        )
+        #expect(!slots.isShort)
+        slots.use(Array(repeating: stop, count: 58))
+        #expect(slots.isShort)
+        let early = Naps { if $0 == 2 { slots.giveBack([stop]) } }
+        try await slots.waitForMore(early)
+        #expect(early.count.withLock { $0 } == 2)
+        #expect(!slots.isShort)
+        // Jobs of other classes are looked for all the same.
+        let late = Naps { _ in }
+        try await slots.waitForMore(late)
+        #expect(late.count.withLock { $0 } == 10)
+    }
 }

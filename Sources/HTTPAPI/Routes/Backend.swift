@@ -47,9 +47,9 @@ struct Backend: Sendable {
     }
 
     /// What an answer shows of an order of either kind.
-    func object(_ order: StoredOrder, of caller: Caller) async throws -> [UInt8] {
+    func object(_ order: StoredOrder, of caller: Caller, mayHaveNote: Bool = true) async throws -> [UInt8] {
         switch order {
-        case .smart(let order): return try await object(order, of: caller)
+        case .smart(let order): return try await object(order, of: caller, mayHaveNote: mayHaveNote)
         case .conditional(let order):
             var writer = JSONWriter(reserving: 1_024)
             writer.conditionalOrder(order, mode: try caller.account(order.account).orderMode)
@@ -58,8 +58,13 @@ struct Backend: Sendable {
     }
 
     /// An order of either kind as the answer to a command.
-    func show(_ order: StoredOrder, _ caller: Caller, _ status: HTTPResponse.Status) async throws -> Reply {
-        var reply = Reply.json(status, try await object(order, of: caller))
+    func show(
+        _ order: StoredOrder,
+        _ caller: Caller,
+        _ status: HTTPResponse.Status,
+        mayHaveNote: Bool = true,
+    ) async throws -> Reply {
+        var reply = Reply.json(status, try await object(order, of: caller, mayHaveNote: mayHaveNote))
         reply.headers[.eTag] = "\"v\(order.version)\""
         return reply
     }

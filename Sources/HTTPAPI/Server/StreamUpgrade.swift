@@ -40,7 +40,7 @@ struct StreamUpgrade: Sendable {
                 pipeline.removeHandler(context: try pipeline.context(handler: encoder), promise: nil)
                 // Above the client's limit, so that what is a little too big is refused with its own code.
                 let frames = WebSocketFrameDecoder(maxFrameSize: 4 * configuration.stream.clientFrameBytes)
-                try pipeline.addHandlers([WebSocketFrameEncoder(), ByteToMessageHandler(frames)])
+                try pipeline.addHandler(ByteToMessageHandler(frames))
                 let stream = try StreamChannel(wrappingChannelSynchronously: context.channel)
                 pipeline.removeHandler(handshake, promise: nil)
                 // What came behind the request goes on to the frames' decoder, and is read as if it came now: without

@@ -19,7 +19,7 @@ internal import SmartOrders
 /// One event, encoded.
 struct EncodedEvent: Sendable {
     let sequence: Int64
-    /// The stream's frame.
+    /// The stream's frame, as it goes over the wire.
     let frame: ByteBuffer
     /// The Event object alone; shares memory with `frame`.
     let data: ByteBuffer
@@ -200,8 +200,8 @@ final class EventHub: Sendable {
     }
 
     private func encode(_ event: StoredEvent, _ mode: OrderContext.Mode) throws(StoreError) -> EncodedEvent {
-        let text = try EventText(event)
-        let data = text.encoded(mode: mode, epoch: epoch)
+        let told = try EventText(event)
+        let data = told.encoded(mode: mode, epoch: epoch)
         var writer = JSONWriter(reserving: data.count + 160)
         writer.beginObject()
         writer.member("type", "event")
@@ -212,13 +212,15 @@ final class EventHub: Sendable {
         let start = writer.bytes.count
         writer.raw(data)
         writer.endObject()
-        let frame = ByteBuffer(bytes: writer.take())
-        let slice = frame.getSlice(at: start, length: data.count) ?? ByteBuffer(bytes: data)
+        let text = writer.take()
+        let frame = WireFrame.text(text)
+        let header = frame.readableBytes - text.count
+        let slice = frame.getSlice(at: header + start, length: data.count) ?? ByteBuffer(bytes: data)
         return EncodedEvent(
             sequence: event.sequence,
             frame: frame,
             data: slice,
-            isConditional: text.stored.kind == .conditional,
+            isConditional: told.stored.kind == .conditional,
         )
     }
 

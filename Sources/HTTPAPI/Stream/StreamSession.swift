@@ -29,7 +29,8 @@ enum CloseCode {
     static let storeAway: UInt16 = 4503
 }
 
-typealias StreamChannel = NIOAsyncChannel<WebSocketFrame, WebSocketFrame>
+/// Frames come in one by one; out goes what `WireFrame` made.
+typealias StreamChannel = NIOAsyncChannel<WebSocketFrame, ByteBuffer>
 
 final class StreamSession: StreamListener {
     /// One followed account.
@@ -76,7 +77,7 @@ final class StreamSession: StreamListener {
 
     /// Something to do for the writer.
     private enum Work {
-        case frames([WebSocketFrame])
+        case frames([ByteBuffer])
         case snapshot(Account)
         case events(Account, after: Int64)
         case check(Caller)
@@ -220,7 +221,7 @@ final class StreamSession: StreamListener {
         case .gone: channel.channel.close(promise: nil)
         case .stuck:
             // The writer waits for the socket; the frame goes behind what waits already.
-            channel.channel.writeAndFlush(Self.closeFrame(CloseCode.slowConsumer), promise: nil)
+            channel.channel.writeAndFlush(WireFrame.close(CloseCode.slowConsumer), promise: nil)
             closeLater()
         }
         watchStore(now: now)
@@ -297,7 +298,7 @@ final class StreamSession: StreamListener {
 
     // MARK: Writing
 
-    private func write(_ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>) async {
+    private func write(_ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>) async {
         do {
             while !Task.isCancelled {
                 switch nextWork() {
@@ -307,7 +308,7 @@ final class StreamSession: StreamListener {
                 case .check(let caller):
                     if try await !backend.keys.isValid(caller) { close(CloseCode.unauthenticated) }
                 case .close(let code):
-                    try await send([Self.closeFrame(code)], outbound)
+                    try await send([WireFrame.close(code)], outbound)
                     closeLater()
                 case .wait: await bell.wait()
                 case .end: return
@@ -335,15 +336,15 @@ final class StreamSession: StreamListener {
             }
             if state.isPeerGone { return .end }
             if state.isCloseSent { return .wait }
-            var frames: [WebSocketFrame] = []
+            var frames: [ByteBuffer] = []
             if let payload = state.pong {
                 state.pong = nil
-                frames.append(WebSocketFrame(fin: true, opcode: .pong, data: ByteBuffer(bytes: payload)))
+                frames.append(WireFrame.make(.pong, payload))
             }
             if state.pingDue {
                 state.pingDue = false
                 state.pingedAt = now
-                frames.append(WebSocketFrame(fin: true, opcode: .ping, data: ByteBuffer()))
+                frames.append(WireFrame.make(.ping, []))
             }
             frames += state.replies.map(Self.text)
             state.replies = []
@@ -385,20 +386,12 @@ final class StreamSession: StreamListener {
         return frames
     }
 
-    private static func text(_ buffer: ByteBuffer) -> WebSocketFrame {
-        WebSocketFrame(fin: true, opcode: .text, data: buffer)
-    }
-
-    private static func closeFrame(_ code: UInt16) -> WebSocketFrame {
-        var data = ByteBuffer()
-        data.writeInteger(code)
-        return WebSocketFrame(fin: true, opcode: .connectionClose, data: data)
-    }
+    private static func text(_ buffer: ByteBuffer) -> ByteBuffer { WireFrame.text(buffer.readableBytesView) }
 
     /// Writes, and says how long that takes: a socket that takes nothing is noticed by `tick`.
     private func send(
-        _ frames: [WebSocketFrame],
-        _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>,
+        _ frames: [ByteBuffer],
+        _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>,
     ) async throws {
         let begun = backend.clock.monotonicNanoseconds()
         state.withLock { $0.writingSince = begun }
@@ -413,7 +406,7 @@ final class StreamSession: StreamListener {
     private func sendEvents(
         _ account: Account,
         after cursor: Int64,
-        _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>,
+        _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>,
     ) async throws {
         var events: [EncodedEvent]
         switch hub.page(account.id, after: cursor, limit: Self.eventsPerWrite) {
@@ -442,10 +435,10 @@ final class StreamSession: StreamListener {
         }
         guard isCurrent else { return }
         // In pieces of the write buffer's size: a reader is stuck when one of them does not go out in time.
-        var frames: [WebSocketFrame] = []
+        var frames: [ByteBuffer] = []
         var bytes = 0
         for event in events {
-            frames.append(Self.text(event.frame))
+            frames.append(event.frame)
             bytes += event.frame.readableBytes
             guard bytes >= limits.writeBufferBytes else { continue }
             try await send(frames, outbound)
@@ -457,7 +450,7 @@ final class StreamSession: StreamListener {
 
     private func sendSnapshot(
         _ account: Account,
-        _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>,
+        _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>,
     ) async throws {
         do {
             let sequence = try await Tenancy.$accounts.withValue([account.id]) {

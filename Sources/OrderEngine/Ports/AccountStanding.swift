@@ -35,6 +35,8 @@ public struct AccountStanding: Hashable, Sendable {
     public var halt: Halt?
     /// The open order that has the client order id that was asked about.
     public var sameClientOrderID: OrderID?
+    /// Conditional legs of live orders in the market that was asked about; nil: the store of orders has to be asked.
+    public var activeLegs: Int?
 
     public init(
         tier: Tier = .pro,
@@ -43,6 +45,7 @@ public struct AccountStanding: Hashable, Sendable {
         maximumOpenOrders: Int = 10_000,
         halt: Halt? = nil,
         sameClientOrderID: OrderID? = nil,
+        activeLegs: Int? = nil,
     ) {
         self.tier = tier
         self.venueKey = venueKey
@@ -50,6 +53,21 @@ public struct AccountStanding: Hashable, Sendable {
         self.maximumOpenOrders = maximumOpenOrders
         self.halt = halt
         self.sameClientOrderID = sameClientOrderID
+        self.activeLegs = activeLegs
+    }
+}
+
+/// What is read of an account and a market before an order is created there.
+public struct AccountOpening: Sendable {
+    public let account: Account
+    public let standing: AccountStanding
+    /// Nil: it is not in the catalogue.
+    public let instrument: Instrument?
+
+    public init(account: Account, standing: AccountStanding, instrument: Instrument?) {
+        self.account = account
+        self.standing = standing
+        self.instrument = instrument
     }
 }
 

@@ -51,6 +51,12 @@ public protocol AccountStore: Sendable {
         market: MarketID?,
         clientOrderID: String?,
     ) async throws(StoreError) -> AccountStanding?
+    /// Account, standing and market together, in one round trip where the store can. Nil: no such account.
+    func opening(
+        _ account: AccountID,
+        market: MarketID,
+        clientOrderID: String?,
+    ) async throws(StoreError) -> AccountOpening?
     func instrument(_ market: MarketID) async throws(StoreError) -> Instrument?
     func instruments() async throws(StoreError) -> [Instrument]
     func save(_ instruments: [Instrument]) async throws(StoreError)
@@ -64,5 +70,17 @@ extension AccountStore {
         clientOrderID: String?,
     ) async throws(StoreError) -> AccountStanding? {
         AccountStanding()
+    }
+
+    public func opening(
+        _ account: AccountID,
+        market: MarketID,
+        clientOrderID: String?,
+    ) async throws(StoreError) -> AccountOpening? {
+        guard let owner = try await self.account(account) else { return nil }
+        guard let standing = try await standing(account, market: market, clientOrderID: clientOrderID) else {
+            return nil
+        }
+        return AccountOpening(account: owner, standing: standing, instrument: try await instrument(market))
     }
 }

@@ -111,9 +111,10 @@ SELECT status, count(*) FROM orders WHERE account_id = ANY ($1::uuid[]) GROUP BY
 -- name: standing
 -- The strictest halt of all that apply to the account, in the market where one is named.
 SELECT u.tier, c.account_id IS NULL, c.refusal IS NOT NULL,
-    (SELECT count(*) FROM orders AS o WHERE o.account_id = a.id AND o.is_live), a.maximum_orders::bigint,
+    n.orders, a.maximum_orders::bigint,
     h.level, h.scope, h.reason, h.since,
-    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.client_order_id = $3::text AND o.is_live)
+    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.client_order_id = $3::text AND o.is_live),
+    CASE WHEN $2::text IS NOT NULL THEN n.legs END
 FROM accounts AS a
 JOIN users AS u ON u.id = a.user_id
 LEFT JOIN credentials AS c ON c.account_id = a.id
@@ -124,4 +125,8 @@ LEFT JOIN LATERAL (
     END
     ORDER BY level = 'sends' DESC, since LIMIT 1
 ) AS h ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS orders, coalesce(sum(o.legs) FILTER (WHERE o.market = $2::text), 0)::bigint AS legs
+    FROM orders AS o WHERE o.account_id = a.id AND o.is_live
+) AS n
 WHERE a.id = $1::uuid
