@@ -1,3 +1,4 @@
+import OwnerThread
 import Simulation
 import SmartOrders
 import TestKit
