@@ -8,6 +8,7 @@ import unittest
 from decimal import Decimal
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import chaos  # noqa: E402
 import oracle  # noqa: E402
 
 ORDER = "0197f6c2-8d1e-7000-8000-000000000001"
@@ -112,6 +113,37 @@ class OracleTests(unittest.TestCase):
         self.log[0]["n"] = 2
         with self.assertRaises(SystemExit):
             self.judge()
+
+
+class AloneTests(unittest.TestCase):
+    """Which crossings count as hit by one kill alone."""
+
+    CROSSING = (10_000_000, 11_000_000, "o")
+
+    def single(self, *faults):
+        entries = [{"what": "seen", "time": 1}]
+        for number, (what, begun, mended) in enumerate(faults):
+            entries.append({"what": what, "number": number, "time": begun})
+            if mended is not None:
+                entries.append({"what": "mended", "number": number, "time": mended})
+        return chaos.alone([self.CROSSING], entries) == [self.CROSSING]
+
+    def test_one_kill_counts(self):
+        self.assertTrue(self.single(("kill", 10_100_000, 10_500_000)))
+        self.assertTrue(self.single(("kill", 9_800_000, None)))
+        self.assertTrue(self.single(("kill", 10_100_000, None), ("pause", 11_000_001, None)))
+        self.assertTrue(self.single(("kill", 10_100_000, None), ("network", 5_000_000, 7_000_000)))
+
+    def test_nothing_or_something_else_does_not(self):
+        self.assertFalse(self.single())
+        self.assertFalse(self.single(("pause", 10_100_000, None)))
+        self.assertFalse(self.single(("kill", 9_000_000, 9_100_000)))
+
+    def test_a_second_fault_spoils_it(self):
+        for what in ("kill", "pause", "network", "flush", "fill", "venue"):
+            self.assertFalse(self.single(("kill", 10_100_000, None), (what, 10_900_000, None)))
+        # It was mended, and is felt still.
+        self.assertFalse(self.single(("kill", 10_100_000, None), ("pause", 5_000_000, 8_000_000)))
 
 
 if __name__ == "__main__":
