@@ -199,7 +199,7 @@ let package = Package(
         ),
         .testTarget(
             name: "DriverTests",
-            dependencies: ["PostgresClient", "RedisClient", "OwnerThread", "LocalServers", "TestKit"],
+            dependencies: ["PostgresClient", "RedisClient", "OwnerThread", "LocalServers", "Telemetry", "TestKit"],
             swiftSettings: common,
         ),
         .testTarget(
@@ -226,7 +226,8 @@ let package = Package(
         .testTarget(
             name: "ExchangesTests",
             dependencies: [
-                "SmartOrders", "OrderEngine", "Exchanges", "PaperVenue", "JSONText", "OwnerThread", "TestKit", logging, crypto,
+                "SmartOrders", "OrderEngine", "Exchanges", "PaperVenue", "JSONText", "OwnerThread", "LocalServers",
+                "Simulation", "TestKit", logging, crypto,
             ],
             swiftSettings: common,
         ),

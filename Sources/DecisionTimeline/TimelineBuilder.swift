@@ -213,6 +213,9 @@ public struct TimelineBuilder {
             guard let text = Sentences.sentence(fact, told0) else { continue }
             told.append((Weight(fact).rawValue, text, Self.kind(fact), Self.leg(fact)))
         }
+        for text in Sentences.attention(before?.smart, order) {
+            told.append((Weight.detail.rawValue, text, .changed, nil))
+        }
         Self.tell(told, version.cause, &entry)
     }
 

@@ -10,9 +10,18 @@ public final class AccountDirectory: VenueDirectory {
     private let http: VenueHTTP
     /// Where a venue and product is reached; absent: not connected.
     private let endpoints: [BinanceEndpoint]
+    /// Live accounts may use a product whose requests have no deadline (RELIABILITY.md 2.7, class N).
+    private let allowsNoDeadline: Bool
     private let venues = Locked<[AccountID: BinanceVenue]>([:])
 
-    public init(accounts: any AccountStore, endpoints: [BinanceEndpoint], http: VenueHTTP, clock: any EngineClock) {
+    public init(
+        accounts: any AccountStore,
+        endpoints: [BinanceEndpoint],
+        http: VenueHTTP,
+        clock: any EngineClock,
+        allowsNoDeadline: Bool = false,
+    ) {
+        self.allowsNoDeadline = allowsNoDeadline
         self.accounts = accounts
         self.endpoints = endpoints
         self.http = http
@@ -33,6 +42,9 @@ public final class AccountDirectory: VenueDirectory {
         guard let credentials else { throw VenueError("account \(stored.name) has no venue key") }
         guard let venue = venue(for: stored, credentials) else {
             throw VenueError("\(stored.venue):\(stored.product) is not connected in this deployment")
+        }
+        guard stored.mode != .live || venue.venueClass.kind != .neither || allowsNoDeadline else {
+            throw VenueError("\(stored.venue):\(stored.product) has no deadline; venues.allowNoDeadline is off")
         }
         // A venue that is away must not keep anybody from deciding: the stop that fires meanwhile is latched (ORDERS.md R20).
         do throws(VenueError) { try await venue.prepare() } catch { return venue }

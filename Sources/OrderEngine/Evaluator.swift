@@ -13,6 +13,7 @@ public final class Evaluator: Sendable {
     private let context: EngineContext
     private let history: PriceHistory
     private let inbox: Inbox<EvaluatorMessage>
+    private let pulse: Pulse
     /// What to read next of each series. The reader moves it on; the evaluating task adds, removes and resets.
     private let plan = ReadPlan()
     /// The newest word about shards; taken before each message.
@@ -26,6 +27,7 @@ public final class Evaluator: Sendable {
         self.context = context
         self.history = history
         inbox = Inbox(capacity: 32)
+        pulse = Pulse(clock: context.clock)
     }
 
     /// Shards to hold from now on; the first call after a lost lease names all of them as new. Never waits: the heartbeat
@@ -34,6 +36,9 @@ public final class Evaluator: Sendable {
         orders.withLock { $0.assignments = assignments }
         _ = inbox.trySend(.beat)
     }
+
+    /// Whether the loop has been at one piece of work for so long that others should have its shards.
+    var isStuck: Bool { pulse.isStuck }
 
     /// The lease was lost: forget everything.
     public func drop() async {
@@ -49,8 +54,15 @@ public final class Evaluator: Sendable {
             group.addTask { try await self.pollChanges() }
             group.addTask { try await self.beat() }
             group.addTask {
-                var state = EvaluatorState(context: self.context, history: self.history, plan: self.plan)
+                var state = EvaluatorState(
+                    context: self.context,
+                    history: self.history,
+                    plan: self.plan,
+                    pulse: self.pulse,
+                )
                 while let message = await self.inbox.receive() {
+                    self.pulse.begin()
+                    defer { self.pulse.end() }
                     if let orders = self.takeOrders() { await state.handle(.orders(orders)) }
                     await state.handle(message)
                     let changed = self.takeChanged()

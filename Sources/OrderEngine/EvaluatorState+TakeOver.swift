@@ -83,6 +83,7 @@ extension EvaluatorState {
         var arrivals: [PriceSeries: Arrival?] = [:]
         var count = 0
         while let page = await pages.receive() {
+            pulse.begin()
             count += page.count
             try await arm(page, new, starts, &arrivals)
         }

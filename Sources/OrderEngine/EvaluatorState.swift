@@ -51,10 +51,14 @@ struct EvaluatorState {
     /// A quarter of a second's share.
     private static let questionsAtOnce = 2_048
 
-    init(context: EngineContext, history: PriceHistory, plan: ReadPlan) {
+    /// Told when a long piece of work gets on.
+    let pulse: Pulse
+
+    init(context: EngineContext, history: PriceHistory, plan: ReadPlan, pulse: Pulse) {
         self.context = context
         self.history = history
         self.plan = plan
+        self.pulse = pulse
     }
 
     mutating func handle(_ message: EvaluatorMessage) async {
@@ -451,6 +455,7 @@ struct EvaluatorState {
         while start < jobs.count {
             let page = Array(jobs[start..<min(start + 256, jobs.count)])
             start += page.count
+            pulse.begin()
             do throws(QueueError) {
                 let codes = try await context.queue.offer(page, verify: verify)
                 for (job, code) in zip(page, codes) {

@@ -19,7 +19,7 @@ extension OrderWorker {
             Asked(
                 place: index + 1,
                 one: pair.0,
-                placement: placement(pair.0, pair.1, of: order, venue: venue, t0: t0),
+                placement: placement(pair.0, pair.1.clientOrderID, of: order, venue: venue, t0: t0),
             )
         }
         return await withTaskGroup { group in
@@ -94,7 +94,7 @@ extension OrderWorker {
     }
 
     private func isInTime(_ begun: Int64, _ venue: any Venue) -> Bool {
-        (context.clock.monotonicNanoseconds() - begun) / 1_000_000 <= venue.windowMs - 200
+        (context.clock.monotonicNanoseconds() - begun) / 1_000_000 <= venue.patienceMs - 200
     }
 
     private func measure(_ begun: Int64) {
@@ -104,9 +104,9 @@ extension OrderWorker {
         )
     }
 
-    private func placement(
+    func placement(
         _ one: VenueOrder,
-        _ right: SendRight,
+        _ clientOrderID: String,
         of order: StoredOrder,
         venue: any Venue,
         t0: Timestamp,
@@ -114,7 +114,7 @@ extension OrderWorker {
         let isDerivative = order.instrument.kind.isDerivative
         return Placement(
             market: order.instrument.market,
-            clientOrderID: right.clientOrderID,
+            clientOrderID: clientOrderID,
             side: one.side,
             type: one.type,
             quantity: one.quantity,

@@ -17,7 +17,8 @@ extension OrderWorker {
     ) async throws -> Step {
         guard !row.isTerminal else { return .obsolete }
         var origin = origin
-        let replies = try await lookUp(asked(of: row), of: row, venue: venue, &origin)
+        var replies = try await lookUp(asked(of: row), of: row, venue: venue, &origin)
+        replies += try await lateOnes(of: row, venue: venue) { _ in true }
         let reading =
             row.followsPosition
             ? await venue.holding(market: row.instrument.market, side: row.positionSide, fresh: true) : nil
@@ -30,6 +31,10 @@ extension OrderWorker {
             } else {
                 isEarly = isPatient
             }
+        }
+        // Whoever asked for the comparison has looked.
+        if !isPatient, row.smart?.attention.contains(.historyRewound) == true {
+            _ = try transition.apply(.attention(.historyRewound, isRaised: false), at: present.moment)
         }
         let cause: EventCause = present.tick != nil ? .tick : replies.isEmpty ? .position : .reconcile
         let step = try await finish(

@@ -38,6 +38,8 @@ extension OrderWorker {
                 let fills = snapshot.fills.filter { !seen.contains($0.venueFillID) }
                 transition.learn(key, fills.map(VenueNews.fill), at: present.moment)
             }
+            // Commands of the lost time cannot be found: the trader compares (RELIABILITY.md 2.10.5).
+            _ = try transition.apply(.attention(.historyRewound, isRaised: true), at: present.moment)
             let outcome = try await committer.commit(
                 transition.commit(
                     id: Int64(bitPattern: context.random()),

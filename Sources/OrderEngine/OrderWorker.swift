@@ -250,9 +250,12 @@ public struct OrderWorker: Sendable {
         let intents = try await asked(of: row).filter {
             id.leg == $0.venueOrder.leg && id.attempt == $0.venueOrder.attempt
         }
-        guard !intents.isEmpty else { return try await sendWaiting(row, venue: venue, origin) }
         var origin = origin
-        let replies = try await lookUp(intents, of: row, venue: venue, &origin)
+        var replies = try await lookUp(intents, of: row, venue: venue, &origin)
+        if intents.isEmpty {
+            replies = try await lateOnes(of: row, venue: venue) { $0.leg == id.leg && $0.attempt == id.attempt }
+            if replies.isEmpty { return try await sendWaiting(row, venue: venue, origin) }
+        }
         var (transition, present) = try await record(replies, on: row, seen: knownFills(row), venue: venue)
         let cause: EventCause = present.tick == nil ? .venueAnswer : .tick
         let step = try await finish(
@@ -278,6 +281,8 @@ public struct OrderWorker: Sendable {
         case news([VenueNews])
         /// Nobody can say, and it takes too long.
         case unresolved
+        /// It is not there, and where it was sent that proves nothing.
+        case noDeadline
     }
 
     /// Venue orders of this order that were sent and have not ended.
@@ -289,63 +294,6 @@ public struct OrderWorker: Sendable {
             case .intent, .filled, .cancelled, .expired, .rejected, .notSent, .absent: false
             }
         }
-    }
-
-    func lookUp(
-        _ intents: [StoredIntent],
-        of row: StoredOrder,
-        venue: any Venue,
-        _ origin: inout DecisionRecord,
-    ) async throws -> [(VenueOrderKey, VenueReply)] {
-        var replies: [(VenueOrderKey, VenueReply)] = []
-        for intent in intents {
-            let sentAt = context.clock.now()
-            guard let reply = try await lookUp(intent, of: row, venue: venue) else { continue }
-            replies.append((intent.venueOrder.key, reply))
-            origin.exchanges.append(
-                VenueExchange(key: intent.venueOrder.key, sentAt: sentAt, answeredAt: context.clock.now())
-            )
-        }
-        return replies
-    }
-
-    /// Looks one venue order up (RELIABILITY.md 2.6). Nil: nothing was learnt.
-    func lookUp(_ intent: StoredIntent, of row: StoredOrder, venue: any Venue) async throws -> VenueReply? {
-        let market = row.instrument.market
-        var snapshot: VenueSnapshot?
-        if intent.venueOrder.cancelWanted {
-            let type = intent.venueOrder.type
-            switch await venue.cancel(market: market, clientOrderID: intent.clientOrderID, type: type) {
-            case .cancelled(let found): snapshot = found
-            case .notOpen, .failed: break
-            }
-        }
-        var isAbsent = false
-        if snapshot == nil {
-            let type = intent.venueOrder.type
-            switch await venue.lookUp(market: market, clientOrderID: intent.clientOrderID, type: type) {
-            case .found(let found): snapshot = found
-            // What the venue once confirmed is never concluded to be absent.
-            case .notFound: isAbsent = intent.fencePassed && intent.venueOrder.venueOrderID == nil
-            case .failed: break
-            }
-        }
-        let isResting = snapshot?.state == .open && !intent.venueOrder.cancelWanted
-        // A minute past the fence without a proof: somebody should look, and the look-ups go on (RELIABILITY.md 2.6).
-        let overdue = intent.venueOrder.createdAt.advanced(milliseconds: venue.fenceMs + 60_000)
-        let isOverdue = snapshot == nil && !isAbsent && context.clock.now() >= overdue
-        let delay: Int64 =
-            isAbsent
-            ? 500 : isOverdue ? 10_000 : intent.checks < 3 ? 500 << Int64(intent.checks) : isResting ? 60_000 : 2_000
-        _ = try await context.orders.noteCheck(intent, absent: isAbsent, delayMs: delay)
-        if let snapshot { return .snapshot(snapshot) }
-        guard isAbsent else { return isOverdue ? .unresolved : nil }
-        // The store counts absences after the fence that lie 500 ms apart: two of them are proof.
-        let now = try await context.orders.intents(of: [intent.order], ended: false)
-        let isProven = now.contains {
-            $0.venueOrder.key == intent.venueOrder.key && $0.token == intent.token && $0.absences >= 2
-        }
-        return isProven ? .news([.absent]) : nil
     }
 
     func knownFills(_ row: StoredOrder) async throws -> Set<String> {
@@ -360,7 +308,10 @@ public struct OrderWorker: Sendable {
         seen: Set<String>,
         venue: any Venue,
     ) async throws -> (Transition, CatchUp.Present) {
-        try await fitted(row, venue) { try await recorded(replies, on: row, seen: seen, holdings: $0) }
+        let trouble = venue.trouble
+        return try await fitted(row, venue) {
+            try await recorded(replies, on: row, seen: seen, holdings: $0, trouble: trouble)
+        }
     }
 
     private func recorded(
@@ -368,6 +319,7 @@ public struct OrderWorker: Sendable {
         on row: StoredOrder,
         seen: Set<String>,
         holdings: Holdings,
+        trouble: Set<Attention>,
     ) async throws -> (Transition, CatchUp.Present) {
         var transition = Transition(row)
         let now = context.clock.now()
@@ -389,8 +341,19 @@ public struct OrderWorker: Sendable {
             case (.news(let news), .some): transition.learn(key, news, at: moment)
             case (.unresolved, .some):
                 _ = try transition.apply(.attention(.exitUnresolved, isRaised: true), at: moment)
-            case (.news, nil), (.unresolved, nil): break
+            case (.noDeadline, .some):
+                _ = try transition.apply(.attention(.venueNoDeadline, isRaised: true), at: moment)
+            case (.news, nil), (.unresolved, nil), (.noDeadline, nil): break
             }
+        }
+        // Said of orders whose requests do not leave because of it.
+        let isStuck = replies.contains { if case .news([.notSent]) = $0.1 { true } else { false } }
+        for cause in [Attention.venueTLS, .venueClock] {
+            let isRaised = trouble.contains(cause)
+            guard let known = transition.order.smart?.attention.contains(cause), known != isRaised,
+                isStuck || !isRaised
+            else { continue }
+            _ = try transition.apply(.attention(cause, isRaised: isRaised), at: moment)
         }
         return (transition, CatchUp.Present(moment: moment, tick: present.tick))
     }

@@ -9,12 +9,18 @@ public struct VenueIdentity: Sendable {
         self.sha256 = sha256
     }
 
+    private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
+
+    /// Whether an id looks like one that this or another cluster of ours made.
+    static func isOurForm(_ id: String) -> Bool {
+        id.utf8.count == 28 && id.hasPrefix("so") && id.utf8.dropFirst(2).allSatisfy { alphabet.contains($0) }
+    }
+
     /// `so` and 26 characters of lower-case base32: 28 characters, the form that fits every venue but two.
     public func clientOrderID(_ order: OrderID, _ key: VenueOrderKey) -> String {
         let text = "smartorders/1:\(order):\(key.leg):\(key.attempt)"
         let bits = sha256(Array(text.utf8)).prefix(16)
         precondition(bits.count == 16, "a SHA-256 digest has 32 bytes")
-        let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
         var characters: [UInt8] = Array("so".utf8)
         var buffer: UInt32 = 0
         var held: UInt32 = 0
@@ -23,10 +29,10 @@ public struct VenueIdentity: Sendable {
             held += 8
             while held >= 5 {
                 held -= 5
-                characters.append(alphabet[Int(buffer >> held & 31)])
+                characters.append(Self.alphabet[Int(buffer >> held & 31)])
             }
         }
-        if held > 0 { characters.append(alphabet[Int(buffer << (5 - held) & 31)]) }
+        if held > 0 { characters.append(Self.alphabet[Int(buffer << (5 - held) & 31)]) }
         return String(decoding: characters, as: UTF8.self)
     }
 }

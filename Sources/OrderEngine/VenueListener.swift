@@ -112,12 +112,22 @@ struct VenueListener: Sendable {
     private func record(_ account: AccountID, _ told: [String: [VenueSnapshot]]) async throws {
         guard !told.isEmpty else { return }
         var news: [(intent: StoredIntent, snapshot: VenueSnapshot)] = []
-        for intent in try await context.orders.intents(account: account, clientOrderIDs: told.keys.sorted())
-        // Whoever just sent a request is about to record its answer; the sweep comes after a sender that died.
-        where intent.venueOrder.state.isLive && intent.venueOrder.state != .submitted {
-            for snapshot in told[intent.clientOrderID] ?? []
-            where snapshot.filled > intent.venueOrder.filled || snapshot.state != .open || snapshot.isTriggered {
-                news.append((intent, snapshot))
+        let known = try await context.orders.intents(account: account, clientOrderIDs: told.keys.sorted())
+        let strangers = told.keys.filter { id in
+            VenueIdentity.isOurForm(id) && !known.contains { $0.clientOrderID == id }
+        }
+        if !strangers.isEmpty { try await alarm(account, strangers.sorted()) }
+        for intent in known {
+            switch intent.venueOrder.state {
+            // Whoever just sent a request is about to record its answer; the sweep comes after a sender that died.
+            case .submitted, .filled, .cancelled, .expired, .rejected, .notSent: continue
+            // Accepted after its deadline (RELIABILITY.md 6.7, FA99).
+            case .absent: if let last = told[intent.clientOrderID]?.last { news.append((intent, last)) }
+            case .intent, .open, .partial, .unknown, .cancelRequested:
+                for snapshot in told[intent.clientOrderID] ?? []
+                where snapshot.filled > intent.venueOrder.filled || snapshot.state != .open || snapshot.isTriggered {
+                    news.append((intent, snapshot))
+                }
             }
         }
         guard !news.isEmpty else { return }
@@ -132,6 +142,19 @@ struct VenueListener: Sendable {
                 return orders[intent.order].map { .check($0, intent.venueOrder.key, number: number) }
             }
         )
+    }
+
+    /// Orders with ids of our form and no row: a second cluster trades on this account, or a history is lost. New exposure
+    /// stops there until somebody has looked (RELIABILITY.md 11.1, 11.2).
+    private func alarm(_ account: AccountID, _ ids: [String]) async throws {
+        context.observer.note(
+            .error,
+            "UNKNOWN_VENUE_ORDER: orders of our form at the venue that no row knows",
+            [("account_id", "\(account)"), ("client_order_id", ids[0]), ("orders", "\(ids.count)")],
+        )
+        // What a lost history sent is looked for by its orders.
+        guard context.recovery?.historyBegan == nil else { return }
+        try await context.cluster.haltEntries(of: account, reason: "UNKNOWN_VENUE_ORDER: \(ids[0])")
     }
 
     // MARK: Positions

@@ -62,7 +62,22 @@ public struct WorkerDuty: Sendable {
     }
 
     private func heartbeat() async throws {
+        var wasStuck = false
         while !Task.isCancelled {
+            let isStuck = evaluator.isStuck
+            if isStuck {
+                if !wasStuck {
+                    context.observer.note(
+                        .error,
+                        "Evaluation is stuck; the lease is not renewed",
+                        [("worker", context.worker.text)],
+                    )
+                }
+                wasStuck = true
+                try await context.clock.sleep(milliseconds: 500)
+                continue
+            }
+            wasStuck = false
             do throws(StoreError) {
                 let reply = try await context.cluster.heartbeat(context.worker)
                 isQuiet.withLock { $0 = reply.isQuiet }
@@ -166,6 +181,13 @@ public struct WorkerDuty: Sendable {
         @Sendable func end(_ outcomes: [OutcomeBatcher.Outcome]) async {
             slots.giveBack(outcomes.map(\.job))
             await finisher.finish(outcomes)
+            for (job, outcome) in outcomes where job.crashes >= OrderWorker.suspiciousCrashes {
+                switch outcome {
+                case .done, .obsolete:
+                    if let id = JobID(job.rawID) { await worker.notePoison(id.order, isRaised: false) }
+                case .retry, .dead: break
+                }
+            }
         }
         await noteCrashes(jobs)
         // What ends or reduces exposure is tried for ever (QUEUE.md 9.3).
@@ -199,6 +221,9 @@ public struct WorkerDuty: Sendable {
             try await context.orders.noteCrashes(crashed)
         } catch {
             context.observer.count("store_errors_total", 1)
+        }
+        for job in crashed where job.crashes >= OrderWorker.suspiciousCrashes {
+            await worker.notePoison(job.id.order, isRaised: true)
         }
     }
 

@@ -148,6 +148,12 @@ struct Migration: Sendable {
             up: PackageResources._023_recovery_up_sql,
             down: PackageResources._023_recovery_down_sql,
         ),
+        Migration(
+            version: 27,
+            name: "late_facts",
+            up: PackageResources._027_late_facts_up_sql,
+            down: PackageResources._027_late_facts_down_sql,
+        ),
     ]
 }
 

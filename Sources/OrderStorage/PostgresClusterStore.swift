@@ -22,6 +22,7 @@ private enum ClusterSQL {
     static let workers = file["workers"]
     static let holders = file["holders"]
     static let pins = file["pins"]
+    static let haltEntries = file["halt_entries"]
     static let releaseForAssignment = file["release_for_assignment"]
     static let assign = file["assign"]
     static let lockHolders = file["lock_holders"]
@@ -55,6 +56,12 @@ public final class PostgresClusterStore: ClusterStore {
                 case .order: .order
                 }
             return HaltInForce(scope: scope, subject: halt.subject, level: halt.level == .sends ? .sends : .entries)
+        }
+    }
+
+    public func haltEntries(of account: AccountID, reason: String) async throws(StoreError) {
+        try await writing {
+            _ = try await pool.query(ClusterSQL.haltEntries, [.text("\(account)"), .text(reason)])
         }
     }
 

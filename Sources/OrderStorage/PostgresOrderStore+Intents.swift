@@ -93,6 +93,7 @@ extension PostgresOrderStore {
             checks: Int(try row.int64(17)),
             fencePassed: try row.bool(19),
             absences: Int(try row.int64(18)),
+            t0: try row.momentOrNil(20),
         )
     }
 }

@@ -24,6 +24,16 @@ public struct PaperVenueConfiguration: Sendable {
         case openOrders
         case forever
         case notEnforced
+        /// As Coinbase: a repeated id answers with the first order and makes no second one.
+        case returnsFirst
+    }
+
+    /// What a request's window is good for.
+    public enum DeadlineRule: String, Hashable, Sendable {
+        /// Refused when it is over, at the gateway and before the engine.
+        case enforced
+        /// Nothing: a late order is taken.
+        case ignored
     }
 
     /// What happens to a reduce-only order that is larger than the position.
@@ -71,6 +81,8 @@ public struct PaperVenueConfiguration: Sendable {
     /// Accounts start with a position for each side.
     public var hedgeMode = false
     public var clientIDs = ClientIDRule.openOrders
+    /// Of orders; other requests always have a window.
+    public var deadlines = DeadlineRule.enforced
     public var reduceOnly = ReduceOnlyRule.clamp
     public var filterCodes = FilterCodes.filterName
     public var spotFeeAsset = SpotFeeAsset.received
@@ -96,7 +108,8 @@ public struct PaperVenueConfiguration: Sendable {
 extension PaperVenueConfiguration {
     private static let keys: Set<String> = [
         "host", "port", "markets", "credentials", "defaultSecret", "spotBalances", "linearBalances", "leverage",
-        "hedgeMode", "clientIds", "reduceOnly", "filterCodes", "spotFeeAsset", "logPath", "durability", "logReads",
+        "hedgeMode", "clientIds", "deadlines", "reduceOnly", "filterCodes", "spotFeeAsset", "logPath", "durability",
+        "logReads",
         "controlPath", "ticksPath", "seed", "latencyUs", "requestsPerMinute",
     ]
 
@@ -128,6 +141,7 @@ extension PaperVenueConfiguration {
         if let value = try field.optional("leverage") { leverage = try value.int() }
         if let value = try field.optional("hedgeMode") { hedgeMode = try value.bool() }
         if let value = try field.optional("clientIds") { clientIDs = try value.choice() }
+        if let value = try field.optional("deadlines") { deadlines = try value.choice() }
         if let value = try field.optional("reduceOnly") { reduceOnly = try value.choice() }
         if let value = try field.optional("filterCodes") { filterCodes = try value.choice() }
         if let value = try field.optional("spotFeeAsset") { spotFeeAsset = try value.choice() }

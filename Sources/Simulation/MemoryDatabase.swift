@@ -26,6 +26,7 @@ package final class MemoryDatabase: Sendable {
         var absences = 0
         var absentAt: Int64?
         var fenceUntil: Int64?
+        var t0: Timestamp?
         var nextCheck: Int64?
     }
 
@@ -201,7 +202,8 @@ package struct MemoryOrderStore: OrderStore {
         }
         if state.isHalted, !database.has(.haltNotRead), !commit.sendRights.isEmpty { return .blocked }
         if let row {
-            if row.isTerminal || row.isLatched && !next.isLatched || next.exited < row.exited {
+            let isEndChanged = row.isTerminal && (!next.isTerminal || next.statusName != row.statusName)
+            if isEndChanged || row.isLatched && !next.isLatched || next.exited < row.exited {
                 return .refused(constraint: "orders_guard")
             }
         }
@@ -297,6 +299,7 @@ package struct MemoryOrderStore: OrderStore {
             all[index].sends = max(1, all[index].sends)
             all[index].clientOrderID = right.clientOrderID
             all[index].fenceUntil = now + right.fenceMs
+            all[index].t0 = right.t0
         }
         if isNewState { all[index].nextCheck = venueOrder.checkDelayMs.map { now + $0 } }
         state.intents[id] = all
@@ -380,6 +383,7 @@ package struct MemoryOrderStore: OrderStore {
                 known.sends += 1
                 if known.clientOrderID.isEmpty { known.clientOrderID = right.clientOrderID }
                 known.fenceUntil = now + right.fenceMs
+                known.t0 = right.t0
                 known.nextCheck = now + 250
                 known.absences = 0
                 known.absentAt = nil
@@ -638,6 +642,7 @@ extension MemoryDatabase.Intent {
             checks: checks,
             fencePassed: !fenceCounts || (fenceUntil ?? .max) <= now,
             absences: absences,
+            t0: t0,
         )
     }
 }

@@ -15,6 +15,19 @@ public enum Attention: String, Hashable, Sendable, CaseIterable {
     case positionMismatch = "POSITION_MISMATCH"
     /// An exit expires for ever and is asked once per second. Cleared when it is flat.
     case attemptLimit = "ATTEMPT_LIMIT"
+    /// An unknown outcome at a venue without a deadline: that it is not there proves nothing. The shell says so; cleared
+    /// by proof, or by an operator's word.
+    case venueNoDeadline = "VENUE_NO_DEADLINE"
+    /// The venue's certificate is not to be trusted: nothing is sent. The shell says so and takes it back.
+    case venueTLS = "VENUE_TLS"
+    /// The venue's clock is not known well enough for a request to carry a time. The shell says so and takes it back.
+    case venueClock = "VENUE_CLOCK"
+    /// More left than had come. It is a fact of the ledger, and stays.
+    case overExit = "OVER_EXIT"
+    /// A job of this order ended three workers or more. Cleared when one comes through.
+    case poison = "POISON"
+    /// A history of the database that was lost had asked the venue for this order. Cleared by the trader's `refresh`.
+    case historyRewound = "HISTORY_REWOUND"
 }
 
 extension Deciding {
@@ -26,9 +39,11 @@ extension Deciding {
             return
         }
         switch cause {
-        case .exitUnresolved: guard order.hasUnanswered else { return }
+        case .exitUnresolved, .venueNoDeadline: guard order.hasUnanswered else { return }
         case .stopHeld: guard order.hasHeldExit else { return }
-        case .stopNotFlat, .keyInvalid, .positionMismatch, .attemptLimit: break
+        case .stopNotFlat, .keyInvalid, .positionMismatch, .attemptLimit, .venueTLS, .venueClock, .overExit, .poison,
+            .historyRewound:
+            break
         }
         order.attention.insert(cause)
     }
@@ -42,8 +57,10 @@ extension Deciding {
             }
             if order.exitAttempts >= Self.floodLimit { order.attention.insert(.attemptLimit) }
         }
-        if !order.hasUnanswered { order.attention.remove(.exitUnresolved) }
+        if !order.hasUnanswered { order.attention.subtract([.exitUnresolved, .venueNoDeadline]) }
         if !order.hasHeldExit { order.attention.remove(.stopHeld) }
+        // Facts are never refused (RELIABILITY.md 3.1.1); of an order that has ended it is the only thing left to say.
+        if order.remaining.value.isNegative { order.attention.insert(.overExit) }
     }
 }
 

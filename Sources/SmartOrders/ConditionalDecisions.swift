@@ -17,7 +17,12 @@ extension ConditionalOrder {
         case .venue(let key, let news): deciding.learn(key, news)
         case .cancelFailed(let key): deciding.cancelFailed(key)
         case .recovered(let key): deciding.order.attempts = max(attempts, key.attempt)
-        case .attention: return nil
+        // It has one word for all causes, and keeps it until it ends.
+        case .attention(let cause, let isRaised):
+            guard isRaised, !status.isTerminal, cause == .venueNoDeadline || cause == .exitUnresolved else {
+                return nil
+            }
+            deciding.order.needsAttention = true
         case .position(let net, _): deciding.positionChanged(net)
         case .command(.cancel), .command(.cancelLeavingEntry):
             try refuseIfTerminal()

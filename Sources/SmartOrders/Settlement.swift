@@ -125,7 +125,7 @@ extension Deciding {
     mutating func succeeded() {
         order.lastAttemptRefused = false
         order.venueUnreachable = false
-        order.attention.remove(.keyInvalid)
+        order.attention.subtract([.keyInvalid, .venueTLS, .venueClock])
         if order.exitAttempts < 5 { order.attention.remove(.stopNotFlat) }
     }
 }
@@ -159,7 +159,7 @@ extension SmartOrder {
 
     /// The worst that is true shows (4.4).
     var derivedHealth: OrderHealth {
-        if isTerminal { return .ok }
+        if isTerminal { return needsAttention ? .needsAttention : .ok }
         if needsAttention || !lostLegs.isEmpty { return .needsAttention }
         if hasUnresolved { return .unknown }
         if venueUnreachable { return .venueDown }

@@ -24,6 +24,10 @@ struct Deployment: Sendable {
     var paperVenue: String?
     /// The paper venue keeps a position for each side.
     var paperIsHedged = false
+    /// As which class of venue the paper venue is set up (RELIABILITY.md 2.7).
+    var paperClass = VenueClass.deadline()
+    /// Live accounts may trade where requests have no deadline.
+    var allowsNoDeadline = false
     /// 64 hexadecimal digits; nil: this process cannot use venue keys.
     var masterKey: String?
     /// Public key of the workers' intake: 64 hexadecimal digits; nil: venue keys are not taken over HTTP.
@@ -156,6 +160,7 @@ struct Backend: Sendable {
                 endpoints: Self.endpoints(deployment),
                 http: http,
                 clock: clock,
+                allowsNoDeadline: deployment.allowsNoDeadline,
             ),
             relayed: isTenantScoped ? RelayedVenues(reader: reader, accounts: accounts, clock: clock) : nil,
             http: http,
@@ -287,13 +292,19 @@ struct Backend: Sendable {
         guard let base = deployment.paperVenue else { return [] }
         let socket = "ws" + base.dropFirst(4)
         return [
-            BinanceEndpoint(venue: "paper", product: .spot, rest: base, stream: socket + "/ws", fenceMs: 15_500),
+            BinanceEndpoint(
+                venue: "paper",
+                product: .spot,
+                rest: base,
+                stream: socket + "/ws",
+                venueClass: deployment.paperClass,
+            ),
             BinanceEndpoint(
                 venue: "paper",
                 product: .linear,
                 rest: base,
                 stream: socket + "/private/ws",
-                fenceMs: 15_500,
+                venueClass: deployment.paperClass,
                 isHedged: deployment.paperIsHedged,
             ),
         ]

@@ -33,6 +33,8 @@ struct ServeCommand: AsyncParsableCommand {
             var deployment = Deployment(database: try connections.databaseURL(), redis: try connections.redisURL())
             deployment.paperVenue = paperVenue ?? environment("SMARTORDERS_PAPER_VENUE")
             deployment.paperIsHedged = paperHedged || environment("SMARTORDERS_PAPER_HEDGED") == "true"
+            deployment.paperClass = try ServeCommand.venueClass(environment("SMARTORDERS_PAPER_CLASS") ?? "D")
+            deployment.allowsNoDeadline = environment("SMARTORDERS_VENUES_ALLOW_NO_DEADLINE") == "true"
             deployment.isStepped = stepped
             deployment.masterKey = environment("SMARTORDERS_MASTER_KEY")
             deployment.intakeKey = environment("SMARTORDERS_INTAKE_KEY")
@@ -49,6 +51,19 @@ struct ServeCommand: AsyncParsableCommand {
                 isTenantScoped: role == "api",
                 logger: ServeCommand.logger(role),
             )
+        }
+    }
+
+    /// `D`, `R` or `N`; `D+W` asks for a second witness.
+    static func venueClass(_ text: String) throws -> VenueClass {
+        switch text {
+        case "D": .deadline()
+        case "D+W": .deadline(needsWitness: true)
+        // The dialect's longest window stands for an authentication that expires.
+        case "R": .repeatable(expiryMs: 60_000)
+        case "N": .neither
+        default:
+            throw Failure(.usage, "PAPER_CLASS", "\(text) is no class of venues.", hint: "D, D+W, R or N")
         }
     }
 

@@ -27,18 +27,28 @@ public struct JSONLogHandler: LogHandler {
     }
 
     public func log(event: LogEvent) {
-        var fields = JSONObject()
-        fields["ts"] = .string(Self.time())
-        fields["level"] = .string(event.level.rawValue)
-        fields["role"] = .string(role)
-        fields["message"] = .string("\(event.message)")
         let all = metadata.merging(event.metadata ?? [:]) { _, new in new }
-        for (key, value) in all.sorted(by: { $0.key < $1.key }) {
-            fields[key] = .string(Self.isSecret(key) ? "(hidden)" : "\(value)")
-        }
-        let line = "\(JSONValue.object(fields))\n"
         // One write per line: lines of several processes on one terminal stay whole.
-        line.withCString { _ = write(STDERR_FILENO, $0, strlen($0)) }
+        LogSink.standard.write(line(event.level, "\(event.message)", all)) { count in
+            line(.warning, "Log lines were dropped: nobody took them", ["lines": "\(count)"])
+        }
+    }
+
+    /// The line, short enough for the sink: of long values the beginning.
+    func line(_ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata) -> String {
+        for limit in [Int.max, 200, 20] {
+            var fields = JSONObject()
+            fields["ts"] = .string(Self.time())
+            fields["level"] = .string(level.rawValue)
+            fields["role"] = .string(role)
+            fields["message"] = .string(String(message.prefix(limit)))
+            for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
+                fields[key] = .string(Self.isSecret(key) ? "(hidden)" : String("\(value)".prefix(limit)))
+            }
+            let line = "\(JSONValue.object(fields))\n"
+            if line.utf8.count <= LogSink.lineLimit { return line }
+        }
+        return "{\"message\":\"a log line was too long\"}\n"
     }
 
     /// Keys whose values never reach a log, whoever passes them.

@@ -1,6 +1,7 @@
 """Chaos with real processes: everything is killed, cut, paused and flushed while orders live (RELIABILITY.md 9).
 
 Usage: chaos.py PROGRAM [--kills N] [--seed N] [--out DIR] [--minutes M] [--without-redis] [--restores N]
+                        [--failovers N]
 (scripts/chaos sees to it)
 
 Starts private PostgreSQL and Redis servers, the paper venue, 2 schedulers, 3 workers, 2 feeds and 2 APIs, each of them
@@ -18,6 +19,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -49,6 +51,8 @@ ACTIONS = {
     "kill postgres": 4,
     "kill feed": 3,
     "fill redis": 2,
+    "take descriptors": 2,
+    "kill everything": 1,
 }
 
 
@@ -191,19 +195,23 @@ class Cluster:
         if init.child.wait(120):
             raise SystemExit("error: initdb failed: " + open(f"{self.folder}/initdb.log").read()[-800:])
 
-    def start_postgres(self):
+    def postgres_command(self, data, port):
         settings = {
             "listen_addresses": "127.0.0.1",
-            "port": self.pg_port,
+            "port": port,
             "unix_socket_directories": "",
             "max_connections": 200,
             "timezone": "UTC",
             "log_parameter_max_length": 0,
             "recovery_init_sync_method": "syncfs",
         }
-        command = [f"{self.pg_bin}/postgres", "-D", self.pg_data]
+        command = [f"{self.pg_bin}/postgres", "-D", data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
+        return command
+
+    def start_postgres(self):
+        command = self.postgres_command(self.pg_data, self.pg_port)
         self.processes["postgres"] = Process("postgres", command, self.folder, user="postgres")
         for _ in range(600):
             if self.sql("SELECT 1", quiet=True) == "1":
@@ -253,6 +261,40 @@ class Cluster:
                 return
             time.sleep(0.05)
         raise SystemExit("error: the restored server is not promoted")
+
+    def standby(self, number):
+        """A synchronous standby: from now on no commit is acknowledged that it has not. Its folder, port, process."""
+        path = self.backup(f"standby-{number}")
+        port = free_port()
+        with open(f"{path}/postgresql.auto.conf", "a") as file:
+            file.write(f"primary_conninfo = 'host=127.0.0.1 port={self.pg_port} user=postgres application_name=twin'\n")
+        open(f"{path}/standby.signal", "w").close()
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "postgres:postgres", path], check=True)
+        process = Process(f"standby-pg{number}", self.postgres_command(path, port), self.folder, user="postgres")
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'twin'")
+        self.sql("SELECT pg_reload_conf()")
+        for _ in range(1_200):
+            if self.sql("SELECT sync_state FROM pg_stat_replication", quiet=True) == "sync":
+                return path, port, process
+            time.sleep(0.05)
+        raise SystemExit("error: the standby does not follow")
+
+    def fail_over(self, path, port, process):
+        """The primary dies with its disk; the standby takes its place, behind the same addresses."""
+        if self.processes["postgres"].is_running:
+            self.kill_postgres()
+        shutil.rmtree(self.pg_data)
+        self.pg_data, self.pg_port, self.processes["postgres"] = path, port, process
+        self.sql("SELECT pg_promote()")
+        for name, link in self.proxies.links.items():
+            if name.endswith(".pg"):
+                link.target = port
+        for _ in range(600):
+            if self.sql("SELECT pg_is_in_recovery()", quiet=True) == "f":
+                return
+            time.sleep(0.05)
+        raise SystemExit("error: the standby is not promoted")
 
     def start_redis(self):
         if not self.with_redis:
@@ -756,6 +798,46 @@ class Chaos:
         self.broke("kill", self.random.uniform(0.1, 1.5), self.cluster.start_postgres, name="postgres")
         return True
 
+    def take_descriptors(self):
+        """A process may open nothing for a while (FA33): no file, no connection. What is open stays open."""
+        process = self.cluster.processes[self.member(self.random.choice(["api", "worker"]))]
+        if not process.is_running:
+            return False
+        pid = process.child.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+
+        def give_back():
+            # The same process, if it still lives.
+            if process.is_running:
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+        self.broke("descriptors", self.random.uniform(0.5, 3.0), give_back, name=process.name)
+        return True
+
+    def kill_everything(self):
+        """All processes at once, PostgreSQL and Redis with them (FA21). Only what was written is left."""
+        processes = self.cluster.processes
+        running = [name for name, process in processes.items() if process.is_running and name != "venue"]
+        if "postgres" in running:
+            running.remove("postgres")
+            self.cluster.kill_postgres()
+        for name in running:
+            processes[name].signal(signal.SIGCONT)
+            processes[name].signal(signal.SIGKILL)
+        for name in running:
+            processes[name].child.wait(20)
+
+        def start():
+            if not processes["postgres"].is_running:
+                self.cluster.start_postgres()
+            if "redis" in running and not processes["redis"].is_running:
+                self.cluster.start_redis()
+            self.cluster.revive()
+
+        self.broke("kill", self.random.uniform(0.1, 1.0), start, name="everything")
+        return True
+
     def venue_faults(self):
         rule = self.random.choice(
             [
@@ -806,6 +888,22 @@ class Chaos:
         self.kills += 1
         self.trader.creating = True
 
+    def fail_over(self):
+        """The primary is lost for good; a synchronous standby has every commit that was acknowledged (FA61). Trading goes
+        on meanwhile."""
+        self.heal()
+        twin = self.cluster.standby(self.counts.get("failover", 0))
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            self.mend()
+            self.random.choice([self.kill_worker, self.kill_scheduler, self.pause_worker, self.network])()
+            time.sleep(self.random.uniform(0.3, 1.5))
+        self.cluster.fail_over(*twin)
+        self.broke("kill", name="primary")
+        self.counts["failover"] = self.counts.get("failover", 0) + 1
+        self.kills += 1
+        self.heal()
+
     def heal(self):
         self.mend(everything=True)
         self.cluster.proxies.heal()
@@ -854,14 +952,18 @@ def alone(latencies, entries):
     the kill, to the accept. The goals are stated for the kill of one process (RELIABILITY.md 9.4)."""
     mended = {entry["number"]: entry["time"] for entry in entries if entry["what"] == "mended"}
     faults = [
-        (entry["time"], mended.get(entry["number"], float("inf")) + AFTERMATH_US, entry["what"])
+        (
+            entry["time"],
+            mended.get(entry["number"], float("inf")) + AFTERMATH_US,
+            entry["what"] == "kill" and entry.get("name") not in ("everything", "history", "primary"),
+        )
         for entry in entries
         if "number" in entry and entry["what"] != "mended"
     ]
     single = []
     for crossed, accepted, order in latencies:
         met = [fault for fault in faults if fault[0] <= accepted and fault[1] >= crossed - 300_000]
-        if len(met) == 1 and met[0][2] == "kill" and met[0][0] >= crossed - 300_000:
+        if len(met) == 1 and met[0][2] and met[0][0] >= crossed - 300_000:
             single.append((crossed, accepted, order))
     return single
 
@@ -875,6 +977,7 @@ def main():
     parser.add_argument("--pace", type=float, default=1.0, help="seconds between actions are 0.3 to 1.8 times this")
     parser.add_argument("--without-redis", action="store_true")
     parser.add_argument("--restores", type=int, default=0, help="times that the database is put back by some seconds")
+    parser.add_argument("--failovers", type=int, default=0, help="times that a standby takes the primary's place")
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
@@ -916,6 +1019,9 @@ def run(cluster, journal, folder, seed, options, limit):
         chaos.mend()
         if chaos.counts.get("restore", 0) < options.restores and time.monotonic() >= next_loss:
             chaos.lose_history()
+            next_loss = time.monotonic() + 40
+        if chaos.counts.get("failover", 0) < options.failovers and time.monotonic() >= next_loss:
+            chaos.fail_over()
             next_loss = time.monotonic() + 40
         if time.monotonic() >= next_act:
             chaos.act()

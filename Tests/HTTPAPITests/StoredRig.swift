@@ -68,7 +68,7 @@ struct StoredRig: APITarget {
 
     func sql(_ text: String) async throws { try await pool.simple(text) }
 
-    private static func uuid() -> UniqueID {
+    static func uuid() -> UniqueID {
         var random = SystemRandomNumberGenerator()
         return UniqueID(unixMilliseconds: 1_790_000_000_000, random: &random)
     }

@@ -73,13 +73,18 @@ final class Cluster: Sendable {
     private let dead = Locked<Set<WorkerID>>([])
     private let sequence = Locked<Int64>(0)
 
-    init(seed: UInt64 = 1, speed: Int64 = 10, streamLength: Int = 100_000) {
+    init(
+        seed: UInt64 = 1,
+        speed: Int64 = 10,
+        streamLength: Int = 100_000,
+        venue rules: FakeVenue.Rules = FakeVenue.Rules(),
+    ) {
         let clock = FastClock(speed: speed)
         self.clock = clock
         database = MemoryDatabase(clock: clock)
         queue = MemoryQueueServer(clock: clock)
         ticks = MemoryTickServer(clock: clock, length: streamLength)
-        venue = FakeVenue(clock: clock)
+        venue = FakeVenue(clock: clock, rules: rules)
         random = Locked(SeededRandom(seed: seed))
         recovery = nil
     }

@@ -750,7 +750,8 @@ struct World {
             if next.phase == nil { fail("no phase") }
             return
         }
-        if next.phase != nil || next.closeReason == nil || next.health != .ok { fail("terminal without its words") }
+        let health: OrderHealth = next.remaining.value.isNegative ? .needsAttention : .ok
+        if next.phase != nil || next.closeReason == nil || next.health != health { fail("terminal without its words") }
         if !next.venueOrders.isEmpty { fail("I3: live venue orders") }
         if next.levels.contains(where: { $0.state == .pending || $0.state == .triggered }) { fail("I3: live levels") }
         if next.partialStops.contains(where: { $0.state == .pending || $0.state == .latched }) {

@@ -15,6 +15,29 @@ package final class FakeVenue: Venue {
         case loseAnswer
         /// Never arrives, and the caller cannot know.
         case loseRequest
+        /// Arrives so many milliseconds later, and the caller cannot know.
+        case late(Int64)
+        /// Arrives when the test says so (`release`), and the caller cannot know.
+        case parked
+        /// Does not leave, and the caller knows.
+        case keepBack
+    }
+
+    /// What kind of exchange it is.
+    package struct Rules: Sendable {
+        package enum IDs: String, Sendable { case openOrders, forever, notEnforced, returnsFirst }
+        package var venueClass: VenueClass
+        package var ids = IDs.openOrders
+        package var windowMs: Int64 = 2_000
+        package var fenceMs: Int64 = 200
+        /// Refuses what comes after its window.
+        package var keepsDeadlines = true
+        /// Reduce-only orders take no more than the position has.
+        package var clampsReduceOnly = false
+        /// Orders that are not open are not found by their ids.
+        package var forgetsEnded = false
+
+        package init(_ venueClass: VenueClass = .deadline()) { self.venueClass = venueClass }
     }
 
     struct Placed {
@@ -31,6 +54,9 @@ package final class FakeVenue: Venue {
         var script: [Answer] = []
         var requests = 0
         var isBlind = false
+        var trouble: Set<Attention> = []
+        /// On their way, with the time of their arrival.
+        var underWay: [(placement: Placement, at: Timestamp)] = []
         var nextFill = 0
         var position: ExactDecimal?
         var average: Price?
@@ -47,12 +73,28 @@ package final class FakeVenue: Venue {
 
     private let state = Locked(State())
     private let clock: any EngineClock
-    package let fenceMs: Int64
-    package let windowMs: Int64 = 2_000
+    private let rules: Rules
+    package var fenceMs: Int64 { rules.fenceMs }
+    package var windowMs: Int64 { rules.windowMs }
+    package var venueClass: VenueClass { rules.venueClass }
+    package var trouble: Set<Attention> { state.withLock { $0.trouble } }
 
-    package init(clock: any EngineClock, fenceMs: Int64 = 200) {
+    package init(clock: any EngineClock, rules: Rules = Rules()) {
         self.clock = clock
-        self.fenceMs = fenceMs
+        self.rules = rules
+    }
+
+    package func setTrouble(_ trouble: Set<Attention>) { state.withLock { $0.trouble = trouble } }
+
+    /// Takes in what has arrived by now.
+    private func receive(_ state: inout State) {
+        let now = clock.now()
+        while let index = state.underWay.firstIndex(where: { $0.at <= now }) {
+            let placement = state.underWay.remove(at: index).placement
+            let before = state.placed.count
+            _ = admit(placement, &state)
+            if state.placed.count > before { tell(state.placed[before], state) }
+        }
     }
 
     /// Whether questions about orders stay without an answer.
@@ -118,7 +160,21 @@ package final class FakeVenue: Venue {
     /// What was asked for and accepted, in order.
     package var placements: [Placement] { state.withLock { $0.placed.map(\.placement) } }
     /// Client order ids of everything that was ever accepted, in order.
-    package var accepted: [String] { state.withLock { $0.placed.map(\.placement.clientOrderID) } }
+    package var accepted: [String] {
+        state.withLock { state in
+            receive(&state)
+            return state.placed.map(\.placement.clientOrderID)
+        }
+    }
+    /// What is on its way arrives.
+    package func release() {
+        state.withLock { state in
+            for index in state.underWay.indices { state.underWay[index].at = clock.now() }
+            receive(&state)
+        }
+    }
+    /// How many requests are still on their way.
+    package var underWay: Int { state.withLock { $0.underWay.count } }
     /// What left through accepted orders of one side.
     package func executed(_ side: Side, ids: Set<String>) -> Quantity {
         state.withLock { state in
@@ -142,21 +198,61 @@ package final class FakeVenue: Venue {
             let answer = state.script.isEmpty ? .honest : state.script.removeFirst()
             if case .refuse(let kind) = answer { return .refused(kind, code: "-1", detail: "scripted") }
             if case .loseRequest = answer { return .unknown("scripted: the request was lost") }
-            guard clock.now() <= placement.t0.advanced(milliseconds: placement.windowMs) else {
-                return .refused(.rejected, code: "-1021", detail: "outside the window")
+            if case .keepBack = answer { return .notSent("scripted: it did not leave") }
+            let arrival: Timestamp? =
+                switch answer {
+                case .late(let delay): clock.now().advanced(milliseconds: delay)
+                case .parked: Timestamp(microseconds: .max)
+                case .honest, .refuse, .loseAnswer, .loseRequest, .keepBack: nil
+                }
+            if let arrival {
+                state.underWay.append((placement, arrival))
+                return .unknown("scripted: the request is on its way")
             }
-            // Ids are unique among open orders only, as at most venues.
-            if state.placed.contains(where: {
-                $0.placement.clientOrderID == placement.clientOrderID && $0.state == .open
-            }) {
-                return .duplicate
-            }
-            state.placed.append(
-                Placed(placement: placement, id: "v\(state.placed.count + 1)", state: .open, filled: .zero, fills: [])
-            )
-            match(state.placed.count - 1, &state)
+            receive(&state)
+            let told = admit(placement, &state)
             if case .loseAnswer = answer { return .unknown("scripted: the answer was lost") }
-            return .accepted(state.placed[state.placed.count - 1].snapshot)
+            return told
+        }
+    }
+
+    private func admit(_ placement: Placement, _ state: inout State) -> PlacementAnswer {
+        if rules.keepsDeadlines, rules.venueClass.kind != .neither,
+            clock.now() > placement.t0.advanced(milliseconds: placement.windowMs)
+        {
+            return .refused(.rejected, code: "-1021", detail: "outside the window")
+        }
+        let known = state.placed.first { $0.placement.clientOrderID == placement.clientOrderID }
+        switch rules.ids {
+        // Ids are unique among open orders only, as at most venues.
+        case .openOrders:
+            let isTaken = state.placed.contains {
+                $0.placement.clientOrderID == placement.clientOrderID && $0.state == .open
+            }
+            if isTaken { return .duplicate }
+        case .forever: if known != nil { return .duplicate }
+        case .returnsFirst: if let known { return .accepted(known.snapshot) }
+        case .notEnforced: break
+        }
+        if rules.clampsReduceOnly, placement.reduceOnly, let position = state.position, !position.isPositive {
+            return .refused(.rejected, code: "-2022", detail: "nothing to reduce")
+        }
+        state.placed.append(
+            Placed(placement: placement, id: "v\(state.placed.count + 1)", state: .open, filled: .zero, fills: [])
+        )
+        match(state.placed.count - 1, &state)
+        return .accepted(state.placed[state.placed.count - 1].snapshot)
+    }
+
+    package func executions(market: MarketID, since: Timestamp) async -> [VenueExecution]? {
+        state.withLock { state in
+            receive(&state)
+            if state.isBlind { return nil }
+            return state.placed.flatMap { placed in
+                placed.fills.filter { $0.time >= since }.map {
+                    VenueExecution(venueOrderID: placed.id, side: placed.placement.side, quantity: $0.quantity)
+                }
+            }
         }
     }
 
@@ -205,9 +301,10 @@ package final class FakeVenue: Venue {
     package func lookUp(market: MarketID, clientOrderID: String) async -> LookUpAnswer {
         state.withLock { state in
             if state.isBlind { return .failed("nobody answers") }
-            guard let found = state.placed.last(where: { $0.placement.clientOrderID == clientOrderID }) else {
-                return .notFound
-            }
+            receive(&state)
+            guard let found = state.placed.last(where: { $0.placement.clientOrderID == clientOrderID }),
+                !rules.forgetsEnded || found.state == .open
+            else { return .notFound }
             return .found(found.snapshot)
         }
     }

@@ -295,6 +295,18 @@ package enum OrderStoreContract {
         #expect(try await stores.orders.commit([.sample(.conditional(fired))])[0].isCommitted)
         #expect(try await stores.orders.activeLegs(account: account, market: Instrument.sample().market) == 3)
         #expect(try await stores.orders.events(order: fired.id, after: 0, limit: 10).map(\.version) == [1, 2, 3])
+
+        // An end is for good; what is learnt after it is stored (ORDERS.md T27).
+        var undone = fired
+        undone.version = 4
+        undone.status = .cancelled
+        #expect(
+            try await stores.orders.commit([.sample(.conditional(undone))]) == [.refused(constraint: "orders_guard")]
+        )
+        fired.version = 4
+        fired.filled += Quantity(ExactDecimal(1))
+        #expect(try await stores.orders.commit([.sample(.conditional(fired))])[0].isCommitted)
+        #expect(try await stores.orders.load([fired.id]) == [.conditional(fired)])
     }
 
     package static func armedFormIsExact(_ stores: StoresUnderTest) async throws {

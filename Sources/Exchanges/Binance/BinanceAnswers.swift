@@ -204,6 +204,19 @@ public enum BinanceAnswers {
         )
     }
 
+    /// Executions of a market, with whose they are.
+    static func executions(_ body: [UInt8]) throws -> [VenueExecution] {
+        try JSONField(JSONValue(parsing: body)).elements().map { field in
+            guard let quantity = Quantity(try field.string("qty")) else { throw VenueError("a trade without quantity") }
+            let isBuy = try (field.optional("isBuyer") ?? field.required("buyer")).bool()
+            return VenueExecution(
+                venueOrderID: "\(try field.int64("orderId"))",
+                side: isBuy ? .buy : .sell,
+                quantity: quantity,
+            )
+        }
+    }
+
     static func trades(_ body: [UInt8]) throws -> [Fill] {
         try JSONField(JSONValue(parsing: body)).elements().map { try fill($0, time: Timestamp(milliseconds: 0)) }
     }

@@ -58,7 +58,7 @@ public struct BinanceRequests: Sendable {
         form.add("newClientOrderId", placement.clientOrderID)
         form.add("newOrderRespType", product == .spot ? "FULL" : "RESULT")
         if placement.isExit { form.add("selfTradePreventionMode", "EXPIRE_MAKER") }
-        return signed(.post, product.order, form, at: placement.t0, windowMs: placement.windowMs)
+        return signed(.post, product.order, form, at: placement.t0, windowMs: min(placement.windowMs, 60_000))
     }
 
     func addPosition(_ placement: Placement, to form: inout FormParameters) {
@@ -92,6 +92,18 @@ public struct BinanceRequests: Sendable {
         form.add("symbol", symbol)
         form.add("orderId", orderID)
         form.add("limit", "1000")
+        return signed(.get, product.trades, form, at: time, windowMs: windowMs)
+    }
+
+    /// The venue tells no more of them at once.
+    static let mostExecutions = 1_000
+
+    /// All executions of a market since a moment.
+    public func executions(symbol: String, since: Timestamp, at time: Timestamp, windowMs: Int64) -> SignedRequest {
+        var form = FormParameters()
+        form.add("symbol", symbol)
+        form.add("startTime", "\(since.milliseconds)")
+        form.add("limit", "\(Self.mostExecutions)")
         return signed(.get, product.trades, form, at: time, windowMs: windowMs)
     }
 

@@ -185,35 +185,56 @@ public struct BinanceTrades: TickSource {
 
     // MARK: Frames
 
-    private func take(
-        _ bytes: [UInt8],
-        _ state: inout State,
-        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
-    ) async throws {
+    /// What one frame says.
+    enum Told {
+        case trade(id: Int64, SourcedTick, Market)
+        /// Time and price of the mark.
+        case mark(RawTick, Market)
+        /// What a venue may add to its streams.
+        case nothing
+    }
+
+    /// Reads one frame; of anything else it throws, and the connection is given up (RELIABILITY.md 4.7).
+    func read(_ bytes: [UInt8], _ markets: [String: Market]) throws -> Told {
         let field = try JSONField(JSONValue(parsing: bytes)).required("data")
-        guard let market = state.markets[try field.string("s")] else { return }
-        let symbol = market.id.symbol
+        guard let market = markets[try field.string("s")] else { return .nothing }
         switch try field.string("e") {
         case "aggTrade":
             guard let (id, tick) = try trade(field, market) else { throw VenueError("a price outside of its grid") }
-            if let known = state.last[symbol]?.position {
-                guard id > known.sequence else { return }
-                if id > known.sequence + 1 { try await fillGap(before: id, market, &state, emit) }
-            }
-            try await send([tick], market, &state, emit)
+            return .trade(id: id, tick, market)
         case "markPriceUpdate":
-            let time = try field.int64("E") * 1_000
-            guard time > state.last[symbol]?.markTime ?? 0 else { return }
+            let time = try microseconds(field, "E")
             guard let price = try units(field, market) else { throw VenueError("a price outside of its grid") }
-            state.last[symbol]?.markTime = time
             let tick = RawTick(
                 position: TickPosition(venueTime: time, sequence: 0),
                 price: price,
                 receivedAt: clock.now().microseconds,
             )
+            return .mark(tick, market)
+        default: return .nothing  // tidy-ok: other events of the venue
+        }
+    }
+
+    private func take(
+        _ bytes: [UInt8],
+        _ state: inout State,
+        _ emit: @Sendable ([SourcedTick]) async throws -> Void,
+    ) async throws {
+        switch try read(bytes, state.markets) {
+        case .nothing: return
+        case .trade(let id, let tick, let market):
+            let symbol = market.id.symbol
+            if let known = state.last[symbol]?.position {
+                guard id > known.sequence else { return }
+                if id > known.sequence + 1 { try await fillGap(before: id, market, &state, emit) }
+            }
+            try await send([tick], market, &state, emit)
+        case .mark(let tick, let market):
+            let time = tick.position.venueTime
+            guard time > state.last[market.id.symbol]?.markTime ?? 0 else { return }
+            state.last[market.id.symbol]?.markTime = time
             let series = PriceSeries(market: market.id, source: .mark)
             try await emit([SourcedTick(series: series, tick: tick, quantity: nil)])
-        default: return  // tidy-ok: what a venue may add to its streams
         }
     }
 
@@ -224,11 +245,18 @@ public struct BinanceTrades: TickSource {
         return price.rounded(decimals: market.decimals).units(decimals: market.decimals).flatMap { $0 > 0 ? $0 : nil }
     }
 
+    /// A time in milliseconds that a clock can show.
+    private func microseconds(_ field: JSONField, _ key: String) throws -> Int64 {
+        let (time, isTooLarge) = try field.int64(key).multipliedReportingOverflow(by: 1_000)
+        guard !isTooLarge, time >= 0 else { throw VenueError("a time that no clock shows") }
+        return time
+    }
+
     private func trade(_ field: JSONField, _ market: Market) throws -> (id: Int64, tick: SourcedTick)? {
         guard let price = try units(field, market) else { return nil }
         let id = try field.int64("a")
         let tick = RawTick(
-            position: TickPosition(venueTime: try field.int64("T") * 1_000, sequence: id),
+            position: TickPosition(venueTime: try microseconds(field, "T"), sequence: id),
             price: price,
             receivedAt: clock.now().microseconds,
         )

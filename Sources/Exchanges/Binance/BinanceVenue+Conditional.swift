@@ -33,7 +33,12 @@ extension BinanceVenue {
         guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs),
             case .became(let orderID)? = try? BinanceAnswers.algo(body)  // tidy-ok: unreadable is looked up again
         else { return .notOpen }
-        let cancel = requests.cancel(symbol: market.symbol, orderID: orderID, at: venueTime(), windowMs: windowMs)
+        let cancel = requests.cancel(
+            symbol: market.symbol,
+            orderID: orderID,
+            at: venueTime(),
+            windowMs: Self.shortWindowMs,
+        )
         return switch await order(cancel, symbol: market.symbol) {
         case .snapshot(let snapshot): .cancelled(snapshot.known(as: clientOrderID))
         case .error(.orderNotFound, _, _), .error(.orderDone, _, _): .notOpen
@@ -64,7 +69,7 @@ extension BinanceVenue {
             symbol: market.symbol,
             clientOrderID: clientOrderID,
             at: venueTime(),
-            windowMs: windowMs,
+            windowMs: Self.shortWindowMs,
         )
     }
 
@@ -85,7 +90,7 @@ extension BinanceVenue {
                     symbol: market.symbol,
                     orderID: orderID,
                     at: venueTime(),
-                    windowMs: windowMs,
+                    windowMs: Self.shortWindowMs,
                 )
                 let answer = await order(query, symbol: market.symbol)
                 guard case .snapshot(let snapshot) = answer else {

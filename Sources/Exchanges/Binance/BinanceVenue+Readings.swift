@@ -151,20 +151,21 @@ extension BinanceVenue {
         let lists = BinanceHoldings(venue: endpoint.venue, product: endpoint.product)
         switch question {
         case .balances:
-            return try await listed(requests.balances(at: venueTime(), windowMs: windowMs)) { body in
+            return try await listed(requests.balances(at: venueTime(), windowMs: Self.shortWindowMs)) { body in
                 .balances(try lists.balances(body))
             }
         case .positions:
             guard endpoint.product == .linear else { return .positions([], isHedged: false) }
-            return try await listed(requests.holdings(at: venueTime(), windowMs: windowMs)) { body in
+            return try await listed(requests.holdings(at: venueTime(), windowMs: Self.shortWindowMs)) { body in
                 .positions(try lists.positions(body), isHedged: self.endpoint.isHedged)
             }
         case .openOrders:
-            let plain = try await listed(requests.openOrders(at: venueTime(), windowMs: windowMs)) { body in
+            let plain = try await listed(requests.openOrders(at: venueTime(), windowMs: Self.shortWindowMs)) { body in
                 .openOrders(try lists.openOrders(body))
             }
             guard endpoint.product == .linear else { return plain }
-            let asleep = try await listed(requests.openAlgoOrders(at: venueTime(), windowMs: windowMs)) { body in
+            let asleep = try await listed(requests.openAlgoOrders(at: venueTime(), windowMs: Self.shortWindowMs)) {
+                body in
                 .openOrders(try lists.openAlgoOrders(body))
             }
             guard case .openOrders(let first) = plain, case .openOrders(let second) = asleep else { return plain }

@@ -2,7 +2,7 @@
 //
 // Binance checks ids among open orders only and refuses requests after their window, so an unknown outcome is conclusive
 // after the fence of RELIABILITY.md 2.4 (class D): window 2 s + future tolerance 1 s + engine 10 s + query lag 2 s +
-// clock uncertainty 0.5 s.
+// clock uncertainty 0.5 s. The paper venue can be of any class.
 internal import JSONText
 public import OrderEngine
 internal import OwnerThread
@@ -17,8 +17,8 @@ public struct BinanceEndpoint: Hashable, Sendable {
     public let rest: String
     /// `wss://fstream.binance.com/private`; the listen key is appended.
     public let stream: String
-    /// From the commit until absence is conclusive.
-    public let fenceMs: Int64
+    /// What an absence proves; window and fence follow from it.
+    public let venueClass: VenueClass
     /// The account has a position for each side: orders name the side, reduce-only is not sent.
     public let isHedged: Bool
 
@@ -27,14 +27,14 @@ public struct BinanceEndpoint: Hashable, Sendable {
         product: BinanceProduct,
         rest: String,
         stream: String,
-        fenceMs: Int64 = 15_500,
+        venueClass: VenueClass = .deadline(),
         isHedged: Bool = false,
     ) {
         self.venue = venue
         self.product = product
         self.rest = rest
         self.stream = stream
-        self.fenceMs = fenceMs
+        self.venueClass = venueClass
         self.isHedged = isHedged
     }
 }
@@ -44,14 +44,15 @@ public final class BinanceVenue: Sendable {
     let requests: BinanceRequests
     let http: VenueHTTP
     private let clock: any EngineClock
-    /// Venue time less local time, microseconds.
-    private let offset = Locked<Int64>(0)
+    private let venueClock = Locked(VenueClockReading())
     private let assets = Locked<[String: (base: String, quote: String)]>([:])
     /// What the private stream told last, while one is open.
     private let told = Locked(BinanceTold())
     /// Clock and coins are known. Until then nothing is sent: a request's time would be a guess.
     private let isPrepared = Locked(false)
     static let timeoutMs: Int64 = 3_000
+    /// Of requests that are no placements.
+    static let shortWindowMs: Int64 = 2_000
     /// An exit does not wait longer for the position.
     private static let readingTimeoutMs: Int64 = 800
     /// How far answers to questions may lag behind executions (RELIABILITY.md 2.4).
@@ -87,14 +88,18 @@ public final class BinanceVenue: Sendable {
 
     public func measureClock() async throws(VenueError) {
         let sent = clock.now().microseconds
+        let begun = clock.monotonicNanoseconds()
         guard case .answered(200, let body, _) = await http.send(requests.time(), timeoutMs: 1_000) else {
             throw VenueError("\(endpoint.venue) does not tell its time at \(endpoint.rest)")
         }
         let received = clock.now().microseconds
         do {
             let venue = try BinanceAnswers.serverTime(body).microseconds
+            let now = clock.monotonicNanoseconds()
             // The venue's milliseconds are cut off: half of one is added.
-            offset.withLock { $0 = venue + 500 - (sent + received) / 2 }
+            venueClock.withLock { clock in
+                clock.note(offset: venue + 500 - (sent + received) / 2, uncertainty: (now - begun) / 2_000, at: now)
+            }
         } catch {
             throw VenueError("unreadable time from \(endpoint.venue)")
         }
@@ -113,7 +118,7 @@ public final class BinanceVenue: Sendable {
                 symbol: symbol,
                 orderID: snapshot.venueOrderID,
                 at: venueTime(),
-                windowMs: windowMs,
+                windowMs: Self.shortWindowMs,
             )
             guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs) else {
                 throw VenueError("the executions of \(snapshot.clientOrderID) cannot be read")
@@ -151,11 +156,32 @@ public final class BinanceVenue: Sendable {
 }
 
 extension BinanceVenue: Venue {
-    public var fenceMs: Int64 { endpoint.fenceMs }
-    public var windowMs: Int64 { 2_000 }
+    public var venueClass: VenueClass { endpoint.venueClass }
+    /// What the clock is not known by goes on top (RELIABILITY.md 2.4).
+    public var fenceMs: Int64 { venueClass.fenceMs + max(0, (clockUncertaintyMs ?? 0) - Self.knownWellMs) }
+    public var windowMs: Int64 { venueClass.windowMs }
+
+    /// Below that everything leaves; above it no entry does.
+    private static let knownWellMs: Int64 = 500
+    /// Above that nothing leaves: every request would be refused, or would live too long.
+    private static let unknownMs: Int64 = 2_000
+
+    /// Nil: never measured.
+    var clockUncertaintyMs: Int64? {
+        let now = clock.monotonicNanoseconds()
+        return venueClock.withLock { $0.uncertainty(at: now) }.map { $0 / 1_000 }
+    }
+
+    public var trouble: Set<Attention> {
+        var trouble: Set<Attention> = []
+        if http.isUntrusted(endpoint.rest) { trouble.insert(.venueTLS) }
+        if let uncertainty = clockUncertaintyMs, uncertainty > Self.unknownMs { trouble.insert(.venueClock) }
+        return trouble
+    }
 
     public func venueTime() -> Timestamp {
-        Timestamp(microseconds: clock.now().microseconds + offset.withLock { $0 })
+        let now = clock.monotonicNanoseconds()
+        return Timestamp(microseconds: clock.now().microseconds + venueClock.withLock { $0.offset(at: now) })
     }
 
     public func place(_ placement: Placement) async -> PlacementAnswer {
@@ -164,6 +190,12 @@ extension BinanceVenue: Venue {
             _ = await isReady()
             return .notSent("the venue's clock is not known yet")
         }
+        if let uncertainty = clockUncertaintyMs,
+            uncertainty > (placement.isExit ? Self.unknownMs : Self.knownWellMs)
+        {
+            await measureAgain()
+            return .notSent("VENUE_CLOCK: the venue's time is known to \(uncertainty) ms only")
+        }
         let isAlgo = endpoint.product == .linear && placement.type.isConditional
         let request = requests.place(placement)
         return
@@ -171,10 +203,40 @@ extension BinanceVenue: Venue {
         {
         case .snapshot(let snapshot): .accepted(snapshot)
         case .error(.duplicateClientID, _, _): .duplicate
+        case .error(.clockSkew, let code, let text):
+            .refused(await measuredAgain(.rateLimited), code: code, detail: text)
         case .error(let kind, let code, let text):
             kind.refusal.map { .refused($0, code: code, detail: text) } ?? .unknown("\(code): \(text)")
         case .notSent(let reason): .notSent(reason)
         case .unknown(let reason): .unknown(reason)
+        }
+    }
+
+    private func measureAgain() async {
+        do throws(VenueError) { try await measureClock() } catch { return }
+    }
+
+    /// The answer, after the clock was measured: the next request carries a better time.
+    private func measuredAgain(_ kind: VenueNews.RefusalKind) async -> VenueNews.RefusalKind {
+        await measureAgain()
+        return kind
+    }
+
+    public func executions(market: MarketID, since: Timestamp) async -> [VenueExecution]? {
+        guard await isReady() else { return nil }
+        let request = requests.executions(
+            symbol: market.symbol,
+            since: since,
+            at: venueTime(),
+            windowMs: Self.shortWindowMs,
+        )
+        guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs) else { return nil }
+        do {
+            let found = try BinanceAnswers.executions(body)
+            // A full page may not be everything.
+            return found.count < BinanceRequests.mostExecutions ? found : nil
+        } catch {
+            return nil
         }
     }
 
@@ -184,7 +246,7 @@ extension BinanceVenue: Venue {
             symbol: market.symbol,
             clientOrderID: clientOrderID,
             at: venueTime(),
-            windowMs: windowMs,
+            windowMs: Self.shortWindowMs,
         )
         return switch await order(request, symbol: market.symbol) {
         case .snapshot(let snapshot): .cancelled(snapshot)
@@ -200,7 +262,7 @@ extension BinanceVenue: Venue {
             symbol: market.symbol,
             clientOrderID: clientOrderID,
             at: venueTime(),
-            windowMs: windowMs,
+            windowMs: Self.shortWindowMs,
         )
         return switch await order(request, symbol: market.symbol) {
         case .snapshot(let snapshot): .found(snapshot)
@@ -273,7 +335,7 @@ extension BinanceVenue: Venue {
     }
 
     private func holdings(at time: Timestamp) async -> [UInt8]? {
-        let request = requests.holdings(at: time, windowMs: windowMs)
+        let request = requests.holdings(at: time, windowMs: Self.shortWindowMs)
         guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.readingTimeoutMs) else {
             return nil
         }
@@ -287,7 +349,7 @@ extension BinanceVenue: Venue {
             symbol: market.symbol,
             orderID: venueOrderID,
             at: venueTime(),
-            windowMs: windowMs,
+            windowMs: Self.shortWindowMs,
         )
         switch await http.send(request, timeoutMs: Self.timeoutMs) {
         case .answered(200, let body, _):

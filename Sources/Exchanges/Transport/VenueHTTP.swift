@@ -4,6 +4,8 @@ internal import AsyncHTTPClient
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
+internal import NIOSSL
+internal import OwnerThread
 
 /// What became of a request.
 enum HTTPOutcome: Sendable {
@@ -18,8 +20,11 @@ enum HTTPOutcome: Sendable {
 public final class VenueHTTP: Sendable {
     private let client: HTTPClient
     private static let bodyLimit = 4 << 20
+    /// `https://host` whose certificate was refused at the last try.
+    private let untrusted = Locked<Set<String>>([])
 
-    public init() {
+    /// - Parameter roots: certificates (PEM) to trust in place of the system's; nil: the system's.
+    public init(roots: String? = nil) {
         var configuration = HTTPClient.Configuration()
         configuration.redirectConfiguration = .disallow
         configuration.timeout = .init(connect: .seconds(1), read: .seconds(3))
@@ -28,8 +33,16 @@ public final class VenueHTTP: Sendable {
         // A connection attempt that is repeated sends nothing twice, but it may outlive the request's window.
         configuration.connectionPool.retryConnectionEstablishment = false
         configuration.httpVersion = .http1Only
+        if let roots {
+            var tls = TLSConfiguration.makeClientConfiguration()
+            tls.trustRoots = .file(roots)
+            configuration.tlsConfiguration = tls
+        }
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
+
+    /// Whether the last request to it ended with its certificate.
+    func isUntrusted(_ base: String) -> Bool { untrusted.withLock { $0.contains(base) } }
 
     public func shutdown() async throws { try await client.shutdown() }
 
@@ -46,6 +59,7 @@ public final class VenueHTTP: Sendable {
         }
         do {
             let response = try await client.execute(outgoing, timeout: .milliseconds(timeoutMs))
+            untrusted.withLock { _ = $0.remove(request.base) }
             do {
                 let body = try await response.body.collect(upTo: Self.bodyLimit)
                 return .answered(
@@ -58,6 +72,10 @@ public final class VenueHTTP: Sendable {
             }
         } catch let error as HTTPClientError where Self.isNotSent(error) {
             return .notSent("\(error)")
+        } catch let error where Self.isHandshakeFailure(error) {
+            // No request is written before the handshake ends, and there is no way back to plain text.
+            untrusted.withLock { _ = $0.insert(request.base) }
+            return .notSent("TLS: \(error)")
         } catch is NIOConnectionError {
             return .notSent("connection refused or name not resolved")
         } catch let error as IOError where error.errnoCode == ECONNREFUSED {
@@ -65,6 +83,11 @@ public final class VenueHTTP: Sendable {
         } catch {
             return .unknown("\(error)")
         }
+    }
+
+    private static func isHandshakeFailure(_ error: any Error) -> Bool {
+        if let error = error as? NIOSSLError, case .handshakeFailed = error { return true }
+        return (error as? NIOSSLExtraError) == .failedToValidateHostname
     }
 
     /// Errors that occur before a request is written.

@@ -110,6 +110,8 @@ public struct LiveWorker: Hashable, Sendable {
 public protocol ClusterStore: Sendable {
     /// Halts in force, of every scope; few or none.
     func halts() async throws(StoreError) -> [HaltInForce]
+    /// Halts new exposure of an account, unless something of it is halted already.
+    func haltEntries(of account: AccountID, reason: String) async throws(StoreError)
 
     // Workers.
     /// Begins a lease. Shards that an earlier life of this worker held are free then.
@@ -159,4 +161,5 @@ public protocol ClusterStore: Sendable {
 extension ClusterStore {
     /// A store without operators.
     public func pins() async throws(StoreError) -> [Int: WorkerID] { [:] }
+    public func haltEntries(of account: AccountID, reason: String) async throws(StoreError) {}
 }

@@ -233,6 +233,8 @@ public struct StoredIntent: Hashable, Sendable {
     public let fencePassed: Bool
     /// Look-ups begun after the fence that answered "unknown", at least 500 ms apart.
     public let absences: Int
+    /// Venue time that the request carried; nil: never sent.
+    public let t0: Timestamp?
 
     public init(
         order: OrderID,
@@ -244,6 +246,7 @@ public struct StoredIntent: Hashable, Sendable {
         checks: Int,
         fencePassed: Bool,
         absences: Int,
+        t0: Timestamp? = nil,
     ) {
         self.order = order
         self.account = account
@@ -254,6 +257,7 @@ public struct StoredIntent: Hashable, Sendable {
         self.checks = checks
         self.fencePassed = fencePassed
         self.absences = absences
+        self.t0 = t0
     }
 }
 

@@ -154,6 +154,13 @@ public protocol Venue: Sendable {
     /// How long after a commit an order may still appear (RELIABILITY.md 2.4).
     var fenceMs: Int64 { get }
     var windowMs: Int64 { get }
+    /// What an absence proves there.
+    var venueClass: VenueClass { get }
+    /// Executions in this market since a moment of the venue's clock, all of them: the second witness of an absence
+    /// (RELIABILITY.md 2.6). Nil: nobody can say now.
+    func executions(market: MarketID, since: Timestamp) async -> [VenueExecution]?
+    /// Why requests cannot leave now, as far as somebody should look: VENUE_TLS, VENUE_CLOCK.
+    var trouble: Set<Attention> { get }
     /// The venue's time now: local clock plus measured offset.
     func venueTime() -> Timestamp
 

@@ -3,6 +3,17 @@
 -- Writes in the name of a lease take its row FOR SHARE: a plain test would be decided on the statement's snapshot, and
 -- the old holder's write could pass while a new epoch is being committed (RELIABILITY.md 3.1.3).
 
+-- name: halt_entries
+-- The cluster's own doing; a halt that somebody set stays as it is.
+WITH done AS (
+    INSERT INTO halts (scope, subject, level, reason, actor)
+    VALUES ('account', $1::text, 'entries', $2::text, 'worker')
+    ON CONFLICT (scope, subject) DO NOTHING
+    RETURNING subject
+)
+INSERT INTO audit (actor, action, subject, reason)
+SELECT 'worker', 'halt.entries', 'account:' || subject, $2::text FROM done
+
 -- name: register
 INSERT INTO workers (id, lease_until) VALUES ($1::text, clock_timestamp() + interval '2 s')
 ON CONFLICT (id) DO UPDATE SET

@@ -3,14 +3,14 @@
 -- name: of_orders
 SELECT order_id, account_id, leg, attempt, side, type, quantity, limit_price, reduce_only, state, filled, venue_order_id,
     created_at, cancel_wanted, client_order_id, send_token, sends, checks, absences,
-    coalesce(fence_until < clock_timestamp(), false)
+    coalesce(fence_until < clock_timestamp(), false), t0
 FROM intents WHERE order_id = ANY ($1::uuid[]) AND (is_live OR $2::boolean)
 ORDER BY order_id, created_at, leg, attempt
 
 -- name: by_client_order_id
 SELECT order_id, account_id, leg, attempt, side, type, quantity, limit_price, reduce_only, state, filled, venue_order_id,
     created_at, cancel_wanted, client_order_id, send_token, sends, checks, absences,
-    coalesce(fence_until < clock_timestamp(), false)
+    coalesce(fence_until < clock_timestamp(), false), t0
 FROM intents WHERE account_id = $1::uuid AND client_order_id = $2::text
 
 -- name: by_client_order_ids
@@ -18,7 +18,7 @@ FROM intents WHERE account_id = $1::uuid AND client_order_id = $2::text
 SELECT i.* FROM unnest($2::text[]) AS t(id), LATERAL (
     SELECT order_id, account_id, leg, attempt, side, type, quantity, limit_price, reduce_only, state, filled,
         venue_order_id, created_at, cancel_wanted, client_order_id, send_token, sends, checks, absences,
-        coalesce(fence_until < clock_timestamp(), false)
+        coalesce(fence_until < clock_timestamp(), false), t0
     FROM intents WHERE account_id = $1::uuid AND client_order_id = t.id LIMIT 1
 ) AS i
 

@@ -115,7 +115,7 @@ extension VenueEngine {
                 switch clientIDs {
                 case .openOrders: known.status == .new
                 case .forever: true
-                case .notEnforced: false
+                case .notEnforced, .returnsFirst: false
                 }
             if isTaken { throw .duplicateAlgo }
         }

@@ -90,6 +90,12 @@ extension VenueEngine {
         }
     }
 
+    /// The order that a repeated request asks for again, where the venue answers with it; nil: it is a new one.
+    func repeated(_ ticket: OrderTicket) -> Int? {
+        guard clientIDs == .returnsFirst else { return nil }
+        return accounts[ticket.account].latest[ClientOrderKey(market: ticket.market, clientID: ticket.clientID)]
+    }
+
     func checkClientID(_ ticket: OrderTicket, _ account: Account) throws(VenueRefusal) {
         let key = ClientOrderKey(market: ticket.market, clientID: ticket.clientID)
         guard let known = account.latest[key].flatMap({ order($0) }) else { return }
@@ -97,7 +103,8 @@ extension VenueEngine {
         switch clientIDs {
         case .openOrders: isTaken = known.status.isOpen
         case .forever: isTaken = true
-        case .notEnforced: isTaken = false
+        // The first one was answered with before anything was checked.
+        case .notEnforced, .returnsFirst: isTaken = false
         }
         if isTaken { throw markets[ticket.market].isSpot ? .duplicateSpot : .duplicateLinear }
     }

@@ -165,6 +165,7 @@ final class VenueEngine {
 
     /// Checks, accepts and matches an order; returns its id.
     func place(_ wanted: OrderTicket) throws(VenueRefusal) -> Int {
+        if let known = repeated(wanted) { return known }
         let (ticket, bookQuantity, reserved) = try check(wanted)
         let market = markets[ticket.market]
         let id = admit(ticket, reserved: reserved)

@@ -165,6 +165,8 @@ struct Faults {
     var clockDriftPpm: Int64 = 0
     /// False: requests that are too old when they reach the engine are executed all the same.
     var engineChecksDeadline = true
+    /// False: orders have no deadline at all.
+    var hasDeadlines: Bool
     var latencyMicroseconds: Int64
     // The private streams.
     var streamSilent = false
@@ -174,6 +176,7 @@ struct Faults {
     init(_ configuration: PaperVenueConfiguration) {
         random = VenueRandom(seed: configuration.seed)
         latencyMicroseconds = configuration.latencyMicroseconds
+        hasDeadlines = configuration.deadlines == .enforced
     }
 
     mutating func plan(_ operation: Operation, clientID: String?) -> FaultPlan {

@@ -7,7 +7,8 @@
 //     rules       fault rules, replacing those in force; addRules appends (see FaultRule)
 //     down        up, close, silent, unavailable
 //     lookupLagMs, clockOffsetMs, clockDriftPpm, latencyUs, engineChecksDeadline, seed
-//     clientIds   openOrders, forever, notEnforced
+//     clientIds   openOrders, forever, notEnforced, returnsFirst
+//     deadlines   enforced, ignored
 //     stream      {"silent", "duplicate" and "shuffle" in a million, "cut": true ends the private streams,
 //                 "cutAll": true the public ones too, "skipPublic": so many trades are told to nobody}
 //     revokedKeys keys that are refused from now on
@@ -29,7 +30,8 @@ internal import SmartOrders
 extension Gateway {
     private static let keys: Set<String> = [
         "rules", "addRules", "down", "lookupLagMs", "clockOffsetMs", "clockDriftPpm", "latencyUs",
-        "engineChecksDeadline", "seed", "clientIds", "stream", "revokedKeys", "markets", "deposits", "positions",
+        "engineChecksDeadline", "seed", "clientIds", "deadlines", "stream", "revokedKeys", "markets", "deposits",
+        "positions",
         "cancel", "expire", "fills",
     ]
 
@@ -134,6 +136,10 @@ extension Gateway {
             faults.random = VenueRandom(seed: UInt64(bitPattern: try value.int64()))
         }
         if let value = try field.optional("clientIds") { engine.clientIDs = try value.choice() }
+        if let value = try field.optional("deadlines") {
+            let rule: PaperVenueConfiguration.DeadlineRule = try value.choice()
+            faults.hasDeadlines = rule == .enforced
+        }
         if let keys = try field.optional("revokedKeys") {
             keyring.revoked = Set(try keys.elements().map { try $0.string() })
         }

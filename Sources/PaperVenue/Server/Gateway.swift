@@ -173,7 +173,9 @@ final class Gateway {
                 let secret = try keyring.secret(of: work.request.apiKey)
                 try checkRate(work.request.apiKey ?? "")
                 try work.parameters.checkSignature(secret)
-                try work.parameters.checkWindow(venueTime: engine.now / 1000)
+                if faults.hasDeadlines || !operation.isWrite {
+                    try work.parameters.checkWindow(venueTime: engine.now / 1000)
+                }
             }
             if let refusal = work.plan.reject { throw refusal }
         } catch {
@@ -194,7 +196,7 @@ final class Gateway {
         do throws(VenueRefusal) {
             if work.route.operation.isWrite {
                 log.clientTime = try? work.parameters.clientTime()
-                if faults.engineChecksDeadline {
+                if faults.hasDeadlines, faults.engineChecksDeadline {
                     try work.parameters.checkWindow(venueTime: engine.now / 1000)
                 }
             }
