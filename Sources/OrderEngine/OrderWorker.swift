@@ -482,6 +482,14 @@ public struct OrderWorker: Sendable {
 
     private func retry(_ taken: TakenJob, _ error: StoreError) -> JobOutcome {
         let attempts = taken.attemptsMade + 1
+        // Nothing was sent on it: the store says committed only when a later commit came back clean (RELIABILITY.md 3.1.6).
+        if error.detail.hasPrefix("commit unconfirmed") {
+            context.observer.note(
+                .error,
+                "COMMIT_UNCONFIRMED: a commit did not wait for its standby",
+                [("job_id", taken.rawID), ("error", error.detail)],
+            )
+        }
         if !error.isTransient {
             context.observer.note(
                 .error,

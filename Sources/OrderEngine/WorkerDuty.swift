@@ -68,7 +68,7 @@ public struct WorkerDuty: Sendable {
             if isStuck {
                 if !wasStuck {
                     context.observer.note(
-                        .error,
+                        .warning,
                         "Evaluation is stuck; the lease is not renewed",
                         [("worker", context.worker.text)],
                     )
