@@ -194,7 +194,11 @@ let package = Package(
             swiftSettings: common,
         ),
         .testTarget(
-            name: "SimulationTests", dependencies: ["SmartOrders", "OrderEngine", "OwnerThread", "Simulation"],
+            name: "SimulationTests",
+            dependencies: [
+                "SmartOrders", "OrderEngine", "OwnerThread", "Simulation", "OrderStorage", "TriggerQueue",
+                "PostgresClient", "RedisClient", "LocalServers", "TestKit", "Exchanges", "PaperVenue", "JSONText", logging,
+            ],
             swiftSettings: common,
         ),
         .testTarget(

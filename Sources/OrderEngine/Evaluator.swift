@@ -51,7 +51,6 @@ public final class Evaluator: Sendable {
         try await withThrowingTaskGroup { group in
             group.addTask { try await self.readTicks() }
             group.addTask { try await self.readNotices() }
-            group.addTask { try await self.pollChanges() }
             group.addTask { try await self.beat() }
             group.addTask {
                 var state = EvaluatorState(
@@ -139,17 +138,15 @@ public final class Evaluator: Sendable {
         }
     }
 
-    private func pollChanges() async throws {
-        while !Task.isCancelled {
-            try await context.clock.sleep(milliseconds: 500)
-            _ = inbox.trySend(.poll)
-        }
-    }
-
     private func beat() async throws {
+        // The change log is looked at every half second.
+        let pollBeats = max(1, 500 / context.beatMs)
+        var beats: Int64 = 0
         while !Task.isCancelled {
             try await context.clock.sleep(milliseconds: context.beatMs)
+            beats += 1
             _ = inbox.trySend(.beat)
+            if beats % pollBeats == 0 { _ = inbox.trySend(.poll) }
         }
     }
 }

@@ -114,10 +114,11 @@ struct EvaluatorState {
 
     /// False: one of the new shards is somebody else's by now.
     private mutating func change(to assignments: [ShardAssignment]) async throws -> Bool {
-        let wanted = Dictionary(assignments.map { ($0.shard, $0) }, uniquingKeysWith: { first, _ in first })
-        release(shards.keys.filter { wanted[$0] == nil })
+        var isWanted = [Bool](repeating: false, count: OrderID.shardCount)
+        for assignment in assignments { isWanted[assignment.shard] = true }
+        release(shards.keys.filter { !isWanted[$0] })
         // Who holds them now was given the cursors as they are stored.
-        inDoubt.formIntersection(wanted.keys)
+        if !inDoubt.isEmpty { inDoubt = inDoubt.filter { isWanted[$0] } }
         let new = assignments.filter { shards[$0.shard]?.epoch != $0.epoch }
         guard !new.isEmpty else { return true }
         // What an earlier assignment left of them is void.

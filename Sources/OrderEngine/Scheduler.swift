@@ -98,18 +98,21 @@ public struct Scheduler: Sendable {
         pins: [Int: WorkerID] = [:],
     ) -> [(shard: Int, to: WorkerID)] {
         var moves: [(shard: Int, to: WorkerID)] = []
-        let seeds = able.map { ($0, Self.hash($0.text)) }
+        let seeds = able.map { Self.hash($0.text) }
         for shard in holders.indices {
-            if let chosen = pins[shard], able.contains(chosen) {
+            if !pins.isEmpty, let chosen = pins[shard], able.contains(chosen) {
                 if holders[shard] != chosen { moves.append((shard, chosen)) }
                 continue
             }
-            var best: (id: WorkerID, weight: UInt64)?
-            for (id, seed) in seeds {
-                let weight = Self.mix(seed ^ UInt64(shard) &* 0x9e37_79b9_7f4a_7c15)
-                if best.map({ (weight, id) > ($0.weight, $0.id) }) ?? true { best = (id, weight) }
+            var best: (place: Int, weight: UInt64)?
+            for place in seeds.indices {
+                let weight = Self.mix(seeds[place] ^ UInt64(shard) &* 0x9e37_79b9_7f4a_7c15)
+                if let best, weight < best.weight || weight == best.weight && able[place] <= able[best.place] {
+                    continue
+                }
+                best = (place, weight)
             }
-            if let best, holders[shard] != best.id { moves.append((shard, best.id)) }
+            if let best, holders[shard] != able[best.place] { moves.append((shard, able[best.place])) }
         }
         return moves
     }
@@ -148,9 +151,13 @@ public struct Scheduler: Sendable {
             let codes = try await context.queue.offer(jobs, verify: true)
             var offered: [JobID] = []
             var done: [Job] = []
+            var ended: [JobID] = []
             for (job, code) in zip(jobs, codes) {
                 switch code {
                 case .queued, .live, .healed, .replaced, .dead: offered.append(job.id)
+                // Later work has a number of its own for each occasion: its worker died before it closed the row. What is
+                // still wanted the sweep finds.
+                case .completed where job.id.check != nil: ended.append(job.id)
                 // Done, as far as the queue knows; the row says that it is wanted. The work under another id closes it.
                 case .completed:
                     offered.append(job.id)
@@ -159,9 +166,20 @@ public struct Scheduler: Sendable {
                 }
             }
             if !done.isEmpty { _ = try await context.queue.offer(done, verify: false) }
+            await close(ended)
             try await markOffered(offered)
         } catch {
             await noteQueue(error)
+        }
+    }
+
+    private func close(_ ids: [JobID]) async {
+        guard !ids.isEmpty else { return }
+        do throws(StoreError) {
+            try await context.orders.closeJobs(ids)
+        } catch {
+            // Found again by the next relay.
+            context.observer.count("store_errors_total", 1)
         }
     }
 

@@ -13,6 +13,7 @@ struct VenueListener: Sendable {
     private let context: EngineContext
     /// Whether this worker follows the hints of an account.
     private let owns: @Sendable (AccountID) -> Bool
+    private let followers = Followers()
     private static let ownershipMs: Int64 = 500
     private static let pauseMs: Int64 = 100
     private static let longestPauseMs: Int64 = 2_000
@@ -28,6 +29,7 @@ struct VenueListener: Sendable {
     /// Follows every account; new accounts are found within five seconds.
     func run() async throws {
         try await withThrowingTaskGroup { group in
+            group.addTask { try await self.watchOwnership() }
             var followed: Set<AccountID> = []
             while !Task.isCancelled {
                 do throws(StoreError) {
@@ -61,13 +63,14 @@ struct VenueListener: Sendable {
     private func listen(_ account: AccountID, _ venue: any Venue) async throws {
         let hints = PositionHints()
         let news = OrderNews()
-        /// Something was told while another worker followed the account's hints.
-        let isBehind = Locked(false)
+        let follower = Follower(account, hints)
+        followers.add(follower)
+        defer { followers.remove(follower) }
         try await withThrowingTaskGroup { group in
             group.addTask {
                 for await event in venue.events() {
                     guard self.owns(account) else {
-                        isBehind.withLock { $0 = true }
+                        follower.noteBehind()
                         continue
                     }
                     switch event {
@@ -82,27 +85,18 @@ struct VenueListener: Sendable {
             }
             group.addTask { for await _ in news.bell { try await self.record(account, news.take()) } }
             group.addTask { try await self.compare(account, venue, hints) }
-            group.addTask {
-                var waited: Int64 = 0
-                while !Task.isCancelled {
-                    try await self.context.clock.sleep(milliseconds: Self.ownershipMs)
-                    waited += Self.ownershipMs
-                    guard self.owns(account) else { continue }
-                    // The last holder may not have followed it up.
-                    if isBehind.withLock({ isBehind in
-                        defer { isBehind = false }
-                        return isBehind
-                    }) {
-                        hints.ask(.everything)
-                    }
-                    if waited >= Self.sweepMs {
-                        waited = 0
-                        hints.ask(.positions)
-                    }
-                }
-            }
             try await group.next()
             group.cancelAll()
+        }
+    }
+
+    /// One task for all accounts: most of them have nothing to say.
+    private func watchOwnership() async throws {
+        while !Task.isCancelled {
+            try await context.clock.sleep(milliseconds: Self.ownershipMs)
+            for follower in followers.all where owns(follower.account) {
+                follower.catchUp(everyMs: Self.sweepMs, now: context.clock.monotonicNanoseconds() / 1_000_000)
+            }
         }
     }
 
@@ -282,6 +276,48 @@ extension StoredOrder {
         let there = positionSide.quantity(ofPosition: holding.quantity)
         return there.isNegative || there.isZero && isTold
     }
+}
+
+/// An account that is listened to.
+private final class Follower: Sendable {
+    private struct State {
+        /// Something was told while another worker followed the account's hints.
+        var isBehind = false
+        var sweptAt: Int64?
+    }
+
+    let account: AccountID
+    private let hints: PositionHints
+    private let state = Locked(State())
+
+    init(_ account: AccountID, _ hints: PositionHints) {
+        self.account = account
+        self.hints = hints
+    }
+
+    func noteBehind() { state.withLock { $0.isBehind = true } }
+
+    /// Asks for what the last holder may not have followed up, and for positions once in a while.
+    func catchUp(everyMs: Int64, now: Int64) {
+        let (wasBehind, isDue) = state.withLock { state in
+            let wasBehind = state.isBehind
+            state.isBehind = false
+            let isDue = state.sweptAt.map { now - $0 >= everyMs } ?? false
+            if isDue || state.sweptAt == nil { state.sweptAt = now }
+            return (wasBehind, isDue)
+        }
+        if wasBehind { hints.ask(.everything) }
+        if isDue { hints.ask(.positions) }
+    }
+}
+
+/// The accounts that are listened to, in the order in which they came.
+private final class Followers: Sendable {
+    private let state = Locked<[Follower]>([])
+
+    var all: [Follower] { state.withLock { $0 } }
+    func add(_ follower: Follower) { state.withLock { $0.append(follower) } }
+    func remove(_ follower: Follower) { state.withLock { $0.removeAll { $0 === follower } } }
 }
 
 /// What was told of venue orders, until somebody looks.

@@ -63,6 +63,7 @@ public struct WorkerDuty: Sendable {
 
     private func heartbeat() async throws {
         var wasStuck = false
+        var known: [ShardAssignment] = []
         while !Task.isCancelled {
             let isStuck = evaluator.isStuck
             if isStuck {
@@ -85,8 +86,12 @@ public struct WorkerDuty: Sendable {
                     context.observer.note(.info, "Worker was asked to stop", [("worker", context.worker.text)])
                     return
                 }
-                let shards = reply.leaseHeld ? Set(reply.assignments.map(\.shard)) : []
-                held.withLock { $0 = shards }
+                let assignments = reply.leaseHeld ? reply.assignments : []
+                if assignments != known {
+                    known = assignments
+                    let shards = Set(assignments.map(\.shard))
+                    held.withLock { $0 = shards }
+                }
                 if reply.leaseHeld {
                     await evaluator.hold(reply.assignments)
                 } else {

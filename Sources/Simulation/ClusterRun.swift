@@ -25,18 +25,13 @@ final class ClusterRun: Sendable {
     }
 
     private var simulator: Simulator { world.simulator }
-    private func sleep(_ milliseconds: Int64) async { _ = await simulator.sleep(nanoseconds: milliseconds * 1_000_000) }
+    func sleep(_ milliseconds: Int64) async { _ = await simulator.sleep(nanoseconds: milliseconds * 1_000_000) }
     private func chance(_ most: Int64) -> Int64 { Int64(simulator.random() % UInt64(most)) }
 
     // MARK: The whole
 
     func run() async {
-        await setUp()
-        for market in world.markets { world.spawn { await self.movePrices(market) } }
-        for number in 0..<setup.workers { world.spawn { await self.keep(.worker, number) } }
-        for number in 0..<setup.schedulers { world.spawn { await self.keep(.scheduler, number) } }
-        world.spawn { await self.keep(.feed, 0) }
-        world.spawn { await self.keep(.api, 0) }
+        await begin { for market in self.world.markets { self.world.spawn { await self.movePrices(market) } } }
         world.spawn { await self.breakServers() }
         await sleep(1_000)
         for number in 0..<setup.orders { world.spawn { await self.trade(number) } }
@@ -44,6 +39,21 @@ final class ClusterRun: Sendable {
         await heal()
         await settle()
         world.oracle.judgePrices()
+        await finish()
+    }
+
+    /// The processes come up, after what `first` starts.
+    func begin(_ first: () -> Void = {}) async {
+        await setUp()
+        first()
+        for number in 0..<setup.workers { world.spawn { await self.keep(.worker, number) } }
+        for number in 0..<setup.schedulers { world.spawn { await self.keep(.scheduler, number) } }
+        world.spawn { await self.keep(.feed, 0) }
+        world.spawn { await self.keep(.api, 0) }
+    }
+
+    /// Everybody ends.
+    func finish() async {
         world.end()
         state.withLock { $0.isCalm = true }
         for process in state.withLock({ $0.living }).sorted(by: { $0.key < $1.key }).map(\.value) { process.kill() }
@@ -125,7 +135,11 @@ final class ClusterRun: Sendable {
             process.kill()
             _ = state.withLock { $0.living.removeValue(forKey: process.id) }
             if world.isEnding { return }
-            await sleep(100 + chance(world.faults.isOn ? 3_000 : 300))
+            if let script = world.script {
+                await sleep(script.restartMs)
+            } else {
+                await sleep(100 + chance(world.faults.isOn ? 3_000 : 300))
+            }
         }
     }
 
@@ -292,7 +306,7 @@ final class ClusterRun: Sendable {
     }
 
     /// Repeats a request, at whichever api process lives, until there is an answer. Nil: refused, or nobody answered.
-    private func ask<Answer: Sendable>(_ body: (CommandService) async throws -> Answer) async -> Answer? {
+    func ask<Answer: Sendable>(_ body: (CommandService) async throws -> Answer) async -> Answer? {
         for _ in 0..<20 {
             if let (process, service) = state.withLock({ $0.api }), !process.isDead {
                 do {
@@ -397,14 +411,23 @@ final class ClusterRun: Sendable {
         for id in world.oracle.openConditionals { world.oracle.report("PR14", "\(id) never ended") }
         for id in world.venue.resting { world.oracle.report("PR4", "\(id) rests at the venue after the end") }
         world.oracle.judgeSums()
-        await judgeStores()
+        await judgeShards()
+        await judgeRows()
     }
 
-    private func judgeStores() async {
+    private func judgeShards() async {
         do {
             let holders = try await MemoryClusterStore(world.database).holders()
             let free = holders.count { holder in holder.map { !world.database.holdsLease($0) } ?? true }
             if free > 0 { world.oracle.report("PR14", "\(free) shards without a living owner") }
+        } catch {
+            world.oracle.report("PR14", "\(error)")
+        }
+    }
+
+    /// No venue order is in doubt, and every order has its events.
+    func judgeRows() async {
+        do {
             let store = MemoryOrderStore(world.database)
             for intent in try await store.intents(of: world.oracle.orderIDs, ended: false) {
                 world.oracle.report(

@@ -216,6 +216,24 @@ package struct MemoryClusterStore: ClusterStore {
         }
     }
 
+    private static func firstIndex(
+        in points: [ExtremeBucket.Point],
+        after position: TickPosition,
+        orAt: Bool,
+    ) -> Int {
+        var low = 0
+        var high = points.count
+        while low < high {
+            let middle = (low + high) / 2
+            if points[middle].position < position || !orAt && points[middle].position == position {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        return low
+    }
+
     // MARK: Cursors and extremes
 
     package func cursors(handover: Int64) async throws(StoreError) -> [EvaluationCursor] {
@@ -280,12 +298,17 @@ package struct MemoryClusterStore: ClusterStore {
                 database.watcher?.stored(bucket)
                 if database.has(.extremesNotStored) { continue }
                 let name = PriceSeries(market: bucket.market, source: bucket.source)
-                let isSorted = (state.extremes[name]?.last?.position ?? .start) < bucket.points[0].position
-                state.extremes[name, default: []] += bucket.points
-                guard !isSorted, let points = state.extremes[name] else { continue }
-                var known: Set<TickPosition> = []
-                state.extremes[name] = points.sorted { $0.position < $1.position }
-                    .filter { known.insert($0.position).inserted }
+                var points = state.extremes.removeValue(forKey: name) ?? []
+                let start = Self.firstIndex(in: points, after: bucket.points[0].position, orAt: true)
+                // What was stored behind the beginning of the bucket, mostly nothing, is merged with it.
+                let late = points[start...] + bucket.points
+                points.removeLast(points.count - start)
+                for point in start == 0 || late.count > bucket.points.count
+                    ? late.sorted(by: { $0.position < $1.position }) : Array(late)
+                where points.last?.position != point.position {
+                    points.append(point)
+                }
+                state.extremes[name] = points
             }
         }
     }
@@ -298,12 +321,7 @@ package struct MemoryClusterStore: ClusterStore {
     ) async throws(StoreError) -> [ExtremeBucket.Point] {
         try await locked("extremes") { state, _ in
             let points = state.extremes[PriceSeries(market: market, source: source)] ?? []
-            var low = 0
-            var high = points.count
-            while low < high {
-                let middle = (low + high) / 2
-                if points[middle].position <= position { low = middle + 1 } else { high = middle }
-            }
+            let low = Self.firstIndex(in: points, after: position, orAt: false)
             if database.has(.gapNotFilled) { return [] }
             let found = Array(points[low...].prefix(limit))
             if !found.isEmpty { database.mark(.gapReadFromExtremes) }

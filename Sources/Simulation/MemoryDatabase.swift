@@ -143,6 +143,14 @@ package final class MemoryDatabase: Sendable {
         return state.withLock { ($0.workers[worker] ?? .min) > now }
     }
 
+    /// Whether something is left to do for an order: a venue order in doubt or at the venue, a job.
+    func hasWork(for id: OrderID) -> Bool {
+        state.withLock { state in
+            (state.intents[id] ?? []).contains { $0.stored.state.isLive }
+                || state.outbox.values.contains { $0.isPending }
+        }
+    }
+
     /// Every fill of every order, in the order in which it was stored.
     package var allFills: [(order: OrderID, key: VenueOrderKey, fill: Fill)] { state.withLock { $0.fills } }
 }
@@ -177,7 +185,26 @@ package struct MemoryOrderStore: OrderStore {
     package func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
         precondition(commits.count <= 256 && Set(commits.map(\.next.id)).count == commits.count)
         do throws(StoreError) {
-            return try await locked("commit") { state, now in commits.map { commit($0, &state, now) } }
+            // In the order of PostgreSQL: new orders first, then by account and id.
+            let order = commits.indices.sorted {
+                (commits[$0].next.account, commits[$0].next.id) < (commits[$1].next.account, commits[$1].next.id)
+            }
+            let rounds = [
+                order.filter { commits[$0].next.version == 1 }, order.filter { commits[$0].next.version != 1 },
+            ]
+            return try await locked("commit") { state, now in
+                var outcomes = [CommitOutcome](repeating: .lost, count: commits.count)
+                for round in rounds {
+                    for index in round { outcomes[index] = commit(commits[index], &state, now) }
+                    // Why a commit wrote nothing is asked when the others have written.
+                    for index in round where outcomes[index] == .lost || outcomes[index] == .blocked {
+                        guard let record = commits[index].idempotency else { continue }
+                        guard let known = state.idempotency["\(record.owner) \(record.key)"] else { continue }
+                        outcomes[index] = .keyUsed(order: known.order, requestHash: known.hash)
+                    }
+                }
+                return outcomes
+            }
         } catch {
             guard database.has(.unknownCommitTakenAsDone), error.code == .outcomeUnknown else { throw error }
             return commits.map { _ in .committed(sequence: 0) }
@@ -190,38 +217,29 @@ package struct MemoryOrderStore: OrderStore {
             database.mark(.commitUnknownResolvedAsCommitted)
             return .committed(sequence: known.sequence)
         }
+        guard state.accounts.contains(where: { $0.id == next.account }) else { return .refused(constraint: "account") }
+        let row = state.rows[next.id]?.order
+        let isCurrent = (row?.version ?? 0) == next.version - 1 || database.has(.noVersionCheck)
+        let isBlocked = state.isHalted && !database.has(.haltNotRead) && !commit.sendRights.isEmpty
+        // As in PostgreSQL: what writes the row meets its constraints first, also a new row of which there is one already;
+        // then comes the key, then the guard that looks at the row before. What writes nothing is told why.
+        if isCurrent || next.version == 1, !isBlocked, let broken = broken(commit, state) {
+            return .refused(constraint: broken)
+        }
         if let record = commit.idempotency, let known = state.idempotency["\(record.owner) \(record.key)"] {
             database.mark(.commandReplayed)
             return .keyUsed(order: known.order, requestHash: known.hash)
         }
-        guard state.accounts.contains(where: { $0.id == next.account }) else { return .refused(constraint: "account") }
-        let row = state.rows[next.id]?.order
-        guard (row?.version ?? 0) == next.version - 1 || database.has(.noVersionCheck) else {
+        guard isCurrent else {
             database.mark(.orderVersionLost)
             return .lost
         }
-        if state.isHalted, !database.has(.haltNotRead), !commit.sendRights.isEmpty { return .blocked }
+        if isBlocked { return .blocked }
         if let row {
             let isEndChanged = row.isTerminal && (!next.isTerminal || next.statusName != row.statusName)
             if isEndChanged || row.isLatched && !next.isLatched || next.exited < row.exited {
                 return .refused(constraint: "orders_guard")
             }
-        }
-        if let next = next.smart, next.status.isTerminal != (next.phase == nil) {
-            return .refused(constraint: "orders_liveness")
-        }
-        if let next = next.smart, next.followsWholePosition,
-            state.rows.values.contains(where: { row in
-                guard let other = row.order.smart, other.id != next.id, other.followsWholePosition else { return false }
-                return other.account == next.account && other.instrument.market == next.instrument.market
-                    && other.draft.side == next.draft.side
-            })
-        {
-            return .refused(constraint: "orders_whole_position")
-        }
-        let isWish = !commit.sendRights.isEmpty || commit.venueOrders.contains { $0.state == .intent }
-        if isWish, let next = next.smart, next.exited + next.claimed > next.entered {
-            return .refused(constraint: "orders_claims")
         }
 
         state.lastChange += 1
@@ -278,6 +296,23 @@ package struct MemoryOrderStore: OrderStore {
         }
         if let watcher = database.watcher, let order = next.conditional { watcher.committed(order, commit, at: now) }
         return .committed(sequence: sequence)
+    }
+
+    /// The constraint that forbids a row.
+    private func broken(_ commit: Commit, _ state: State) -> String? {
+        guard let next = commit.next.smart else { return nil }
+        if next.status.isTerminal != (next.phase == nil) { return "orders_liveness" }
+        if next.followsWholePosition,
+            state.rows.values.contains(where: { row in
+                guard let other = row.order.smart, other.id != next.id, other.followsWholePosition else { return false }
+                return other.account == next.account && other.instrument.market == next.instrument.market
+                    && other.draft.side == next.draft.side
+            })
+        {
+            return "orders_whole_position"
+        }
+        let isWish = !commit.sendRights.isEmpty || commit.venueOrders.contains { $0.state == .intent }
+        return isWish && next.exited + next.claimed > next.entered ? "orders_claims" : nil
     }
 
     private func store(_ venueOrder: VenueOrder, of commit: Commit, _ state: inout State, _ now: Int64) {

@@ -130,6 +130,9 @@ package final class MemoryQueueServer: Sendable {
         }
     }
 
+    /// Whether a take would get something.
+    var hasWork: Bool { state.withLock { $0.hasWork } }
+
     /// Jobs neither completed nor dead.
     package var openCount: Int {
         state.withLock { state in
@@ -201,6 +204,8 @@ package final class MemoryQueue: JobQueue {
                     if reason.hasPrefix("UNDECODABLE") || reason.hasPrefix("BODY_MISSING") {
                         state.entries[job.id]?.job = job
                         state.entries[job.id]?.place = .waiting
+                        // Whoever had the old body has nothing.
+                        state.entries[job.id]?.token = ""
                         state.waiting[job.jobClass, default: []].insert(job.id, at: 0)
                         codes.append(.replaced)
                     } else {

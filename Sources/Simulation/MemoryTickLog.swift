@@ -110,8 +110,9 @@ package final class MemoryTickLog: TickLog {
         waitMs: Int64,
     ) async throws(TickLogError) -> [PriceSeries: TickBatch] {
         let until = server.clock.monotonicNanoseconds() + waitMs * 1_000_000
+        try await link.go("read")
         while true {
-            let batches = try await locked("read") { state in
+            let batches = try here { state in
                 var batches: [PriceSeries: TickBatch] = [:]
                 for (series, position) in after {
                     let stream = state.streams[series] ?? []
@@ -125,7 +126,10 @@ package final class MemoryTickLog: TickLog {
                 return batches
             }
             let left = until - server.clock.monotonicNanoseconds()
-            if !batches.isEmpty || left <= 0 || Task.isCancelled { return batches }
+            if !batches.isEmpty || left <= 0 || Task.isCancelled {
+                try await link.comeBack("read")
+                return batches
+            }
             await wait(for: .ticks, nanoseconds: left) { state in
                 after.contains { series, position in (state.streams[series]?.last?.position ?? .start) > position }
             }
@@ -158,15 +162,19 @@ package final class MemoryTickLog: TickLog {
 
     package func changedOrders(waitMs: Int64) async throws(TickLogError) -> [OrderID] {
         let until = server.clock.monotonicNanoseconds() + waitMs * 1_000_000
+        try await link.go("changedOrders")
         while true {
-            let changed = try await locked("changedOrders") { state in
+            let changed = try here { state in
                 seen.withLock { seen in
                     defer { seen = state.changed.count }
                     return Array(state.changed[min(seen, state.changed.count)...])
                 }
             }
             let left = until - server.clock.monotonicNanoseconds()
-            if !changed.isEmpty || left <= 0 || Task.isCancelled { return changed }
+            if !changed.isEmpty || left <= 0 || Task.isCancelled {
+                try await link.comeBack("changedOrders")
+                return changed
+            }
             await wait(for: .changes, nanoseconds: left) { state in seen.withLock { $0 < state.changed.count } }
         }
     }
@@ -176,9 +184,8 @@ package final class MemoryTickLog: TickLog {
         shards: Int,
         worker: WorkerID,
     ) async throws(TickLogError) {
-        try await locked("reportProgress") { state in
-            state.progress[worker] = progress
-        }
+        // Only whoever steps a replay reads it: nothing goes wrong on its way.
+        try here { $0.progress[worker] = progress }
     }
 
     package func progress(_ series: PriceSeries) async throws(TickLogError) -> [EvaluationProgress] {

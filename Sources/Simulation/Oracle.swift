@@ -74,6 +74,14 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var isStored: [Bool] = []
         /// Stored itself: the rest lies on the way from one of these to the next.
         var isPoint: [Bool] = []
+
+        mutating func append(_ tick: MarketTick) {
+            ticks.append(tick)
+            heardBy.append(nil)
+            isStreamed.append(false)
+            isStored.append(false)
+            isPoint.append(false)
+        }
     }
 
     struct Name: Hashable {
@@ -459,13 +467,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     // MARK: Prices
 
     func ticked(_ name: PriceSeries, _ tick: MarketTick) {
-        state.withLock { state in
-            state.series[name]?.ticks.append(tick)
-            state.series[name]?.heardBy.append(nil)
-            state.series[name]?.isStreamed.append(false)
-            state.series[name]?.isStored.append(false)
-            state.series[name]?.isPoint.append(false)
-        }
+        state.withLock { $0.series[name]?.append(tick) }
     }
 
     func heard(_ name: PriceSeries, _ ticks: [MarketTick], by feed: WorkerID) {

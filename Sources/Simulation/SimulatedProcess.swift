@@ -34,6 +34,8 @@ package final class SimulatedProcess: Sendable {
         self.id = id
     }
 
+    /// Dead or held up.
+    var isHeld: Bool { isHeldUp.load(ordering: .relaxed) }
     var isDead: Bool { state.withLock { $0.isDead } }
     var isPaused: Bool { state.withLock { $0.isPaused } }
 

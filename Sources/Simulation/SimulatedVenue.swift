@@ -100,7 +100,7 @@ final class SimulatedVenue: Sendable {
         let told = state.withLock { state in
             state.prices[market] = price
             var told: [(AccountID, VenueSnapshot)] = []
-            for index in state.open[market] ?? [] where match(index, &state) {
+            for index in state.open[market] ?? [] where match(index, asMaker: true, &state) {
                 told.append((state.entries[index].account, state.entries[index].snapshot))
             }
             state.open[market]?.removeAll { state.entries[$0].state != .open }
@@ -110,7 +110,7 @@ final class SimulatedVenue: Sendable {
     }
 
     /// Executes what the price allows. True: something was filled or ended.
-    private func match(_ index: Int, _ state: inout State) -> Bool {
+    private func match(_ index: Int, asMaker: Bool, _ state: inout State) -> Bool {
         let entry = state.entries[index]
         let placement = entry.placement
         guard entry.state == .open, let price = state.prices[placement.market] else { return false }
@@ -132,7 +132,7 @@ final class SimulatedVenue: Sendable {
             }
             if quantity.isPositive {
                 state.nextFill += 1
-                let at = rests && placement.limit != nil ? placement.limit ?? price : price
+                let at = asMaker ? placement.limit ?? price : price
                 let fill = Fill(venueFillID: "f\(state.nextFill)", quantity: quantity, price: at, time: now)
                 state.entries[index].fills.append(fill)
                 state.entries[index].filled += quantity
@@ -227,7 +227,7 @@ final class SimulatedVenue: Sendable {
             )
             state.byClientID[placement.clientOrderID, default: []].append(index)
             oracle.accepted(placement, venueTime: self.now, habits: habits, at: now)
-            _ = match(index, &state)
+            _ = match(index, asMaker: false, &state)
             if state.entries[index].state == .open { state.open[placement.market, default: []].append(index) }
             return state.entries[index].snapshot
         }
@@ -338,8 +338,14 @@ struct SimulatedConnection: Venue {
         let simulator = world.simulator
         let begun = simulator.milliseconds
         simulator.note("\(process.id) \(call)")
+        let turn = world.script?.next(call, of: process) ?? .passes
+        if turn == .diesBefore {
+            process.kill()
+            return nil
+        }
         var answer: Answer?
-        if !venue.isAway, !(isLookUp && venue.isDumb), let there = way(0.02 * world.faults[.venueLoss]) {
+        if turn != .fails, !venue.isAway, !(isLookUp && venue.isDumb), let there = way(0.02 * world.faults[.venueLoss])
+        {
             if there > Self.timeoutMs * 1_000_000 {
                 // It arrives when nobody waits for it any more.
                 world.spawn {
@@ -355,9 +361,16 @@ struct SimulatedConnection: Venue {
                 }
             }
         }
+        switch turn {
+        case .passes, .diesBefore, .fails: break
+        case .losesAnswer: answer = nil
+        case .diesAfter:
+            process.kill()
+            return nil
+        }
         if answer == nil || simulator.milliseconds - begun >= Self.timeoutMs {
             // A connection that is reset says so at once, another one after the client's time.
-            if simulator.random() % 2 == 0 {
+            if world.script == nil, simulator.random() % 2 == 0 {
                 await simulator.pass(nanoseconds: (Self.timeoutMs - (simulator.milliseconds - begun)) * 1_000_000)
             }
             world.faults.mark(.venueGaveNoAnswer)

@@ -127,25 +127,26 @@ package final class Simulator: Sendable {
                 if busy > Self.maximumBusySteps { return .busyLoop }
                 continue
             }
-            if state.withLock({ $0.isFinished }) { return .finished }
-            guard wakeNext() else { return .deadlock }
+            if let end = wakeNext() { return end }
             busy = 0
         }
     }
 
-    /// Jumps to the next sleeper. False: nobody sleeps.
-    private func wakeNext() -> Bool {
-        let sleeper = state.withLock { state -> CheckedContinuation<Bool, Never>? in
+    /// Jumps to the next sleeper. Returns how the run ended where there is none, or nobody is to be woken.
+    private func wakeNext() -> End? {
+        let (sleeper, isFinished) = state.withLock { state -> (CheckedContinuation<Bool, Never>?, Bool) in
+            if state.isFinished { return (nil, true) }
             while let next = Self.pop(&state.heap) {
                 guard let sleeper = state.takeSleeper(next.number) else { continue }
                 state.now = max(state.now, next.due)
                 state.hash = (state.hash ^ UInt64(bitPattern: state.now)) &* 0x0000_0100_0000_01b3
-                return sleeper
+                return (sleeper, false)
             }
-            return nil
+            return (nil, false)
         }
-        sleeper?.resume(returning: true)
-        return sleeper != nil
+        guard let sleeper else { return isFinished ? .finished : .deadlock }
+        sleeper.resume(returning: true)
+        return nil
     }
 
     /// Tasks that asked the machine's clock to wake them. Only on the simulating thread.

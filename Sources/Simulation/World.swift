@@ -47,11 +47,14 @@ final class World: Sendable {
     let ticks: MemoryTickServer
     let markets: [SimulatedMarket]
     let accounts: [Account]
+    /// What goes wrong by number; nil: by chance.
+    let script: CallScript?
     private let beatMs: Int64
     private let state = Locked(State())
 
-    init(simulator: Simulator, plan: FaultPlan, mutant: Mutant?, setup: Setup) {
+    init(simulator: Simulator, plan: FaultPlan, mutant: Mutant?, setup: Setup, script: CallScript? = nil) {
         self.simulator = simulator
+        self.script = script
         faults = FaultSwitch(plan)
         flaws = Flaws(mutant: mutant)
         markets = setup.markets.map { SimulatedMarket($0) }
@@ -90,12 +93,35 @@ final class World: Sendable {
 
     private enum Fate { case goesOn, dies, rests(Int64) }
 
+    /// What a moment does to a process.
+    private enum Moment {
+        case goesOn, dies
+        /// It has to wait until it may go on; then the moment is over, or comes.
+        case waits(isOver: Bool)
+    }
+
     /// A moment at which a process may die or be held up. `isTrading`: on the way of an exit, not of a poll.
     func step(_ process: SimulatedProcess, isTrading: Bool) async throws(ProcessDied) {
+        switch enter(process, isTrading: isTrading) {
+        case .goesOn: return
+        case .dies: throw ProcessDied()
+        case .waits(let isOver): try await wait(process, isTrading: isTrading, isOver: isOver)
+        }
+    }
+
+    private func wait(_ process: SimulatedProcess, isTrading: Bool, isOver: Bool) async throws(ProcessDied) {
         try await process.pass()
+        if !isOver { try await step(process, isTrading: isTrading) }
+    }
+
+    private func enter(_ process: SimulatedProcess, isTrading: Bool) -> Moment {
+        if process.isHeld {
+            if process.isDead { return .dies }
+            if process.isPaused { return .waits(isOver: false) }
+        }
         let weight = isTrading ? 1 : 0.01
         let (kill, pause) = (faults.planned(.kill), faults.planned(.pause))
-        guard kill + pause > 0, faults.isOn else { return }
+        guard kill + pause > 0, faults.isOn else { return .goesOn }
         let fate = simulator.draw { random -> Fate in
             if random.happens(0.01 * kill * weight) { return .dies }
             if random.happens(0.005 * pause * weight) {
@@ -106,15 +132,15 @@ final class World: Sendable {
             return .goesOn
         }
         switch fate {
-        case .goesOn: return
+        case .goesOn: return .goesOn
         case .dies:
             simulator.note("\(process.id) is killed")
             faults.mark(.killed)
             process.kill()
-            throw ProcessDied()
+            return .dies
         case .rests(let milliseconds):
             hold(process, milliseconds: milliseconds)
-            try await process.pass()
+            return .waits(isOver: true)
         }
     }
 
@@ -155,6 +181,13 @@ final class World: Sendable {
         return word
     }
 
+    private static let take = word("take")
+
+    /// A take that gets something: of a script's business.
+    private func isTaking(_ call: StaticString) -> Bool {
+        script != nil && Self.word(call) == Self.take && queue.hasWork
+    }
+
     private static func isTrading(_ call: StaticString) -> Bool { tradingCalls.contains(word(call)) }
 
     private func latency(_ mean: Double) -> Int64 {
@@ -165,82 +198,174 @@ final class World: Sendable {
         }
     }
 
+    /// What the script says of a call that is about to take effect. False: it does not.
+    private func begins(_ call: StaticString, of process: SimulatedProcess) -> Bool {
+        guard let script else { return true }
+        switch script.next(call, of: process) {
+        case .passes: return true
+        case .diesBefore:
+            simulator.note("\(process.id) dies before \(call)")
+            process.kill()
+            return false
+        case .fails:
+            simulator.note("\(process.id): \(call) is not done")
+            return false
+        case .losesAnswer:
+            script.keep(.losesAnswer, for: process)
+            return true
+        case .diesAfter:
+            script.keep(.diesAfter, for: process)
+            return true
+        }
+    }
+
+    /// The same of its answer.
+    private func ends(_ call: StaticString, of process: SimulatedProcess) -> Bool {
+        guard let script else { return true }
+        switch script.takeKept(for: process) {
+        case .passes, .diesBefore, .fails: return true
+        case .losesAnswer:
+            simulator.note("\(process.id): the answer of \(call) is lost")
+            return false
+        case .diesAfter:
+            simulator.note("\(process.id) dies after \(call)")
+            process.kill()
+            return false
+        }
+    }
+
+    /// Half of a call's way: the moment of the process, then `go`, which decides about the call.
+    private func half<Failure: Error>(
+        _ process: SimulatedProcess,
+        isTrading: Bool,
+        died: Failure,
+        then go: @escaping @Sendable () throws(Failure) -> MemoryPassage<Failure>,
+    ) throws(Failure) -> MemoryPassage<Failure> {
+        switch enter(process, isTrading: isTrading) {
+        case .goesOn: return try go()
+        case .dies: throw died
+        case .waits(let isOver):
+            return .takes { () async throws(Failure) in
+                do { try await self.wait(process, isTrading: isTrading, isOver: isOver) } catch { throw died }
+                switch try go() {
+                case .clear: break
+                case .takes(let rest): try await rest()
+                }
+            }
+        }
+    }
+
     func storeLink(_ process: SimulatedProcess) -> MemoryLink<StoreError> {
         MemoryLink(
-            send: { call async throws(StoreError) in
+            deciding: { call throws(StoreError) in
                 let isTrading = Self.isTrading(call)
-                do { try await self.step(process, isTrading: isTrading) } catch {
-                    throw StoreError(.unavailable, "the process is dead")
-                }
-                if self.isPostgresAway {
-                    await self.simulator.pass(nanoseconds: 50_000_000)
-                    throw StoreError(.unavailable, "the database is away")
-                }
-                if self.happens(0.01, .pgReset) {
-                    if self.simulator.random() % 2 == 0 {
-                        throw StoreError(.unavailable, "reset before the statement")
-                    }
-                    self.faults.mark(.commitUnknownResolvedAsNot)
-                    throw StoreError(.outcomeUnknown, "reset before the statement was read")
-                }
-                if isTrading {
-                    self.simulator.note("\(process.id) \(call)")
-                    await self.simulator.pass(nanoseconds: self.latency(700_000))
-                }
+                return try self.half(
+                    process,
+                    isTrading: isTrading,
+                    died: StoreError(.unavailable, "the process is dead"),
+                ) { () throws(StoreError) in try self.reachStore(call, of: process, isTrading: isTrading) }
             },
-            answer: { call async throws(StoreError) in
+            { call throws(StoreError) in
                 let isTrading = Self.isTrading(call)
+                if isTrading, !self.ends(call, of: process) { throw StoreError(.outcomeUnknown, "no answer") }
                 if self.happens(0.01, .pgReset) {
                     self.faults.mark(.answerOfDatabaseLost)
                     throw StoreError(.outcomeUnknown, "reset after the statement")
                 }
-                do { try await self.step(process, isTrading: isTrading) } catch {
-                    throw StoreError(.outcomeUnknown, "the process is dead")
-                }
+                return try self.half(
+                    process,
+                    isTrading: isTrading,
+                    died: StoreError(.outcomeUnknown, "the process is dead"),
+                ) { () throws(StoreError) in .clear }
             },
         )
+    }
+
+    private func reachStore(
+        _ call: StaticString,
+        of process: SimulatedProcess,
+        isTrading: Bool,
+    ) throws(StoreError) -> MemoryPassage<StoreError> {
+        if isPostgresAway {
+            return .takes { () async throws(StoreError) in
+                await self.simulator.pass(nanoseconds: 50_000_000)
+                throw StoreError(.unavailable, "the database is away")
+            }
+        }
+        if happens(0.01, .pgReset) {
+            if simulator.random() % 2 == 0 { throw StoreError(.unavailable, "reset before the statement") }
+            faults.mark(.commitUnknownResolvedAsNot)
+            throw StoreError(.outcomeUnknown, "reset before the statement was read")
+        }
+        guard isTrading else { return .clear }
+        simulator.note("\(process.id) \(call)")
+        let delay = latency(700_000)
+        return .takes { () async throws(StoreError) in
+            await self.simulator.pass(nanoseconds: delay)
+            if !self.begins(call, of: process) { throw StoreError(.outcomeUnknown, "not done") }
+        }
     }
 
     func queueLink(_ process: SimulatedProcess) -> MemoryLink<QueueError> {
         MemoryLink(
-            send: { call async throws(QueueError) in
+            deciding: { call throws(QueueError) in
                 let isTrading = Self.isTrading(call)
-                do { try await self.step(process, isTrading: isTrading) } catch {
-                    throw QueueError(.unavailable, "the process is dead")
-                }
-                if self.happens(0.005, .redisReset) {
-                    throw QueueError(.unavailable, "reset before the command")
-                }
-                if isTrading { await self.simulator.pass(nanoseconds: self.latency(200_000)) }
+                return try self.half(
+                    process,
+                    isTrading: isTrading,
+                    died: QueueError(.unavailable, "the process is dead"),
+                ) { () throws(QueueError) in try self.reachQueue(call, of: process, isTrading: isTrading) }
             },
-            answer: { call async throws(QueueError) in
+            { call throws(QueueError) in
+                if !self.ends(call, of: process) { throw QueueError(.outcomeUnknown, "no answer") }
                 if self.happens(0.005, .redisReset) {
                     throw QueueError(.outcomeUnknown, "reset after the command")
                 }
-                do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
-                    throw QueueError(.outcomeUnknown, "the process is dead")
-                }
+                return try self.half(
+                    process,
+                    isTrading: Self.isTrading(call),
+                    died: QueueError(.outcomeUnknown, "the process is dead"),
+                ) { () throws(QueueError) in .clear }
             },
         )
     }
 
+    private func reachQueue(
+        _ call: StaticString,
+        of process: SimulatedProcess,
+        isTrading: Bool,
+    ) throws(QueueError) -> MemoryPassage<QueueError> {
+        if happens(0.005, .redisReset) { throw QueueError(.unavailable, "reset before the command") }
+        guard isTrading else {
+            if isTaking(call), !begins(call, of: process) { throw QueueError(.outcomeUnknown, "not done") }
+            return .clear
+        }
+        let delay = latency(200_000)
+        return .takes { () async throws(QueueError) in
+            await self.simulator.pass(nanoseconds: delay)
+            if !self.begins(call, of: process) { throw QueueError(.outcomeUnknown, "not done") }
+        }
+    }
+
     func tickLink(_ process: SimulatedProcess) -> MemoryLink<TickLogError> {
         MemoryLink(
-            send: { call async throws(TickLogError) in
-                do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
-                    throw TickLogError("the process is dead")
-                }
-                if self.happens(0.002, .redisReset) {
-                    throw TickLogError("reset before the command")
+            deciding: { call throws(TickLogError) in
+                let isTrading = Self.isTrading(call)
+                return try self.half(process, isTrading: isTrading, died: TickLogError("the process is dead")) {
+                    () throws(TickLogError) in
+                    if self.happens(0.002, .redisReset) { throw TickLogError("reset before the command") }
+                    if isTrading, !self.begins(call, of: process) { throw TickLogError("not done") }
+                    return .clear
                 }
             },
-            answer: { call async throws(TickLogError) in
-                if self.happens(0.002, .redisReset) {
-                    throw TickLogError("reset after the command")
-                }
-                do { try await self.step(process, isTrading: Self.isTrading(call)) } catch {
-                    throw TickLogError("the process is dead")
-                }
+            { call throws(TickLogError) in
+                if !self.ends(call, of: process) { throw TickLogError("no answer") }
+                if self.happens(0.002, .redisReset) { throw TickLogError("reset after the command") }
+                return try self.half(
+                    process,
+                    isTrading: Self.isTrading(call),
+                    died: TickLogError("the process is dead"),
+                ) { () throws(TickLogError) in .clear }
             },
         )
     }

@@ -59,6 +59,9 @@ struct SimulateCommand: AsyncParsableCommand {
     @Flag(help: "Plants an error in the store: the run must fail.")
     var canary = false
 
+    @Flag(help: "Instead of seeds: every call on the way of an exit with everything that may become of it.")
+    var crashPoints = false
+
     @Flag(help: "One JSON document.")
     var json = false
 
@@ -76,6 +79,7 @@ struct SimulateCommand: AsyncParsableCommand {
         options.faults = choice
         options.safetyMinutes = minutes - 3
         if canary { options.mutant = .noVersionCheck }
+        if crashPoints { return try await playCrashPoints() }
         if mutant == "all" { return try await findAll(options) }
         if let mutant {
             guard let known = Mutant(rawValue: mutant) else {
@@ -128,6 +132,32 @@ struct SimulateCommand: AsyncParsableCommand {
         }
         show("\(Mutant.allCases.count - survivors) of \(Mutant.allCases.count) planted errors found")
         if survivors > 0 { throw ExitCode(1) }
+    }
+
+    /// Plays every scene with one worker and with two, with every crash point.
+    private func playCrashPoints() async throws {
+        var paths = 0
+        for scene in CrashScene.allCases {
+            for workers in 1...2 {
+                let clean = await Simulation.play(scene, nil, workers: workers)
+                for point in [nil] + CrashPoint.all(calls: clean.calls.count) {
+                    let outcome = await Simulation.play(scene, point, workers: workers, traceLines: trace ? 200 : 0)
+                    paths += 1
+                    guard let violation = outcome.violations.first else { continue }
+                    let place = point.map {
+                        "call \($0.call) (\(clean.calls[$0.call])) \($0.kind.rawValue)\($0.restartsLate ? " late" : "")"
+                    }
+                    show(
+                        "VIOLATION \(violation.predicate) in \(scene.rawValue), \(workers) workers, \(place ?? "clean")"
+                    )
+                    for one in outcome.violations { show("  \(one.milliseconds) ms \(one.predicate): \(one.evidence)") }
+                    for line in outcome.trace { show("  \(line)") }
+                    throw ExitCode(1)
+                }
+                show("\(scene.rawValue) with \(workers) workers: \(clean.calls.count) calls")
+            }
+        }
+        show("\(paths) paths, no violation")
     }
 
     /// `90s`, `18m`, `2h`; nil: something else.
