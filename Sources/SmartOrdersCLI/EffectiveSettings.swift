@@ -17,15 +17,12 @@ enum EffectiveSettings {
             APIConfiguration.Setting(name: "listen", value: "\(host):\(port)", origin: "flag"),
             APIConfiguration.Setting(name: "deployment", value: deployment.name, origin: "default"),
         ]
+        let flags = ["SMARTORDERS_DATABASE_URL", "SMARTORDERS_REDIS_URL"]
         for (name, isSecret) in known {
-            let value = environment(name)
-            settings.append(
-                APIConfiguration.Setting(
-                    name: name,
-                    value: isSecret && value != nil ? "***" : value ?? "",
-                    origin: value == nil ? "default" : "environment",
-                )
-            )
+            let value = environment(name) ?? (flags.contains(name) ? "given" : nil)
+            let origin = environment(name) == nil ? (value == nil ? "default" : "flag") : "environment"
+            let shown = isSecret && value != nil ? "***" : value ?? ""
+            settings.append(APIConfiguration.Setting(name: name, value: shown, origin: origin))
         }
         return settings
     }
