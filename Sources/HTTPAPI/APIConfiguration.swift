@@ -44,6 +44,20 @@ public struct APIConfiguration: Sendable {
     /// Whether webhooks without TLS and at private addresses are taken: the workers may ask those on an allow-list.
     public var webhooksMayBePlain = false
 
+    /// One effective setting of the process, as administrators see it: secrets are `***`.
+    public struct Setting: Hashable, Sendable {
+        public let name: String
+        public let value: String
+        /// `default`, `environment`, `flag`.
+        public let origin: String
+        public init(name: String, value: String, origin: String) {
+            self.name = name
+            self.value = value
+            self.origin = origin
+        }
+    }
+    public var settings: [Setting] = []
+
     /// An administrator must let an account trade live (`live.approval`).
     public var liveNeedsApproval = false
 

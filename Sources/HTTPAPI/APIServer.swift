@@ -32,6 +32,7 @@ public final class APIServer: Sendable {
     private let batches: BatchDuty
     private let boards: StreamBoards
     private let hookDuty: HookDuty
+    private let bulk: BulkDuty
     /// Every route that this server has.
     package let routes: [RouteSummary]
 
@@ -52,6 +53,7 @@ public final class APIServer: Sendable {
         hooks: any HookStore,
         operators: any OperatorStore,
         control: any ClusterControl,
+        queue: any QueueControl,
         commands: CommandService,
         ticks: any TickLog,
         timeline: any TimelineStore,
@@ -104,8 +106,23 @@ public final class APIServer: Sendable {
             logger: logger,
         )
         batches = BatchDuty(backend: backend, hub: hub)
-        boards = StreamBoards(prices: PriceBoard(backend: backend), derived: DerivedBoard(backend: backend))
+        boards = StreamBoards(
+            prices: PriceBoard(backend: backend),
+            derived: DerivedBoard(backend: backend),
+            notices: NoticeBoard(backend: backend, operators: operators),
+            operators: OperatorBoard(backend: backend, operators: operators),
+        )
         hookDuty = HookDuty(backend: backend, hub: hub)
+        bulk = BulkDuty(queue: queue, clock: clock, logger: logger)
+        let admin = AdminRoutes(
+            backend: backend,
+            hub: hub,
+            control: control,
+            operators: operators,
+            queue: queue,
+            batches: batches,
+            bulk: bulk,
+        )
         let routes =
             SystemRoutes(backend: backend, readiness: self.readiness, metrics: metrics).routes
             + OrderRoutes(backend: backend, hub: hub).routes
@@ -123,7 +140,7 @@ public final class APIServer: Sendable {
             + PresetRoutes(backend: backend).routes
             + WebhookRoutes(backend: backend).routes
             + HookRoutes(backend: backend, duty: hookDuty).routes
-            + AdminRoutes(backend: backend, hub: hub, control: control, operators: operators).routes
+            + admin.routes
             + StreamRoutes(backend: backend, hub: hub, boards: boards, tickets: tickets).routes
         var random = SystemRandomNumberGenerator()
         let instance = "r" + hexadecimal((0..<4).map { _ in UInt8.random(in: 0...255, using: &random) })
@@ -217,7 +234,10 @@ public final class APIServer: Sendable {
             group.addTask { await self.gateway.deadlines.sweep() }
             group.addTask { await self.boards.prices.run() }
             group.addTask { await self.boards.derived.run() }
+            group.addTask { await self.boards.notices.run() }
+            group.addTask { await self.boards.operators.run() }
             group.addTask { await self.hookDuty.run() }
+            group.addTask { await self.bulk.run() }
             group.addTask { await self.noteUse() }
             group.addTask {
                 await stop.wait()

@@ -149,6 +149,24 @@ struct Migration: Sendable {
             down: PackageResources._023_recovery_down_sql,
         ),
         Migration(
+            version: 24,
+            name: "sealed_answers",
+            up: PackageResources._024_sealed_answers_up_sql,
+            down: PackageResources._024_sealed_answers_down_sql,
+        ),
+        Migration(
+            version: 25,
+            name: "operators",
+            up: PackageResources._025_operators_up_sql,
+            down: PackageResources._025_operators_down_sql,
+        ),
+        Migration(
+            version: 26,
+            name: "told",
+            up: PackageResources._026_told_up_sql,
+            down: PackageResources._026_told_down_sql,
+        ),
+        Migration(
             version: 27,
             name: "late_facts",
             up: PackageResources._027_late_facts_up_sql,

@@ -14,6 +14,7 @@ private enum AdminSQL {
     static let changeUser = file["change_user"]
     static let noteGroup = file["note_group"]
     static let cancelBatch = file["cancel_batch"]
+    static let confirmRecovery = file["confirm_recovery"]
     static let verify = file["verify"]
     static let accountOfOrder = file["account_of_order"]
     static let account = file["account"]
@@ -33,13 +34,15 @@ public final class PostgresOperatorStore: OperatorStore {
     public func rows(
         _ list: OperatorList,
         subject: String?,
-        before: Int64?,
+        after: String?,
         limit: Int,
-    ) async throws(StoreError) -> [[UInt8]] {
+    ) async throws(StoreError) -> [OperatorRow] {
         try await reading {
             guard let statement = AdminSQL.lists[list] else { return [] }
-            let parameters: [Parameter] = [.optional(subject), .optional(before), .int8(Int64(limit))]
-            return try await pool.query(statement, parameters).map { Array(try $0.string(0).utf8) }
+            let parameters: [Parameter] = [.optional(subject), .optional(after), .int8(Int64(limit))]
+            return try await pool.query(statement, parameters).map { row in
+                OperatorRow(json: Array(try row.string(0).utf8), key: try row.string(1))
+            }
         }
     }
 
@@ -86,6 +89,7 @@ public final class PostgresOperatorStore: OperatorStore {
         case .noteDeadGroup(let code, let note):
             return [(AdminSQL.noteGroup, [.text(code), .text(note), .text(audit.actor)])]
         case .cancelBatch(let id): return [(AdminSQL.cancelBatch, [.text(id)])]
+        case .confirmRecovery: return [(AdminSQL.confirmRecovery, [])]
         case .note: return []
         }
     }

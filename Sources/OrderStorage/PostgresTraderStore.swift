@@ -124,11 +124,15 @@ public final class PostgresTraderStore: TraderStore {
                 StoredAnswer(
                     record: IdempotencyRecord(owner: owner, key: key, requestHash: try row.string(0)),
                     status: Int(try row.int64(1)),
+                    entityTag: try row.stringOrNil(3),
+                    location: try row.stringOrNil(4),
                     body: try row.bytes(2),
                 )
             }
         }
     }
+
+    public func keep(_ answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome { try await store([], answer) }
 
     /// Runs a change and stores its answer, or finds the answer that is stored already.
     func store(
@@ -138,7 +142,8 @@ public final class PostgresTraderStore: TraderStore {
         let record = answer.record
         let parameters: [Parameter] = [
             .text(record.owner), .text(record.key), .text(record.requestHash), .int8(Int64(answer.status)),
-            .text(String(decoding: answer.body, as: UTF8.self)),
+            .text(String(decoding: answer.body, as: UTF8.self)), .optional(answer.entityTag),
+            .optional(answer.location),
         ]
         // The answer first: who comes second waits for the first one's transaction, and then finds its row.
         do throws(PostgresError) {

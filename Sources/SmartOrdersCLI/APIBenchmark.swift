@@ -63,6 +63,12 @@ struct APIBenchmark {
             hooks: backend.hooks,
             operators: PostgresOperatorStore(pool: backend.operatorPool ?? backend.pool),
             control: PostgresClusterControl(pool: backend.operatorPool ?? backend.pool),
+            queue: QueueDesk(
+                queue: backend.queue,
+                pool: backend.pool,
+                orders: backend.operatorOrders,
+                clock: backend.clock,
+            ),
             commands: backend.commands,
             ticks: backend.ticks,
             timeline: backend.timeline,

@@ -40,6 +40,7 @@ struct APIRole: Sendable {
         configuration.publicURL = environment("SMARTORDERS_PUBLIC_URL")
         configuration.corsOrigins = Self.list("SMARTORDERS_CORS_ORIGINS")
         configuration.trustedProxies = Self.list("SMARTORDERS_TRUSTED_PROXIES")
+        configuration.settings = EffectiveSettings.all(backend.deployment, host: host, port: port)
         configuration.drainDelayMs = showsOperations ? 0 : 2_000
         let metrics = backend.metrics
         let notices = Self.notices(backend)
@@ -57,6 +58,12 @@ struct APIRole: Sendable {
             hooks: backend.hooks,
             operators: PostgresOperatorStore(pool: backend.operatorPool ?? backend.pool),
             control: PostgresClusterControl(pool: backend.operatorPool ?? backend.pool),
+            queue: QueueDesk(
+                queue: backend.queue,
+                pool: backend.operatorPool ?? backend.pool,
+                orders: backend.operatorOrders,
+                clock: backend.clock,
+            ),
             commands: backend.commands,
             ticks: backend.ticks,
             timeline: backend.timeline,

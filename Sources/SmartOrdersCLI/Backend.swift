@@ -30,6 +30,8 @@ struct Deployment: Sendable {
     var allowsNoDeadline = false
     /// 64 hexadecimal digits; nil: this process cannot use venue keys.
     var masterKey: String?
+    /// The one before it, while secrets are sealed anew; nil: what it sealed is refused.
+    var oldMasterKey: String?
     /// Public key of the workers' intake: 64 hexadecimal digits; nil: venue keys are not taken over HTTP.
     var intakeKey: String?
     /// Accounts may trade live.
@@ -52,6 +54,8 @@ struct Backend: Sendable {
     let hooks: PostgresHookStore
     /// Sessions of operators, who see every account; nil: this process serves none.
     let operatorPool: PostgresPool?
+    /// Orders as those sessions see them.
+    let operatorOrders: PostgresOrderStore
     let cluster: PostgresClusterStore
     let timeline: PostgresTimelineStore
     let readings: PostgresVenueReadings
@@ -125,7 +129,10 @@ struct Backend: Sendable {
             await pool.close()
             throw error
         }
-        let secrets = SealedSecrets(hexadecimal: deployment.masterKey ?? SealedSecrets.makeKey())
+        let secrets = SealedSecrets(
+            hexadecimal: deployment.masterKey ?? SealedSecrets.makeKey(),
+            old: deployment.oldMasterKey,
+        )
         guard let secrets else {
             throw Failure(
                 .usage,
@@ -138,6 +145,8 @@ struct Backend: Sendable {
         let http = VenueHTTP()
         let readings = PostgresVenueReadings(pool: pool)
         let reader = VenueReader(readings: readings, clock: clock)
+        let operatorPool =
+            isTenantScoped ? try PostgresPool(configuration: .operators(conninfo: deployment.database)) : nil
         return Backend(
             deployment: deployment,
             pool: pool,
@@ -148,8 +157,12 @@ struct Backend: Sendable {
             intake: PostgresCredentialIntake(pool: pool),
             webhooks: PostgresWebhookStore(pool: pool),
             hooks: PostgresHookStore(pool: pool),
-            operatorPool: isTenantScoped
-                ? try PostgresPool(configuration: .operators(conninfo: deployment.database)) : nil,
+            operatorPool: operatorPool,
+            operatorOrders: PostgresOrderStore(
+                pool: operatorPool ?? pool,
+                incarnation: history.incarnation,
+                began: history.began,
+            ),
             cluster: PostgresClusterStore(pool: pool, orders: orders),
             timeline: PostgresTimelineStore(pool: pool),
             readings: readings,

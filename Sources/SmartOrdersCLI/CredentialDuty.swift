@@ -12,7 +12,8 @@ struct CredentialDuty: Sendable {
     private static let purgeRounds = 240
 
     let backend: Backend
-    let masterKey: String
+    /// The new one, and the one before it if there is one.
+    let masterKeys: [String]
 
     /// Runs until the task is cancelled.
     func run() async throws {
@@ -76,7 +77,7 @@ struct CredentialDuty: Sendable {
 
     private func opened(_ sealed: [UInt8], for account: AccountID) -> Credentials? {
         do {
-            return Credentials(encoded: try IntakeSeal.open(sealed, for: account, masterKey: masterKey))
+            return Credentials(encoded: try IntakeSeal.open(sealed, for: account, masterKeys: masterKeys))
         } catch {
             // The error may say something of the bytes; that they do not open is all there is to know.
             return nil

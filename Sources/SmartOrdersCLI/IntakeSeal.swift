@@ -51,7 +51,20 @@ enum IntakeSeal {
         }
     }
 
-    static func open(_ sealed: [UInt8], for account: AccountID, masterKey: String) throws -> [UInt8] {
+    /// Opens with the first of the master keys that does.
+    static func open(_ sealed: [UInt8], for account: AccountID, masterKeys: [String]) throws -> [UInt8] {
+        for key in masterKeys.dropLast() {
+            do {
+                return try open(sealed, for: account, masterKey: key)
+            } catch {
+                // Sealed to the key before it, perhaps.
+            }
+        }
+        guard let last = masterKeys.last else { throw CryptoKitError.incorrectKeySize }
+        return try open(sealed, for: account, masterKey: last)
+    }
+
+    private static func open(_ sealed: [UInt8], for account: AccountID, masterKey: String) throws -> [UInt8] {
         guard sealed.count > encapsulatedBytes else { throw CryptoKitError.incorrectParameterSize }
         var recipient = try HPKE.Recipient(
             privateKey: privateKey(masterKey: masterKey),

@@ -17,8 +17,10 @@ enum Roles {
             try await withThrowingTaskGroup { group in
                 group.addTask { try await duty.run() }
                 if let masterKey = backend.deployment.masterKey {
-                    group.addTask { try await CredentialDuty(backend: backend, masterKey: masterKey).run() }
-                    group.addTask { try await webhooks(backend, masterKey) }
+                    let masterKeys = [masterKey, backend.deployment.oldMasterKey].compactMap(\.self)
+                    group.addTask { try await CredentialDuty(backend: backend, masterKeys: masterKeys).run() }
+                    group.addTask { try await webhooks(backend, masterKeys) }
+                    group.addTask { try await rotation(backend, masterKeys) }
                 }
                 let readings = VenueReadingDuty(
                     venues: backend.venues,
@@ -44,15 +46,30 @@ enum Roles {
         await leave { await duty.leave() }
     }
 
+    /// Seals anew what the old key sealed: only who holds both can.
+    private static func rotation(_ backend: Backend, _ masterKeys: [String]) async throws {
+        guard masterKeys.count == 2, let box = SealedSecrets(hexadecimal: masterKeys[0], old: masterKeys[1]) else {
+            while true { try await backend.clock.sleep(milliseconds: 3_600_000) }
+        }
+        let duty = RotationDuty(
+            secrets: PostgresSecretStore(pool: backend.pool),
+            box: box,
+            masterKeys: masterKeys,
+            clock: backend.clock,
+            logger: backend.logger,
+        )
+        try await duty.run()
+    }
+
     /// Sends webhooks: only who has the master key can sign them.
-    private static func webhooks(_ backend: Backend, _ masterKey: String) async throws {
+    private static func webhooks(_ backend: Backend, _ masterKeys: [String]) async throws {
         let transport = WebhookHTTP(allowed: WebhookSettings.allowed)
         let duty = WebhookDuty(
             outbox: backend.webhooks,
             orders: backend.orders,
             transport: transport,
             open: { sealed, webhook in
-                try IntakeSeal.open(sealed, for: AccountID(webhook), masterKey: masterKey)
+                try IntakeSeal.open(sealed, for: AccountID(webhook), masterKeys: masterKeys)
             },
             clock: backend.clock,
             random: { UInt64.random(in: .min ... .max) },

@@ -37,6 +37,7 @@ struct ServeCommand: AsyncParsableCommand {
             deployment.allowsNoDeadline = environment("SMARTORDERS_VENUES_ALLOW_NO_DEADLINE") == "true"
             deployment.isStepped = stepped
             deployment.masterKey = environment("SMARTORDERS_MASTER_KEY")
+            deployment.oldMasterKey = environment("SMARTORDERS_OLD_MASTER_KEY")
             deployment.intakeKey = environment("SMARTORDERS_INTAKE_KEY")
             deployment.isLiveEnabled = environment("SMARTORDERS_LIVE_ENABLED") == "true"
             return deployment

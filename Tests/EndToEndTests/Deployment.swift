@@ -183,6 +183,9 @@ final class Deployment: Sendable {
         }
     }
 
+    /// What a command that needs the database alone is told.
+    var databaseArguments: [String] { Array(roleArguments.prefix(2)) }
+
     /// Runs an operator's command on this deployment.
     func command(_ arguments: [String]) async throws -> Outcome {
         try await Program.run(arguments + roleArguments, environment: Self.environment)
@@ -193,7 +196,8 @@ final class Deployment: Sendable {
     }
 
     /// `kill -9` of every process of a role, and a new one in its place.
-    func replace(_ role: String) async throws {
+    /// - Parameter changes: of the environment that the others have.
+    func replace(_ role: String, _ changes: [String: String] = [:]) async throws {
         let old = children.withLock { children in
             defer { children.removeAll { $0.role == role } }
             return children.filter { $0.role == role }.map(\.process)
@@ -204,6 +208,7 @@ final class Deployment: Sendable {
             roleArguments + (role == "api" ? ["--listen", listen] : []),
             folder,
             children,
+            environment: Self.environment.merging(changes) { $1 },
         )
         if role == "api" { try await Self.wait(for: "\(api)/livez") }
     }

@@ -132,6 +132,12 @@ struct ConnectionTests {
                             try await stream.authenticate()
                             try await stream.subscribe("\(api.account)", from: 0)
                             ready.withLock { $0 += 1 }
+                            // Why, before it closes.
+                            var notice: String? = ""
+                            while let told = notice, told != "DEPLOY" {
+                                notice = try await stream.next("notice")["code"]?.text
+                            }
+                            #expect(notice == "DEPLOY")
                             code = try await stream.closeCode()
                             try await stream.send(opcode: 8, [0x03, 0xe9])
                         }

@@ -112,7 +112,10 @@ struct `The contract files` {
         try await withStoredAPI { api in
             let file = try await api.send(.GET, "/asyncapi.yaml", key: nil)
             #expect(file.status == 200)
-            for frame in ["hello", "authenticated", "subscribed", "snapshot", "event", "gap", "heartbeat", "error"] {
+            for frame in [
+                "hello", "authenticated", "subscribed", "snapshot", "event", "gap", "derived", "price", "operator",
+                "notice", "heartbeat", "error",
+            ] {
                 #expect(file.text.contains("type: { const: \(frame) }"), "\(frame)")
             }
             for code in [1001, 1011, 4008, 4400, 4401, 4403, 4408, 4429, 4503] {

@@ -271,6 +271,7 @@ struct MemoryTraders: TraderStore {
     func update(_ key: APIKeyRecord) async throws(StoreError) -> Bool { throw Self.absent }
     func revokeKey(_ id: String, of user: UniqueID) async throws(StoreError) -> Bool { throw Self.absent }
     func answer(owner: String, key: String) async throws(StoreError) -> StoredAnswer? { throw Self.absent }
+    func keep(_ answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome { throw Self.absent }
     func setNote(_ text: String, order: OrderID, account: AccountID) async throws(StoreError) { throw Self.absent }
     func add(_ share: Share, answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome { throw Self.absent }
     func shares(of accounts: [AccountID]) async throws(StoreError) -> [Share] { throw Self.absent }

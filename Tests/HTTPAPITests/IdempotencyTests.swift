@@ -146,6 +146,132 @@ struct `Repeated requests` {
         }
     }
 
+    @Test func `what is shown once is shown again to whoever asked, and stands nowhere`() async throws {
+        try await withStoredAPI({ $0.publicURL = "http://orders.example" }) { api in
+            let tenant = try await api.tenant()
+            let order = try await api.create(tenant)
+            let bodies = [
+                ("/v1/keys", #"{"scopes": ["read"]}"#, "secret"),
+                ("/v1/webhooks", #"{"url": "https://example.com/hook"}"#, "secret"),
+                (
+                    "/v1/hooks", #"{"accountId": "\#(tenant.account)", "action": "close", "orderId": "\#(order)"}"#,
+                    "url",
+                ),
+                ("/v1/orders/\(order)/share", "{}", "url"),
+            ]
+            for (path, body, name) in bodies {
+                func send() async throws -> Answer {
+                    try await api.send(
+                        .POST,
+                        path,
+                        key: tenant.key,
+                        body: body,
+                        idempotency: "k \(path)".replacing(" ", with: "-"),
+                    )
+                }
+                let first = try await send()
+                let secret = try #require(first.json[name]?.text, "\(path): \(first.text)")
+                Self.same(first, try await send(), path)
+                let kept = try await api.pool.query(Statement(sql: "SELECT body FROM answers")).map { try $0.string(0) }
+                #expect(!kept.contains { $0.contains(secret.suffix(20)) }, "\(path)")
+            }
+            // A person's other browser is the same owner with another credential.
+            func browser() async throws -> [(String, String)] {
+                let body = #"{"apiKey": "\#(tenant.key)"}"#
+                let answer = try await api.send(.POST, "/v1/sign-in", key: nil, body: body)
+                let cookie = try #require(answer["Set-Cookie"]?.prefix { $0 != ";" })
+                return [
+                    ("Cookie", String(cookie)), ("X-CSRF-Token", answer.json["csrfToken"]?.text ?? ""),
+                    ("Origin", "http://orders.example"),
+                ]
+            }
+            func make(_ browser: [(String, String)]) async throws -> Answer {
+                let body = #"{"scopes": ["read"]}"#
+                return try await api.send(.POST, "/v1/keys", key: nil, headers: browser, body: body, idempotency: "b")
+            }
+            let mine = try await browser()
+            let first = try await make(mine)
+            #expect(first.json["secret"]?.text != nil, "\(first.text)")
+            Self.same(first, try await make(mine), "the same browser")
+            let other = try await make(try await browser())
+            #expect(other.status == 201)
+            #expect(other.json["id"] == first.json["id"])
+            #expect(other.json["secret"] == nil)
+        }
+    }
+
+    @Test func `what sets or ends something is answered again, and not done again`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant(scopes: "read,trade,operate,admin", roles: "TRADER,OPERATOR,ADMIN")
+            let account = "/v1/accounts/\(tenant.account)"
+            func made(_ path: String, _ body: String) async throws -> String {
+                let answer = try await api.send(.POST, path, key: tenant.key, body: body, idempotency: "made")
+                return "\(path)/\(try #require(answer.json["id"]?.text, "\(path): \(answer.text)"))"
+            }
+            let preset = try await made(
+                "/v1/presets",
+                #"{"name": "p", "draft": {"side": "BUY", "entry": {"mode": "market"}}}"#,
+            )
+            let order = try await api.create(tenant)
+            let repeated = [
+                Repeated("account", .PATCH, account, #"{"name": "first"}"#, 200),
+                Repeated(
+                    "preset",
+                    .PUT,
+                    preset,
+                    #"{"name": "first", "draft": {"side": "BUY", "entry": {"mode": "market"}}}"#,
+                    200,
+                ),
+                Repeated("preset's end", .DELETE, preset, nil, 204),
+                Repeated("preferences", .PUT, "/v1/preferences", #"{"theme": "dark"}"#, 200),
+                Repeated("note", .PUT, "/v1/orders/\(order)/note", #"{"note": "first"}"#, 200),
+                Repeated("resume", .DELETE, account + "/halt", nil, 200),
+                Repeated("user", .PATCH, "/v1/admin/users/\(tenant.user)", #"{"reason": "r", "tier": "PRO"}"#, 200),
+            ]
+            for (number, one) in repeated.enumerated() {
+                func send(_ body: String?) async throws -> Answer {
+                    try await api.send(
+                        one.method,
+                        one.path,
+                        key: tenant.key,
+                        body: body,
+                        idempotency: "k\(number)",
+                        ifMatch: "\"v1\"",
+                    )
+                }
+                let first = try await send(one.body)
+                #expect(first.status == one.status, "\(one.what): \(first.text)")
+                Self.same(first, try await send(one.body), one.what)
+                guard one.body != nil else { continue }
+                let other = try await send(#"{"name": "other", "draft": {}, "theme": "light", "note": "other"}"#)
+                #expect(other.code == "IDEMPOTENCY_KEY_REUSED", "\(one.what): \(other.text)")
+            }
+            // The account is at version 2, and a stale tag without the key is refused.
+            let stale = try await api.send(
+                .PATCH,
+                account,
+                key: tenant.key,
+                body: #"{"name": "b"}"#,
+                ifMatch: "\"v1\"",
+            )
+            #expect(stale.status == 412, "\(stale.text)")
+            // What was refused is not kept.
+            let body = #"{"name": "second"}"#
+            func change(_ version: Int) async throws -> Answer {
+                try await api.send(
+                    .PATCH,
+                    account,
+                    key: tenant.key,
+                    body: body,
+                    idempotency: "s",
+                    ifMatch: "\"v\(version)\"",
+                )
+            }
+            #expect(try await change(1).status == 412)
+            #expect(try await change(2).json["name"]?.text == "second")
+        }
+    }
+
     @Test func `while the first request is under way the second one is told to come back`() async throws {
         try await withStoredAPI { api in
             let tenant = try await api.tenant()

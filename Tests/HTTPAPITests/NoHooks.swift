@@ -73,9 +73,9 @@ struct NoOperators: OperatorStore {
     func rows(
         _ list: OperatorList,
         subject: String?,
-        before: Int64?,
+        after: String?,
         limit: Int,
-    ) async throws(StoreError) -> [[UInt8]] { [] }
+    ) async throws(StoreError) -> [OperatorRow] { [] }
     func act(
         _ action: OperatorAction,
         audit: OperatorAudit,
@@ -103,4 +103,34 @@ struct NoControl: ClusterControl {
     func set(_ halt: HaltInForce, _ note: OperatorNote) async throws(StoreError) {}
     func lift(_ halt: HaltRecord, _ note: OperatorNote) async throws(StoreError) -> Bool { false }
     func attention(after: OrderID?, limit: Int) async throws(StoreError) -> [OrderID] { [] }
+}
+
+/// A queue that is not there.
+struct NoQueueControl: QueueControl {
+    private static var absent: QueueControlError { .unavailable("no queue here") }
+    func queues(_ selector: String) async throws(QueueControlError) -> [[UInt8]] { throw Self.absent }
+    func pause(_ selector: String, milliseconds: Int64, _ note: OperatorNote) async throws(QueueControlError) {
+        throw Self.absent
+    }
+    func resume(_ selector: String, _ note: OperatorNote) async throws(QueueControlError) { throw Self.absent }
+    func drain(
+        _ selector: String,
+        includesDelayed: Bool,
+        _ note: OperatorNote,
+    ) async throws(QueueControlError) -> Int { throw Self.absent }
+    func jobs(_ selection: JobSelection) async throws(QueueControlError) -> [[UInt8]] { throw Self.absent }
+    func job(_ id: String) async throws(QueueControlError) -> [UInt8] { throw Self.absent }
+    func deadGroups() async throws(QueueControlError) -> [[UInt8]] { throw Self.absent }
+    func setNote(_ text: String, of code: String, _ note: OperatorNote) async throws(QueueControlError) {
+        throw Self.absent
+    }
+    func preview(_ work: BulkWork) async throws(QueueControlError) -> (matched: Int, json: [UInt8]) {
+        throw Self.absent
+    }
+    func begin(_ work: BulkWork, id: String, _ note: OperatorNote) async throws(QueueControlError) -> Int {
+        throw Self.absent
+    }
+    func run(_ id: String, _ note: OperatorNote) async throws(QueueControlError) { throw Self.absent }
+    func rebuildPreview() async throws(QueueControlError) -> [UInt8] { throw Self.absent }
+    func rebuild(_ note: OperatorNote) async throws(QueueControlError) -> [UInt8] { throw Self.absent }
 }

@@ -164,6 +164,7 @@ func withAPI(
         hooks: NoHooks(),
         operators: NoOperators(),
         control: NoControl(),
+        queue: NoQueueControl(),
         commands: CommandService(context: context, history: PriceHistory(ticks: ticks, cluster: cluster)),
         ticks: ticks,
         timeline: orders,
@@ -197,4 +198,12 @@ func withAPI(
     }
     service.cancel()
     try await service.value
+}
+
+extension JSONValue {
+    /// An element of an array; nil: there is none, or this is no array.
+    subscript(index: Int) -> JSONValue? {
+        guard case .array(let elements) = self, elements.indices.contains(index) else { return nil }
+        return elements[index]
+    }
 }

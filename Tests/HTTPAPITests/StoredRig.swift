@@ -63,6 +63,7 @@ struct StoredRig: APITarget {
     let server: APIServer
     let conninfo: String
     let venues: SomeVenues
+    let queue: ToldQueue
     /// The workers' half of what is asked about accounts.
     let readingWork: PostgresVenueReadings
 
@@ -206,6 +207,7 @@ func withStoredAPI(
     let timeline = PostgresTimelineStore(pool: restricted)
     let ticks = MemoryTickLog(MemoryTickServer(clock: RealClock()))
     let cluster = EmptyCluster()
+    let queue = ToldQueue()
     let venues = SomeVenues()
     let readings = PostgresVenueReadings(pool: restricted)
     // What a process without venue keys has.
@@ -240,6 +242,7 @@ func withStoredAPI(
         hooks: PostgresHookStore(pool: restricted),
         operators: PostgresOperatorStore(pool: operators),
         control: PostgresClusterControl(pool: operators),
+        queue: queue,
         commands: CommandService(
             context: context,
             history: PriceHistory(ticks: ticks, cluster: cluster),
@@ -275,6 +278,7 @@ func withStoredAPI(
         server: server,
         conninfo: conninfo,
         venues: venues,
+        queue: queue,
         readingWork: PostgresVenueReadings(pool: pool),
     )
     do {

@@ -3,6 +3,7 @@ import HTTPAPI
 import JSONText
 import NIOHTTP1
 import OrderEngine
+import OrderStorage
 import Simulation
 import SmartOrders
 import TestKit
@@ -105,6 +106,92 @@ struct `What streams tell beside events` {
                 let gap = try #require(text.firstRange(of: "event: gap\n"))
                 let snapshot = try #require(text.firstRange(of: "event: snapshot\n"))
                 #expect(gap.lowerBound < snapshot.lowerBound && text.contains("\"reason\":\"EPOCH\""))
+            }
+        }
+    }
+
+    @Test func `operators see the board's first page, for as long as they are operators`() async throws {
+        try await withStoredAPI({ $0.stream.recheckMs = 50 }) { api in
+            let boss = try await api.tenant(scopes: "read,operate", roles: "OPERATOR")
+            let tenant = try await api.tenant()
+            let follow = #"{"op":"subscribe","channel":"operator","id":"o"}"#
+            try await withStream(api) { stream in
+                try await stream.authenticate(boss.key)
+                try await stream.send(json: follow)
+                let subscribed = try await stream.next("subscribed")
+                #expect(subscribed["channel"]?.text == "operator" && subscribed["id"]?.text == "o")
+                #expect(try await stream.next("operator")["overview"]?["openOrders"]?.int64 == 0)
+                _ = try await api.create(tenant)
+                var open: Int64?
+                while open != 1 { open = try await stream.next("operator")["overview"]?["openOrders"]?.int64 ?? 1 }
+                try await stream.send(json: #"{"op":"unsubscribe","channel":"operator"}"#)
+                #expect(try await stream.next("unsubscribed")["channel"]?.text == "operator")
+                try await stream.send(json: follow)
+                _ = try await stream.next("operator")
+                // The role counts, whatever the key says.
+                try await api.sql("UPDATE users SET roles = '{TRADER}' WHERE id = '\(boss.user)'")
+                #expect(try await stream.closeCode() == 4403)
+            }
+            for key in [tenant.key, boss.key] {
+                try await withStream(api) { stream in
+                    try await stream.authenticate(key)
+                    try await stream.send(json: follow)
+                    #expect(try await stream.closeCode() == 4403)
+                }
+            }
+        }
+    }
+
+    @Test func `everybody is told what is wrong with a venue, and when it is over`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant()
+            let moon = Instrument(
+                market: MarketID(venue: "moon", product: "linear", symbol: "ROCK"),
+                kind: .perpetual,
+                tickSize: Price(ExactDecimal(mantissa: 1, scale: 1)),
+                stepSize: Quantity(ExactDecimal(mantissa: 1, scale: 3)),
+                baseAsset: "ROCK",
+                quoteAsset: "USDT",
+            )
+            try await api.accounts.save([moon])
+            try await withStream(api) { stream in
+                try await stream.authenticate(tenant.key)
+                func about(_ code: String) async throws -> JSONValue {
+                    while true {
+                        let notice = try await stream.next("notice")
+                        if notice["code"]?.text == code || notice == .null { return notice }
+                    }
+                }
+                let begun = try await about("VENUE_DOWN")
+                #expect(begun["subject"]?.text == "moon" && begun["active"] == .bool(true), "\(begun)")
+                // Who comes later is told what holds.
+                try await withStream(api) { late in
+                    try await late.authenticate(tenant.key)
+                    #expect(try await late.next("notice")["active"] == .bool(true))
+                }
+                let now = RealClock().now().microseconds
+                let tick = RawTick(
+                    position: TickPosition(venueTime: now, sequence: 1),
+                    price: 1,
+                    receivedAt: now - 60_000_000,
+                )
+                try await api.ticks.append([tick], to: PriceSeries(market: moon.market, source: .mark))
+                // It tells prices now, old ones.
+                var told: [String] = []
+                while told.count < 2 {
+                    let notice = try await stream.next("notice")
+                    guard notice["subject"]?.text == "moon" || notice == .null else { continue }
+                    told.append("\(notice["code"]?.text ?? "") \(notice["active"] ?? .null)")
+                }
+                #expect(Set(told) == ["FEED_STALE true", "VENUE_DOWN false"])
+                try await api.sql(
+                    """
+                    UPDATE control SET incarnation = incarnation + 1, quarantine_from = clock_timestamp()
+                    """
+                )
+                #expect(try await about("RECOVERING")["active"] == .bool(true))
+                try await api.sql("UPDATE control SET recovered = incarnation")
+                #expect(try await about("RECOVERING")["active"] == .bool(false))
             }
         }
     }

@@ -246,7 +246,7 @@ func withSocket(
 
 /// The same with the handshake done.
 func withStream(
-    _ api: Rig,
+    _ api: some APITarget,
     _ headers: String = "",
     receiveBuffer: Int? = nil,
     _ body: (RawConnection) async throws -> Void,

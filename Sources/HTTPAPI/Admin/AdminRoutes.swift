@@ -7,7 +7,9 @@
 
 internal import Crypto
 internal import HTTPTypes
+internal import HummingbirdCore
 internal import JSONText
+internal import NIOCore
 internal import OrderEngine
 internal import OrderJSON
 internal import SmartOrders
@@ -17,16 +19,24 @@ struct AdminRoutes: Sendable {
     let hub: EventHub
     let control: any ClusterControl
     let operators: any OperatorStore
+    let queue: any QueueControl
+    let batches: BatchDuty
+    let bulk: BulkDuty
 
     static let path = "/v1/admin"
     static let json = ["application/json"]
+    private static let lines = "application/x-ndjson"
     static let codeLifeMs: Int64 = 60_000
 
-    var routes: [Route] { reading + acting + administering + ClusterAdminRoutes(admin: self).routes }
+    var routes: [Route] {
+        reading + acting + administering + ClusterAdminRoutes(admin: self, batches: batches).routes
+            + QueueAdminRoutes(admin: self, queue: queue, duty: bulk).routes
+    }
 
     private var reading: [Route] {
         [
-            one("/overview", .overview), list("/feeds", .feeds), list("/feeds/gaps", .gaps), list("/outbox", .outbox),
+            one("/overview", .overview), list("/venues", .venues), list("/feeds", .feeds), list("/feeds/gaps", .gaps),
+            list("/outbox", .outbox),
             list("/webhooks/dead", .deadDeliveries), one("/stores", .stores), list("/accounts", .accounts),
             list("/orders", .orders), one("/recovery", .recovery), list("/audit", .audit), list("/batches", .batches),
             found("/batches/{id}", .batches),
@@ -56,6 +66,7 @@ struct AdminRoutes: Sendable {
             post("/orders/{id}/close") { call, caller, order in
                 try await command(.closeMarket, "orders.close", call, caller, order)
             },
+            post("/orders/{id}/resolve", fields: ["intent", "as", "price", "evidence", "code"], resolve),
             post("/audit/verify", verify), post("/batches/{id}/cancel", cancelBatch),
         ]
     }
@@ -73,6 +84,18 @@ struct AdminRoutes: Sendable {
                 handler: changeUser,
             ),
             post("/accounts/{id}/approve-live", scope: .admin, approveLive),
+            post("/recovery/confirm", scope: .admin, fields: ["code"], confirmRecovery),
+            Route(method: .get, pattern: Self.path + "/config", policy: .admin, scope: .admin) { call in
+                _ = try actor(call, .admin)
+                try call.query.check(known: [])
+                return .list(backend.configuration.settings) { writer, setting in
+                    writer.beginObject()
+                    writer.member("name", setting.name)
+                    writer.member("value", setting.value)
+                    writer.member("origin", setting.origin)
+                    writer.endObject()
+                }
+            },
         ]
     }
 
@@ -112,33 +135,49 @@ struct AdminRoutes: Sendable {
         _ list: OperatorList,
         scope: APIKeyRecord.Scope = .read,
     ) -> Route {
-        Route(method: .get, pattern: Self.path + path, policy: .admin, scope: scope) { call in
+        Route(
+            method: .get,
+            pattern: Self.path + path,
+            policy: .admin,
+            scope: scope,
+            answers: list == .audit ? ["application/json", Self.lines] : ["application/json"],
+        ) { call in
             _ = try scope == .read ? reader(call) : actor(call, scope)
-            try call.query.check(known: ["subject", "before", "limit"])
-            let limit = try call.query.number("limit", in: 1...200, default: 50)
-            let before = try call.query["before"].map { (text: String) throws -> Int64 in
-                guard let number = Int64(text), number > 0 else {
-                    throw Problem(.badQuery, "before is a whole number.")
-                }
-                return number
+            try call.query.check(known: ["subject", "cursor", "limit"])
+            let subject = call.query["subject"]
+            if let subject, !Self.isWord(subject) { throw Problem(.badQuery, "subject is an id or a word.") }
+            let filters = "admin \(list.rawValue) \(subject ?? "")"
+            let place = try ListPlace(call, backend, filters: filters, now: backend.clock.now())
+            if list == .audit, call.headers[.accept]?.contains(Self.lines) ?? false {
+                return export(list, subject: subject, after: place.after?.key)
             }
-            if let subject = call.query["subject"], !Self.isWord(subject) {
-                throw Problem(.badQuery, "subject is an id or a word.")
-            }
-            let rows = try await operators.rows(
-                list,
-                subject: call.query["subject"],
-                before: before,
-                limit: limit,
-            )
-            return .json { writer in
-                writer.key("items")
-                writer.beginArray()
-                for row in rows { writer.raw(row) }
-                writer.endArray()
-                writer.member("nextCursor", orNull: nil as String?)
-            }
+            let rows = try await operators.rows(list, subject: subject, after: place.after?.key, limit: place.limit)
+            let next = place.next(count: rows.count, key: rows.last?.key)
+            return .list(rows, next: next, of: call) { $0.raw($1.json) }
         }
+    }
+
+    /// The whole list, one object a line.
+    private func export(_ list: OperatorList, subject: String?, after: String?) -> Reply {
+        let operators = operators
+        return Reply(
+            status: .ok,
+            headers: [.contentType: Self.lines],
+            body: .stream { writer in
+                var key = after
+                repeat {
+                    let rows = try await operators.rows(list, subject: subject, after: key, limit: 500)
+                    var text = ByteBuffer()
+                    for row in rows {
+                        text.writeBytes(row.json)
+                        text.writeInteger(UInt8(ascii: "\n"))
+                    }
+                    if text.readableBytes > 0 { try await writer.write(text) }
+                    key = rows.last?.key
+                } while key != nil
+                try await writer.finish(nil)
+            },
+        )
     }
 
     private func one(_ path: String, _ list: OperatorList) -> Route {
@@ -158,17 +197,17 @@ struct AdminRoutes: Sendable {
     }
 
     /// What a database takes as text, and nothing longer than any id here.
-    private static func isWord(_ text: String) -> Bool {
+    static func isWord(_ text: String) -> Bool {
         text.unicodeScalars.count <= 100 && text.unicodeScalars.allSatisfy { $0.value >= 0x20 }
     }
 
     func row(_ list: OperatorList, _ subject: String?) async throws -> [UInt8] {
         guard subject.map({ Self.isWord($0) }) ?? true,
-            let row = try await operators.rows(list, subject: subject, before: nil, limit: 1).first
+            let row = try await operators.rows(list, subject: subject, after: nil, limit: 1).first
         else {
             throw Problem.notFound
         }
-        return row
+        return row.json
     }
 
     // MARK: Acting
@@ -376,7 +415,7 @@ struct AdminRoutes: Sendable {
     private func addUser(_ call: Call, _ caller: Caller, _ order: Order) async throws -> Reply {
         let name = try order.json.required("name", expected: "a name").prose(limit: 100)
         guard !name.isEmpty else { throw try order.json.required("name").error(.wrongType, expected: "a name") }
-        guard try await operators.rows(.users, subject: name, before: nil, limit: 1).isEmpty else {
+        guard try await operators.rows(.users, subject: name, after: nil, limit: 1).isEmpty else {
             throw Problem(.resourceLimit, "There is a user of this name.")
         }
         let user = User(

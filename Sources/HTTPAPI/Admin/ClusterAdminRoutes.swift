@@ -9,13 +9,20 @@ internal import SmartOrders
 
 struct ClusterAdminRoutes: Sendable {
     let admin: AdminRoutes
+    let batches: BatchDuty
 
     private var control: any ClusterControl { admin.control }
 
     var routes: [Route] {
         [
             get("/workers", workers), get("/shards", shards), get("/leader", leader), get("/halts", halts),
-            get("/attention", attention),
+            Route(
+                method: .get,
+                pattern: AdminRoutes.path + "/attention",
+                policy: .admin,
+                scope: .read,
+                handler: attention,
+            ),
             admin.post("/workers/{id}/quiet") { call, caller, order in
                 try await worker(call, caller, order, "workers.quiet") { try await control.setQuiet(true, of: $0, $1) }
             },
@@ -28,6 +35,15 @@ struct ClusterAdminRoutes: Sendable {
                 try await worker(call, caller, order, "workers.stop") { try await control.stop($0, $1) }
             },
             admin.post("/leader/resign", resign), admin.post("/shards/rebalance", rebalance),
+            Route(
+                method: .post,
+                pattern: AdminRoutes.path + "/shards/rebalance/preview",
+                policy: .admin,
+                scope: .operate,
+                bodyTypes: AdminRoutes.json,
+                handler: previewRebalance,
+            ),
+            admin.post("/accounts/{id}/reconcile", reconcile),
             admin.post("/shards/move", fields: ["shards", "worker"], move),
             admin.post("/halts", fields: ["level", "scope"], halt),
             admin.post("/accounts/{id}/halt", fields: ["level"], haltAccount),
@@ -119,17 +135,18 @@ struct ClusterAdminRoutes: Sendable {
 
     /// Orders that need somebody to look, with what is known of them.
     @Sendable
-    private func attention(_ writer: inout JSONWriter) async throws {
-        let ids = try await control.attention(after: nil, limit: 200)
-        var rows: [[UInt8]] = []
-        for id in ids { rows += try await admin.operators.rows(.orders, subject: "\(id)", before: nil, limit: 1) }
-        writer.beginObject()
-        writer.key("items")
-        writer.beginArray()
-        for row in rows { writer.raw(row) }
-        writer.endArray()
-        writer.member("nextCursor", orNull: nil as String?)
-        writer.endObject()
+    private func attention(_ call: Call) async throws -> Reply {
+        _ = try admin.reader(call)
+        return try await admin.backend.page(call, of: "attention", id: { $0.0.value }) { after, limit in
+            var rows: [(OrderID, [UInt8])] = []
+            for id in try await control.attention(after: after.map { OrderID($0) }, limit: limit) {
+                let found = try await admin.operators.rows(.orders, subject: "\(id)", after: nil, limit: 1)
+                rows += found.map { (id, $0.json) }
+            }
+            return rows
+        } _: { writer, row in
+            writer.raw(row.1)
+        }
     }
 
     // MARK: Acting
@@ -168,6 +185,63 @@ struct ClusterAdminRoutes: Sendable {
         try await admin.once("shards.rebalance", "shards", call, caller, order) {
             _ = try await control.unpin(note(caller, order))
         }
+    }
+
+    /// Where shards would go if none were pinned.
+    @Sendable
+    private func previewRebalance(_ call: Call) async throws -> Reply {
+        _ = try admin.actor(call, .operate)
+        try JSONField(try call.json(admin.backend.configuration.limits)).refuseUnknownKeys(except: [])
+        let workers = try await control.workers()
+        let shards = try await control.shards()
+        let moves = Scheduler.moves(
+            holders: shards.map(\.worker),
+            able: workers.filter { $0.isLive && !$0.isQuiet }.map(\.id),
+        )
+        return .json { writer in
+            writer.member("pinned", shards.count { $0.pinned != nil })
+            writer.key("moves")
+            writer.beginArray()
+            for move in moves {
+                writer.beginObject()
+                writer.member("shard", move.shard)
+                writer.member("from", orNull: shards[move.shard].worker?.text)
+                writer.member("to", move.to.text)
+                writer.endObject()
+            }
+            writer.endArray()
+        }
+    }
+
+    /// Every open order of an account is compared with its venue.
+    @Sendable
+    private func reconcile(_ call: Call, _ caller: Caller, _ order: AdminRoutes.Order) async throws -> Reply {
+        let backend = admin.backend
+        guard let id = AccountID(call.captures[0]), try await admin.operators.account(id) != nil else {
+            throw Problem.notFound
+        }
+        if let known = try await backend.known(call, caller, order.body) { return known }
+        let reply = try await Tenancy.$accounts.withValue([id]) {
+            let batch = Batch(
+                id: backend.newID(),
+                account: id,
+                kind: .reconcile,
+                orders: try await backend.traders.openOrders(of: id, market: nil),
+                actor: Actor(kind: .operator, id: caller.user.name),
+                reason: order.reason,
+                startedAt: backend.clock.now(),
+            )
+            let text = AccountRoutes.text(batch)
+            return try await backend.once(call, caller, order.body, status: .accepted, text) { answer in
+                try await backend.traders.add(batch, answer: answer)
+            }
+        }
+        if reply.headers[.idempotencyReplayed] == nil {
+            let line = admin.audit("accounts.reconcile", "account \(id)", call, caller, order)
+            try await admin.operators.act(.note, audit: line)
+        }
+        batches.poke()
+        return reply
     }
 
     @Sendable

@@ -29,21 +29,9 @@ final class HookDuty: Sendable {
 
     /// Runs until the task is cancelled.
     func run() async {
-        await withDiscardingTaskGroup { group in
-            group.addTask {
-                // Calls of processes that ended, and those that wait to be tried again.
-                while !Task.isCancelled {
-                    do { try await self.backend.clock.sleep(milliseconds: Self.pauseMs) } catch { return }
-                    self.bell.ring()
-                }
-            }
-            group.addTask {
-                while !Task.isCancelled {
-                    await self.bell.wait()
-                    await withDiscardingTaskGroup { group in
-                        for _ in 0..<Self.width { group.addTask { await self.workOff() } }
-                    }
-                }
+        await bell.serve(every: Self.pauseMs, backend.clock) {
+            await withDiscardingTaskGroup { group in
+                for _ in 0..<Self.width { group.addTask { await self.workOff() } }
             }
         }
     }

@@ -139,13 +139,7 @@ struct HookRoutes: Sendable {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         let hooks = try await backend.hooks.hooks(of: caller.accountIDs)
-        return .json { writer in
-            writer.key("items")
-            writer.beginArray()
-            for hook in hooks { writer.hook(hook, url: nil) }
-            writer.endArray()
-            writer.member("nextCursor", orNull: nil as String?)
-        }
+        return .list(hooks) { writer, hook in writer.hook(hook, url: nil) }
     }
 
     private static let variable: Set<String> = [
@@ -201,15 +195,13 @@ struct HookRoutes: Sendable {
         let made = hook
         let url = "\(backend.configuration.publicURL ?? "")/hooks/\(token)"
         let audit = AuditLine(actor: AccountSettingRoutes.name(of: caller), action: "hook.create")
-        var reply = try await backend.once(call, caller, body, status: .created, Self.text(made, nil)) { answer in
+        let (shown, whole) = (Self.text(made, nil), Self.text(made, url))
+        return try await backend.once(call, caller, body, status: .created, shown, secret: whole) { answer in
             guard let outcome = try await backend.hooks.add(made, audit: audit, answer: answer) else {
                 throw Problem(.resourceLimit, "A user has at most 100 hooks.")
             }
             return outcome
         }
-        // The link is shown once and not kept.
-        if reply.headers[.idempotencyReplayed] == nil { reply.body = Reply.json(.created, Self.text(made, url)).body }
-        return reply
     }
 
     /// The fields that may change.
@@ -264,28 +256,11 @@ struct HookRoutes: Sendable {
     private func calls(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let hook = try await found(call, caller)
-        try call.query.check(known: ["limit", "cursor"])
-        let limit = try call.query.number("limit", in: 1...200, default: 50)
-        let filters = "calls \(hook.id)"
-        let now = backend.clock.now()
-        let before = try call.query["cursor"].map { try backend.cursors.decode($0, filters: filters, now: now) }
-        let found = try await backend.hooks.calls(
-            of: hook.id,
-            accounts: caller.accountIDs,
-            before: before,
-            limit: limit,
-        )
-        let last = found.count == limit ? found.last?.id : nil
-        let next = last.map { backend.cursors.encode($0, filters: filters, now: now) }
-        var reply = Reply.json { writer in
-            writer.key("items")
-            writer.beginArray()
-            for call in found { writer.call(call, bytes: Self.shownBytes) }
-            writer.endArray()
-            writer.member("nextCursor", orNull: next)
+        return try await backend.page(call, of: "calls \(hook.id)", id: \HookCall.id) { before, limit in
+            try await backend.hooks.calls(of: hook.id, accounts: caller.accountIDs, before: before, limit: limit)
+        } _: { writer, call in
+            writer.call(call, bytes: Self.shownBytes)
         }
-        if let next { reply.headers[.link] = OrderRoutes.link(call, next) }
-        return reply
     }
 
     private static func text(_ hook: Hook, _ url: String?) -> [UInt8] {

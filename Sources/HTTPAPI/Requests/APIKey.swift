@@ -251,6 +251,16 @@ final class KeyRing: Sendable {
         }
     }
 
+    /// Whether a caller seen before may still act as an operator.
+    func mayOperate(_ caller: Caller) async throws -> Bool {
+        let roles: [User.Role]
+        switch caller.proof {
+        case .key: roles = try await lookUp(hash: caller.keyHash).user.roles
+        case .cookie: roles = try await signedIn(caller.keyHash).user.roles
+        }
+        return roles.contains { $0 == .operator || $0 == .admin }
+    }
+
     /// The keys used since the last call; for `lastUsedAt`.
     func takeUsed() -> [String] {
         used.withLock { used in

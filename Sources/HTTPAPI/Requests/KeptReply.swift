@@ -23,7 +23,8 @@ extension Reply {
     }
 
     init(_ kept: KeptAnswer, isReplay: Bool) {
-        self = .json(HTTPResponse.Status(code: kept.status), kept.body)
+        let status = HTTPResponse.Status(code: kept.status)
+        self = kept.body.isEmpty ? Reply(status: status) : .json(status, kept.body)
         headers[.eTag] = kept.entityTag
         headers[.location] = kept.location
         if isReplay { headers[.idempotencyReplayed] = "true" }

@@ -35,6 +35,7 @@ struct Problem: Error {
             .badEnum, .badID, .badQuery, .badCursor, .badHeader, .immutableField, .idempotencyKeyRequired,
             .idempotencyKeyInvalid, .scopeRequired, .roleRequired, .addressNotAllowed, .keyMode, .originRefused,
             .csrfFailed, .resourceLimit, .accountNotIdle, .confirmMismatch, .batchDone, .notLeader, .workerGone,
+            .jobState,
             .notFound, .methodNotAllowed, .notAcceptable, .keyLimit, .linkGone,
             .versionMismatch, .unsupportedMediaType, .idempotencyKeyReused, .ifMatchRequired, .rateLimited,
             .internalError, .timeout:
@@ -69,6 +70,20 @@ struct Problem: Error {
             case .unavailable, .outcomeUnknown:
                 self.init(.storeUnavailable, "The database does not answer at the moment.")
             case .corruptRow, .incompatible: self.init(.internalError, "The request could not be carried out.")
+            }
+        case let error as ResolveError:
+            switch error {
+            case .noOrder, .noIntent: self = .notFound
+            case .confirmed: self.init(.jobState, "The venue confirmed the attempt: it was there.")
+            case .tooEarly: self.init(.jobState, "Its request may still arrive at the venue; look-ups go on.")
+            case .unavailable: self.init(.storeUnavailable, "The database does not answer at the moment.")
+            }
+        case let error as QueueControlError:
+            switch error {
+            case .unavailable: self.init(.storeUnavailable, "The queue does not answer at the moment.")
+            case .notFound: self = .notFound
+            case .refused(let reason): self.init(.badEnum, reason)
+            case .state(let reason): self.init(.jobState, reason)
             }
         case is CancellationError: self.init(.timeout, "The request took longer than it may.")
         default: self.init(.internalError, "The request could not be carried out.")  // tidy-ok: errors of other modules

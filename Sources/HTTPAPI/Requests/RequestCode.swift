@@ -41,6 +41,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
     case bodyTooLarge = "BODY_TOO_LARGE"
     case targetTooLong = "URI_TOO_LONG"
     case unsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE"
+    case jobState = "JOB_STATE"
     case batchDone = "BATCH_DONE"
     case notLeader = "NOT_LEADER"
     case workerGone = "WORKER_GONE"
@@ -71,7 +72,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .methodNotAllowed: 405
         case .notAcceptable: 406
         case .keyLimit, .resourceLimit, .accountNotIdle, .idempotencyInProgress, .batchDone, .notLeader,
-            .workerGone:
+            .workerGone, .jobState:
             409
         case .linkGone: 410
         case .versionMismatch: 412
@@ -122,6 +123,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .bodyTooLarge: "The body is too large"
         case .targetTooLong: "The request line is too long"
         case .unsupportedMediaType: "The body is not JSON"
+        case .jobState: "The job or batch has moved on"
         case .batchDone: "The batch has ended"
         case .notLeader: "Nobody leads the schedulers"
         case .workerGone: "The worker is not there"
@@ -161,7 +163,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .resourceLimit: "Delete one that is not used any more."
         case .confirmMismatch: "Repeat the account's name in `confirm`."
         case .batchDone: "Begin another batch."
-        case .notLeader, .workerGone: "Look again: the cluster moved on."
+        case .notLeader, .workerGone, .jobState: "Look again: the cluster moved on."
         case .accountNotIdle: "Close or cancel the account's open orders first."
         case .linkGone: "Ask for a new link."
         case .keyMode: "Use a key of the account's mode."
@@ -189,7 +191,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
             .idempotencyKeyInvalid, .unauthenticated, .keyExpired, .keyRevoked, .scopeRequired, .roleRequired,
             .addressNotAllowed, .keyMode, .originRefused, .csrfFailed, .signInExpired, .notFound, .methodNotAllowed,
             .keyLimit, .resourceLimit, .accountNotIdle, .confirmMismatch, .linkGone, .batchDone, .notLeader,
-            .workerGone,
+            .workerGone, .jobState,
             .notAcceptable, .versionMismatch, .bodyTooLarge, .targetTooLong, .unsupportedMediaType,
             .idempotencyKeyReused, .upgradeRequired, .ifMatchRequired, .headersTooLarge:
             false

@@ -95,35 +95,6 @@ struct Backend: Sendable {
         }
     }
 
-    /// Carries out a command that is not on one order, once per idempotency key: the answer is stored with it.
-    /// - Parameter store: makes the change and stores the answer, in one transaction.
-    func once(
-        _ call: Call,
-        _ caller: Caller,
-        _ body: JSONValue,
-        status: HTTPResponse.Status,
-        _ object: [UInt8],
-        _ store: (StoredAnswer) async throws -> AnswerOutcome,
-    ) async throws -> Reply {
-        guard let key = call.idempotencyKey else {
-            throw Problem(.idempotencyKeyRequired, "Send an Idempotency-Key, new for each intention.")
-        }
-        let hash = fingerprint(method: call.method.rawValue, path: call.path, body: body)
-        let record = IdempotencyRecord(owner: caller.owner, key: key, requestHash: hash)
-        var known = try await traders.answer(owner: record.owner, key: key)
-        if known == nil {
-            switch try await store(StoredAnswer(record: record, status: status.code, body: object)) {
-            case .stored: return .json(status, object)
-            case .known(let answer): known = answer
-            case .busy: throw CommandError.keyBusy
-            }
-        }
-        guard let known, known.record.requestHash == hash else { throw CommandError.keyReused }
-        var reply = Reply.json(HTTPResponse.Status(code: known.status), known.body)
-        reply.headers[.idempotencyReplayed] = "true"
-        return reply
-    }
-
     /// A new identifier, in order of time.
     func newID() -> UniqueID {
         var random = SystemRandomNumberGenerator()

@@ -32,21 +32,7 @@ final class BatchDuty: Sendable {
 
     /// Runs until the task is cancelled.
     func run() async {
-        await withDiscardingTaskGroup { group in
-            group.addTask {
-                // Batches of processes that ended, and of others that are slow to wake.
-                while !Task.isCancelled {
-                    do { try await self.backend.clock.sleep(milliseconds: Self.pauseMs) } catch { return }
-                    self.bell.ring()
-                }
-            }
-            group.addTask {
-                while !Task.isCancelled {
-                    await self.bell.wait()
-                    await self.workOff()
-                }
-            }
-        }
+        await bell.serve(every: Self.pauseMs, backend.clock) { await self.workOff() }
     }
 
     private func workOff() async {

@@ -38,6 +38,7 @@ struct ConditionalRoutes: Sendable {
                 policy: .trade,
                 ifMatch: .required,
                 bodyTypes: OrderRoutes.json + ["application/merge-patch+json"],
+                keepsAnswer: true,
                 handler: change,
             ),
             Route(
@@ -46,6 +47,7 @@ struct ConditionalRoutes: Sendable {
                 policy: .protect,
                 ifMatch: .requiredOrAny,
                 bodyTypes: OrderRoutes.json,
+                keepsAnswer: true,
                 handler: cancel,
             ),
         ]

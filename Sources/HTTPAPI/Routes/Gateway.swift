@@ -214,7 +214,10 @@ struct Gateway: Sendable {
             idempotencyKey: try idempotencyKey(of: request, route),
             ifMatch: try ifMatch(of: request, route),
         )
-        var reply = try await Tenancy.$accounts.withValue(caller?.accountIDs) { try await route.handler(call) }
+        var reply = try await Tenancy.$accounts.withValue(caller?.accountIDs) {
+            guard route.isRepeatable, let caller else { return try await route.handler(call) }
+            return try await backend.repeatable(call, caller) { try await route.handler(call) }
+        }
         if let verdict { addRate(verdict, route.policy, to: &reply.headers) }
         return reply
     }

@@ -31,6 +31,7 @@ struct OrderRoutes: Sendable {
                 policy: .trade,
                 ifMatch: .required,
                 bodyTypes: Self.json + ["application/merge-patch+json"],
+                keepsAnswer: true,
                 handler: edit,
             ),
             command("open-now", .trade) { _, _ in .openNow },
@@ -48,6 +49,7 @@ struct OrderRoutes: Sendable {
                 policy: .protect,
                 ifMatch: .requiredOrAny,
                 bodyTypes: Self.json,
+                keepsAnswer: true,
                 handler: cancel,
             ),
             command("reduce-funds", .protect, fields: ["qty", "pct"], OrderRoutes.reduction),
@@ -80,6 +82,7 @@ struct OrderRoutes: Sendable {
                 policy: .trade,
                 ifMatch: .required,
                 bodyTypes: Self.json,
+                keepsAnswer: true,
             ) { call in
                 let level = try OrderRoutes.level(call)
                 return try await act(call, fields: [], status: .ok) { _, _ in

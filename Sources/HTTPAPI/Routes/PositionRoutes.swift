@@ -22,6 +22,7 @@ struct PositionRoutes: Sendable {
                 policy: .trade,
                 ifMatch: .requiredOrNew,
                 bodyTypes: OrderRoutes.json,
+                keepsAnswer: true,
                 handler: put,
             ),
             Route(
@@ -30,6 +31,7 @@ struct PositionRoutes: Sendable {
                 policy: .protect,
                 ifMatch: .requiredOrAny,
                 bodyTypes: OrderRoutes.json,
+                keepsAnswer: true,
                 handler: remove,
             ),
         ]

@@ -106,13 +106,7 @@ struct PresetRoutes: Sendable {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         let presets = try await backend.panel.presets(of: caller.user.id)
-        return .json { writer in
-            writer.key("items")
-            writer.beginArray()
-            for preset in presets { writer.preset(preset) }
-            writer.endArray()
-            writer.member("nextCursor", orNull: nil as String?)
-        }
+        return .list(presets) { writer, preset in writer.preset(preset) }
     }
 
     /// Name and draft of a body. A preset's draft may leave the quantity out; without it any stands for it here.
@@ -181,45 +175,63 @@ struct PresetRoutes: Sendable {
 
     // MARK: Venues
 
+    private func venues(_ call: Call) async throws -> Reply {
+        try call.query.check(known: [])
+        return .list(try await backend.venueStandings()) { writer, venue in
+            writer.beginObject()
+            writer.member("id", venue.id)
+            writer.key("products")
+            writer.beginArray()
+            for product in venue.products { writer.string(product) }
+            writer.endArray()
+            writer.member("state", venue.state)
+            writer.member("feedAgeMs", orNull: venue.feedAgeMs)
+            writer.member("clockOffsetMs", orNull: nil as Int64?)
+            writer.member("rateLimitRemaining", orNull: nil as Int64?)
+            writer.endObject()
+        }
+    }
+}
+
+/// A venue as its feed shows it.
+struct VenueStanding: Sendable {
+    enum State: String, Sendable {
+        case up = "UP"
+        case degraded = "DEGRADED"
+        case down = "DOWN"
+    }
+
+    let id: String
+    let products: [String]
+    /// Nil: nothing was ever heard.
+    let feedAgeMs: Int64?
+
+    private static let freshMs: Int64 = 10_000
+
+    var state: State { feedAgeMs.map { $0 <= Self.freshMs ? .up : .degraded } ?? .down }
+}
+
+extension Backend {
     /// The newest price of the first markets says whether a venue's feed lives.
     private static let askedMarkets = 8
 
-    private func venues(_ call: Call) async throws -> Reply {
-        try call.query.check(known: [])
-        let instruments = try await backend.accounts.instruments()
-        let now = backend.clock.now().microseconds
-        var venues: [(id: String, products: [String], ageMs: Int64?)] = []
+    func venueStandings() async throws(StoreError) -> [VenueStanding] {
+        let instruments = try await accounts.instruments()
+        let now = clock.now().microseconds
+        var venues: [VenueStanding] = []
         for (id, markets) in Dictionary(grouping: instruments, by: \.market.venue).sorted(by: { $0.key < $1.key }) {
             var heard: Int64 = 0
             for instrument in markets.prefix(Self.askedMarkets) {
                 for source in instrument.publishedSources {
-                    let tick = await backend.prices.latest(PriceSeries(market: instrument.market, source: source))
+                    let tick = await prices.latest(PriceSeries(market: instrument.market, source: source))
                     heard = max(heard, tick?.receivedAt ?? 0)
                 }
             }
+            let age = heard > 0 ? max(0, (now - heard) / 1_000) : nil
             let products = Set(markets.map(\.market.product)).sorted()
-            venues.append((id, products, heard > 0 ? max(0, (now - heard) / 1_000) : nil))
+            venues.append(VenueStanding(id: id, products: products, feedAgeMs: age))
         }
-        return .json { writer in
-            writer.key("items")
-            writer.beginArray()
-            for venue in venues {
-                writer.beginObject()
-                writer.member("id", venue.id)
-                writer.key("products")
-                writer.beginArray()
-                for product in venue.products { writer.string(product) }
-                writer.endArray()
-                let state = venue.ageMs.map { $0 <= 10_000 ? "UP" : "DEGRADED" } ?? "DOWN"
-                writer.member("state", state)
-                writer.member("feedAgeMs", orNull: venue.ageMs)
-                writer.member("clockOffsetMs", orNull: nil as Int64?)
-                writer.member("rateLimitRemaining", orNull: nil as Int64?)
-                writer.endObject()
-            }
-            writer.endArray()
-            writer.member("nextCursor", orNull: nil as String?)
-        }
+        return venues
     }
 }
 

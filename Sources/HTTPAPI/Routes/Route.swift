@@ -27,11 +27,21 @@ struct Route: Sendable {
     var ifMatch = IfMatchRule.none
     /// Media types that a body may have.
     var bodyTypes: [String] = []
+    /// Its handler keeps its answer together with its change; of POST it is always so.
+    var keepsAnswer = false
     /// Not bounded by the request's deadline.
     var isLong = false
     /// Media types of a good answer.
     var answers = ["application/json"]
     let handler: @Sendable (Call) async throws -> Reply
+
+    /// What sets or ends something and has an idempotency key is answered again by what was kept (INTERFACES.md 1.4).
+    var isRepeatable: Bool {
+        switch method {
+        case .put, .patch, .delete: !keepsAnswer
+        case _: false
+        }
+    }
 
     var neededScope: APIKeyRecord.Scope {
         if let scope { return scope }

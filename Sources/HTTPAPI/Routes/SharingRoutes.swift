@@ -66,9 +66,13 @@ extension OrderRoutes {
             createdAt: now,
             expiresAt: now.advanced(milliseconds: lifeMs),
         )
-        var writer = JSONWriter()
-        writer.share(share, url: "\(backend.configuration.publicURL ?? "")/s/\(token)")
-        return try await backend.once(call, caller, body, status: .created, writer.take()) { answer in
+        func text(_ url: String?) -> [UInt8] {
+            var writer = JSONWriter()
+            writer.share(share, url: url)
+            return writer.take()
+        }
+        let whole = text("\(backend.configuration.publicURL ?? "")/s/\(token)")
+        return try await backend.once(call, caller, body, status: .created, text(nil), secret: whole) { answer in
             try await backend.traders.add(share, answer: answer)
         }
     }
@@ -91,13 +95,7 @@ extension OrderRoutes {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         let shares = try await backend.traders.shares(of: caller.accountIDs)
-        return .json { writer in
-            writer.key("items")
-            writer.beginArray()
-            for share in shares { writer.share(share, url: nil) }
-            writer.endArray()
-            writer.member("nextCursor", orNull: nil as String?)
-        }
+        return .list(shares) { writer, share in writer.share(share, url: nil) }
     }
 
     /// Opens a link. Whoever has it may read it.

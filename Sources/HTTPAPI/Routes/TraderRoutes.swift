@@ -45,13 +45,7 @@ struct TraderRoutes: Sendable {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         let keys = try await backend.traders.keys(of: caller.user.id)
-        return .json { writer in
-            writer.key("items")
-            writer.beginArray()
-            for key in keys { writer.apiKey(key, secret: nil) }
-            writer.endArray()
-            writer.member("nextCursor", orNull: nil as String?)
-        }
+        return .list(keys) { writer, key in writer.apiKey(key, secret: nil) }
     }
 
     /// A key allows at most what its maker's key allows.
@@ -86,9 +80,8 @@ struct TraderRoutes: Sendable {
             expiresAt: try expiry(json) ?? nil,
             createdAt: backend.clock.now(),
         )
-        var writer = JSONWriter()
-        writer.apiKey(key, secret: secret)
-        return try await backend.once(call, caller, body, status: .created, writer.take()) { answer in
+        let (shown, whole) = (Self.text(key, nil), Self.text(key, secret))
+        return try await backend.once(call, caller, body, status: .created, shown, secret: whole) { answer in
             guard let outcome = try await backend.traders.add(key, answer: answer) else {
                 throw Problem(.keyLimit, "A user has at most 50 keys.")
             }
@@ -168,9 +161,13 @@ struct TraderRoutes: Sendable {
         if let expiry = try expiry(json) { key.expiresAt = expiry }
         guard try await backend.traders.update(key) else { throw Problem.notFound }
         backend.keys.forget(id: key.id)
+        return .json(.ok, Self.text(key, nil))
+    }
+
+    private static func text(_ key: APIKeyRecord, _ secret: String?) -> [UInt8] {
         var writer = JSONWriter()
-        writer.apiKey(key, secret: nil)
-        return .json(.ok, writer.take())
+        writer.apiKey(key, secret: secret)
+        return writer.take()
     }
 
     private func revokeKey(_ call: Call) async throws -> Reply {

@@ -1,5 +1,6 @@
 // Wakes one waiting task; rings that come while it is awake are one.
 
+internal import OrderEngine
 internal import OwnerThread
 
 final class Bell: Sendable {
@@ -37,6 +38,26 @@ final class Bell: Sendable {
             }
         } onCancel: {
             ring()
+        }
+    }
+
+    /// Carries `work` out after each ring, and every `milliseconds` without one: for what other processes left behind.
+    /// Until the task is cancelled.
+    func serve(every milliseconds: Int64, _ clock: any EngineClock, _ work: @escaping @Sendable () async -> Void) async
+    {
+        await withDiscardingTaskGroup { group in
+            group.addTask {
+                while !Task.isCancelled {
+                    do { try await clock.sleep(milliseconds: milliseconds) } catch { return }
+                    self.ring()
+                }
+            }
+            group.addTask {
+                while !Task.isCancelled {
+                    await self.wait()
+                    await work()
+                }
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ internal import SmartOrders
 struct StreamBoards: Sendable {
     let prices: PriceBoard
     let derived: DerivedBoard
+    let notices: NoticeBoard
+    let operators: OperatorBoard
 }
 
 final class DerivedBoard: Sendable {

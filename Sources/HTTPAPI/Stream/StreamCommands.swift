@@ -47,7 +47,11 @@ extension StreamSession {
         do {
             let caller = try await verify()
             guard hub.admit(key: caller.keyHash) else { return close(CloseCode.tooMany) }
-            state.withLock { $0.caller = caller }
+            let listener = state.withLock { state in
+                state.caller = caller
+                return state.id
+            }
+            boards.notices.add(listener, self)
             reply(
                 frame("authenticated", nil) { writer in
                     writer.member("user", caller.user.name)
@@ -66,7 +70,7 @@ extension StreamSession {
     // MARK: Subscriptions
 
     /// What can be followed.
-    private enum Channel: String { case orders, derived, prices }
+    private enum Channel: String { case orders, derived, prices, `operator` }
 
     /// Nil: the connection is closed, or the frame was answered with an error.
     private func channel(_ json: JSONField, _ id: String?) throws(JSONError) -> (Channel, Caller)? {
@@ -102,8 +106,9 @@ extension StreamSession {
 
     private func subscribe(_ json: JSONField, _ id: String?) async throws(JSONError) {
         guard let (channel, caller) = try channel(json, id) else { return }
-        let (count, listener) = state.withLock { state in
-            (state.follows.count + state.derived.count + (state.markets.isEmpty ? 0 : 1), state.id)
+        let (count, listener) = state.withLock { state -> (Int, UInt64) in
+            let others = (state.markets.isEmpty ? 0 : 1) + (state.operatorStamp == nil ? 0 : 1)
+            return (state.follows.count + state.derived.count + others, state.id)
         }
         guard count < limits.subscriptions else {
             return fail(
@@ -123,6 +128,12 @@ extension StreamSession {
                     writer.member("account", account.id.description)
                 }
             )
+        case .operator:
+            // Who may not is told so as with an account that is not his.
+            guard Self.mayOperate(caller) else { return close(CloseCode.forbidden) }
+            state.withLock { $0.operatorStamp = $0.operatorStamp ?? 0 }
+            boards.operators.follow(listener, self)
+            reply(frame("subscribed", id) { $0.member("channel", channel) })
         case .prices:
             let wanted = try markets(json)
             let all = state.withLock { $0.markets.union(wanted) }
@@ -142,6 +153,10 @@ extension StreamSession {
                 }
             )
         }
+    }
+
+    private static func mayOperate(_ caller: Caller) -> Bool {
+        caller.has(.operate) && caller.user.roles.contains { $0 == .operator || $0 == .admin }
     }
 
     private func subscribeOrders(_ json: JSONField, _ id: String?, _ caller: Caller) async throws(JSONError) {
@@ -217,6 +232,9 @@ extension StreamSession {
             guard let account else { return }
             state.withLock { $0.derived[account.id] = nil }
             boards.derived.unfollow(account.id, for: listener)
+        case .operator:
+            state.withLock { $0.operatorStamp = nil }
+            boards.operators.remove(listener)
         case .prices:
             let gone = try json.has("markets") ? markets(json) : state.withLock { $0.markets }
             let left = state.withLock { state in

@@ -104,6 +104,7 @@ struct StreamRoutes: Sendable {
             backend: backend,
             hub: hub,
             derived: wantsDerived ? boards.derived : nil,
+            notices: boards.notices,
             caller: caller,
             account: account,
             from: from,
@@ -127,6 +128,7 @@ final class EventSource: StreamListener {
     private let backend: Backend
     private let hub: EventHub
     private let derived: DerivedBoard?
+    private let notices: NoticeBoard
     private let caller: Caller
     private let account: Account
     private let from: (epoch: Int64, sequence: Int64)?
@@ -137,6 +139,7 @@ final class EventSource: StreamListener {
         backend: Backend,
         hub: EventHub,
         derived: DerivedBoard?,
+        notices: NoticeBoard,
         caller: Caller,
         account: Account,
         from: (epoch: Int64, sequence: Int64)?,
@@ -144,6 +147,7 @@ final class EventSource: StreamListener {
         self.backend = backend
         self.hub = hub
         self.derived = derived
+        self.notices = notices
         self.caller = caller
         self.account = account
         self.from = from
@@ -169,7 +173,10 @@ final class EventSource: StreamListener {
         let head = try await hub.follow(account, listener: id)
         derived?.follow(account, for: id, self)
         defer { derived?.remove(id) }
+        notices.add(id, self)
+        defer { notices.remove(id) }
         var derivedStamp: UInt64 = 0
+        var noticeStamp: UInt64?
         try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
         var cursor = try await begin(head, &writer)
         let limits = backend.configuration.stream
@@ -190,6 +197,14 @@ final class EventSource: StreamListener {
                 state.withLock { $0.heartbeatAt = now }
                 continue
             }
+            let (told, newest) = notices.frames(after: noticeStamp)
+            noticeStamp = newest
+            if !told.isEmpty {
+                try await writer.write(
+                    contentsOf: told.map { Self.event("notice", id: nil, Array($0.readableBytesView)) }
+                )
+                continue
+            }
             if let (items, stamp) = derived?.items(account.id, after: derivedStamp), !items.isEmpty {
                 derivedStamp = stamp
                 let text = DerivedBoard.frame(account.id, at: backend.clock.now(), items)
@@ -205,6 +220,9 @@ final class EventSource: StreamListener {
                 guard try await backend.keys.isValid(caller) else { break }
             }
             await bell.wait()
+        }
+        if state.withLock({ $0.isDraining }) {
+            try await writer.write(Self.event("notice", id: nil, Array(NoticeBoard.deploy.readableBytesView)))
         }
         try await writer.finish(nil)
     }

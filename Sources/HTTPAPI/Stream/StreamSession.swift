@@ -50,6 +50,10 @@ final class StreamSession: StreamListener {
         var derived: [AccountID: UInt64] = [:]
         var markets: Set<MarketID> = []
         var priceStamp: UInt64 = 0
+        /// Of the notices that it was told; nil: none yet.
+        var noticeStamp: UInt64?
+        /// Of the operators' numbers that it was sent; nil: it does not follow them.
+        var operatorStamp: UInt64?
         var replies: [ByteBuffer] = []
         var pong: [UInt8]?
         /// What the connection is to be closed with.
@@ -157,6 +161,8 @@ final class StreamSession: StreamListener {
         hub.unregister(id)
         boards.prices.remove(id)
         boards.derived.remove(id)
+        boards.notices.remove(id)
+        boards.operators.remove(id)
         if let key { hub.release(key: key) }
     }
 
@@ -305,10 +311,10 @@ final class StreamSession: StreamListener {
                 case .frames(let frames): try await send(frames, outbound)
                 case .snapshot(let account): try await sendSnapshot(account, outbound)
                 case .events(let account, let cursor): try await sendEvents(account, after: cursor, outbound)
-                case .check(let caller):
-                    if try await !backend.keys.isValid(caller) { close(CloseCode.unauthenticated) }
+                case .check(let caller): try await check(caller)
                 case .close(let code):
-                    try await send([WireFrame.close(code)], outbound)
+                    let notice = code == CloseCode.goingAway ? [Self.text(NoticeBoard.deploy)] : []
+                    try await send(notice + [WireFrame.close(code)], outbound)
                     closeLater()
                 case .wait: await bell.wait()
                 case .end: return
@@ -317,6 +323,14 @@ final class StreamSession: StreamListener {
         } catch {
             // The connection broke.
         }
+    }
+
+    /// Whether it is still who it was, and may still see what it follows.
+    private func check(_ caller: Caller) async throws {
+        guard try await backend.keys.isValid(caller) else { return close(CloseCode.unauthenticated) }
+        guard state.withLock({ $0.operatorStamp != nil }) else { return }
+        let mayOperate = try await backend.keys.mayOperate(caller)
+        if !mayOperate { close(CloseCode.forbidden) }
     }
 
     private func nextWork() -> Work {
@@ -376,6 +390,15 @@ final class StreamSession: StreamListener {
             let (newer, stamp) = boards.prices.frames(state.markets, after: state.priceStamp)
             state.priceStamp = stamp
             frames = newer
+        }
+        if state.caller != nil {
+            let (newer, stamp) = boards.notices.frames(after: state.noticeStamp)
+            state.noticeStamp = stamp
+            frames += newer
+        }
+        if let sent = state.operatorStamp, let (frame, stamp) = boards.operators.frame(after: sent) {
+            state.operatorStamp = stamp
+            frames.append(frame)
         }
         for (account, sent) in state.derived.sorted(by: { $0.key < $1.key }) {
             let (items, stamp) = boards.derived.items(account, after: sent)

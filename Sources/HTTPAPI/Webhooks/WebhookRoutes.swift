@@ -51,13 +51,7 @@ struct WebhookRoutes: Sendable {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         let webhooks = try await backend.webhooks.webhooks(of: caller.user.id)
-        return .json { writer in
-            writer.key("items")
-            writer.beginArray()
-            for webhook in webhooks { writer.webhook(webhook, secret: nil) }
-            writer.endArray()
-            writer.member("nextCursor", orNull: nil as String?)
-        }
+        return .list(webhooks) { writer, webhook in writer.webhook(webhook, secret: nil) }
     }
 
     private func found(_ call: Call, _ caller: Caller) async throws -> Webhook {
@@ -101,7 +95,8 @@ struct WebhookRoutes: Sendable {
             sealed = try seal(TelegramBot(token: token, chat: chat).sealable, webhook.id)
         }
         let made = webhook
-        return try await once(call, caller, body, .created, Self.text(made, nil), Self.text(made, secret)) { answer in
+        let (shown, whole) = (Self.text(made, nil), Self.text(made, secret))
+        return try await backend.once(call, caller, body, status: .created, shown, secret: whole) { answer in
             guard let outcome = try await backend.webhooks.add(made, sealed: sealed, answer: answer) else {
                 throw Problem(.resourceLimit, "A user has at most 20 webhooks.")
             }
@@ -148,7 +143,8 @@ struct WebhookRoutes: Sendable {
         let bytes = Self.newSecret()
         let sealed = try seal(bytes, webhook.id)
         let secret = WebhookSecret.text(of: bytes)
-        return try await once(call, caller, body, .ok, Self.text(webhook, nil), Self.text(webhook, secret)) { answer in
+        let (shown, whole) = (Self.text(webhook, nil), Self.text(webhook, secret))
+        return try await backend.once(call, caller, body, status: .ok, shown, secret: whole) { answer in
             try await backend.webhooks.rotate(webhook.id, of: caller.user.id, sealed: sealed, answer: answer)
         }
     }
@@ -196,28 +192,16 @@ struct WebhookRoutes: Sendable {
     private func deliveries(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let webhook = try await found(call, caller)
-        try call.query.check(known: ["limit", "cursor"])
-        let limit = try call.query.number("limit", in: 1...200, default: 50)
-        let filters = "deliveries \(webhook.id)"
-        let now = backend.clock.now()
-        let before = try call.query["cursor"].map { try backend.cursors.decode($0, filters: filters, now: now) }
-        let found = try await backend.webhooks.deliveries(
-            of: webhook.id,
-            accounts: caller.accountIDs,
-            before: before,
-            limit: limit,
-        )
-        let last = found.count == limit ? found.last?.id : nil
-        let next = last.map { backend.cursors.encode($0, filters: filters, now: now) }
-        var reply = Reply.json { writer in
-            writer.key("items")
-            writer.beginArray()
-            for delivery in found { writer.delivery(delivery) }
-            writer.endArray()
-            writer.member("nextCursor", orNull: next)
+        return try await backend.page(call, of: "deliveries \(webhook.id)", id: \WebhookDelivery.id) { before, limit in
+            try await backend.webhooks.deliveries(
+                of: webhook.id,
+                accounts: caller.accountIDs,
+                before: before,
+                limit: limit,
+            )
+        } _: { writer, delivery in
+            writer.delivery(delivery)
         }
-        if let next { reply.headers[.link] = OrderRoutes.link(call, next) }
-        return reply
     }
 
     private func resend(_ call: Call) async throws -> Reply {
@@ -237,21 +221,6 @@ struct WebhookRoutes: Sendable {
     }
 
     // MARK: Parts
-
-    /// As `Backend.once`, with an answer that holds a secret: what is kept does not.
-    private func once(
-        _ call: Call,
-        _ caller: Caller,
-        _ body: JSONValue,
-        _ status: HTTPResponse.Status,
-        _ kept: [UInt8],
-        _ told: [UInt8],
-        _ store: (StoredAnswer) async throws -> AnswerOutcome,
-    ) async throws -> Reply {
-        var reply = try await backend.once(call, caller, body, status: status, kept, store)
-        if reply.headers[.idempotencyReplayed] == nil { reply.body = Reply.json(status, told).body }
-        return reply
-    }
 
     private static func newSecret() -> [UInt8] {
         var random = SystemRandomNumberGenerator()

@@ -6,8 +6,20 @@
 public import SmartOrders
 
 public enum OperatorList: String, Hashable, Sendable, CaseIterable {
-    case feeds, gaps, outbox, accounts, orders, audit, users, keys, batches, stores, recovery, overview
+    case feeds, gaps, outbox, accounts, orders, audit, users, keys, batches, stores, recovery, overview, venues
     case deadDeliveries = "dead_deliveries"
+}
+
+/// One row of a list.
+public struct OperatorRow: Hashable, Sendable {
+    /// An object.
+    public let json: [UInt8]
+    /// Its place: what comes after it in the list is read with this.
+    public let key: String
+    public init(json: [UInt8], key: String) {
+        self.json = json
+        self.key = key
+    }
 }
 
 /// Who did what, why.
@@ -56,6 +68,8 @@ public enum OperatorAction: Hashable, Sendable {
     case changeUser(UniqueID, AccountStanding.Tier?, [User.Role]?)
     case noteDeadGroup(code: String, note: String)
     case cancelBatch(String)
+    /// The accounts of a copied database trade again.
+    case confirmRecovery
     /// Nothing of its own: what was done stands elsewhere.
     case note
 }
@@ -74,13 +88,13 @@ public struct AuditVerdict: Hashable, Sendable {
 public protocol OperatorStore: Sendable {
     /// - Parameters:
     ///   - subject: an id or a word that the list is about; nil: all.
-    ///   - before: only what is older, for lists that are paged.
+    ///   - after: key of the row that the page before ended with; nil: from the beginning.
     func rows(
         _ list: OperatorList,
         subject: String?,
-        before: Int64?,
+        after: String?,
         limit: Int,
-    ) async throws(StoreError) -> [[UInt8]]
+    ) async throws(StoreError) -> [OperatorRow]
     func act(
         _ action: OperatorAction,
         audit: OperatorAudit,

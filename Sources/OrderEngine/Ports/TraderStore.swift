@@ -93,11 +93,22 @@ public struct KeyHolder: Hashable, Sendable {
 public struct StoredAnswer: Hashable, Sendable {
     public let record: IdempotencyRecord
     public let status: Int
+    /// Values of the headers that belong to the answer.
+    public let entityTag: String?
+    public let location: String?
     public let body: [UInt8]
 
-    public init(record: IdempotencyRecord, status: Int, body: [UInt8]) {
+    public init(
+        record: IdempotencyRecord,
+        status: Int,
+        entityTag: String? = nil,
+        location: String? = nil,
+        body: [UInt8],
+    ) {
         self.record = record
         self.status = status
+        self.entityTag = entityTag
+        self.location = location
         self.body = body
     }
 }
@@ -215,6 +226,8 @@ public protocol TraderStore: Sendable {
 
     // Answers.
     func answer(owner: String, key: String) async throws(StoreError) -> StoredAnswer?
+    /// Keeps the answer of something that was done already, and that may be done twice.
+    func keep(_ answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome
 
     // Notes: free text, no version. Those of orders that have none are left out.
     func notes(of orders: [OrderID]) async throws(StoreError) -> [OrderID: String]

@@ -40,11 +40,11 @@ WHERE hash = ANY ($1::text[]) AND last_used_at IS DISTINCT FROM date_trunc('minu
 SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts WHERE user_id = $1::uuid AND deleted_at IS NULL ORDER BY id
 
 -- name: answer
-SELECT request_hash, status, body FROM answers WHERE owner = $1::text AND key = $2::text
+SELECT request_hash, status, body, entity_tag, location FROM answers WHERE owner = $1::text AND key = $2::text
 
 -- name: add_answer
-INSERT INTO answers (owner, key, request_hash, status, body)
-VALUES ($1::text, $2::text, $3::text, $4::bigint, $5::text)
+INSERT INTO answers (owner, key, request_hash, status, body, entity_tag, location)
+VALUES ($1::text, $2::text, $3::text, $4::bigint, $5::text, $6::text, $7::text)
 
 -- name: notes
 SELECT order_id, text FROM trader_notes WHERE order_id = ANY ($1::uuid[])

@@ -59,12 +59,15 @@ struct BulkRun: Sendable {
     }
 
     /// Stores what is to be done; may be repeated until it is complete.
-    func list(_ filter: JobFilter, reason: String) async throws {
+    /// - Parameter work: what whoever goes on with it is to do, if it is not said again then.
+    func list(_ filter: JobFilter, reason: String, work record: JSONObject? = nil) async throws {
         let cutoff = try await desk.queue.serverTime()
+        var json = filter.json
+        if let record { json["work"] = .object(record) }
         try await desk.store.begin(
             id,
             work.kind,
-            filter: "\(JSONValue.object(filter.json))",
+            filter: "\(JSONValue.object(json))",
             cutoffMs: cutoff,
             actor: desk.name,
             reason: reason,
@@ -76,7 +79,11 @@ struct BulkRun: Sendable {
     }
 
     /// Does what is left, and returns the operation as it ended.
-    func run(_ operation: BulkOperation, clock: SystemClock) async throws -> BulkOperation {
+    func run(
+        _ operation: BulkOperation,
+        clock: SystemClock,
+        _ told: (String) -> Void,
+    ) async throws -> BulkOperation {
         let begun = clock.monotonicNanoseconds()
         var done = 0
         while true {
@@ -92,7 +99,7 @@ struct BulkRun: Sendable {
             }
             try await desk.store.settle(outcomes)
             done += items.count
-            tell("\(id): \(done) of \(operation.matched)")
+            told("\(id): \(done) of \(operation.matched)")
             if work.rate > 0 {
                 let due = Int64(done) * 1_000_000_000 / Int64(work.rate)
                 let late = due - (clock.monotonicNanoseconds() - begun)
@@ -101,6 +108,19 @@ struct BulkRun: Sendable {
         }
         try await desk.store.set(.done, of: id)
         return try await desk.store.operation(id) ?? operation
+    }
+
+    func audit(_ ended: BulkOperation) async throws {
+        try await desk.audit(
+            "jobs.\(work.kind.rawValue)",
+            id,
+            reason: ended.reason,
+            [
+                "matched": .integer(ended.matched), "moved": .integer(ended.moved),
+                "obsolete": .integer(ended.obsolete), "duplicate": .integer(ended.duplicate),
+                "failed": .integer(ended.failed), "batch": .string(id),
+            ],
+        )
     }
 
     private func handle(

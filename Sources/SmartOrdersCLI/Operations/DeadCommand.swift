@@ -22,6 +22,28 @@ struct DeadCommand: AsyncParsableCommand {
         var sample: JobRecord
     }
 
+    /// The most frequent first.
+    static func groups(_ desk: Operator, _ filter: JobFilter) async throws -> [JSONObject] {
+        var groups: [String: Group] = [:]
+        try await filter.find(desk, .dead) { jobs in
+            for job in jobs {
+                var group = groups[job.errorCode ?? "?"] ?? Group(sample: job)
+                group.count += 1
+                group.first = min(group.first, job.endedAt ?? .max)
+                group.last = max(group.last, job.endedAt ?? .min)
+                groups[job.errorCode ?? "?"] = group
+            }
+        }
+        let notes = try await desk.store.deadNotes()
+        return groups.sorted(by: { ($1.value.count, $0.key) < ($0.value.count, $1.key) }).map { code, group in
+            [
+                "error": .string(code), "count": .integer(group.count), "firstSeen": .number("\(group.first)"),
+                "lastSeen": .number("\(group.last)"), "sample": .string(group.sample.id),
+                "text": .string(group.sample.reason ?? ""), "note": .string(notes[code] ?? ""),
+            ]
+        }
+    }
+
     struct Groups: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "The dead by error: how many, first and last seen (ms since 1970), a sample, a note.",
@@ -37,17 +59,6 @@ struct DeadCommand: AsyncParsableCommand {
 
         func run() async throws {
             try await Operator.with(options) { desk in
-                var groups: [String: Group] = [:]
-                try await filter.find(desk, .dead) { jobs in
-                    for job in jobs {
-                        var group = groups[job.errorCode ?? "?"] ?? Group(sample: job)
-                        group.count += 1
-                        group.first = min(group.first, job.endedAt ?? .max)
-                        group.last = max(group.last, job.endedAt ?? .min)
-                        groups[job.errorCode ?? "?"] = group
-                    }
-                }
-                let notes = try await desk.store.deadNotes()
                 var listing = Listing(
                     [
                         .init("error"), .init("count"), .init("firstSeen"), .init("lastSeen"), .init("sample"),
@@ -55,17 +66,7 @@ struct DeadCommand: AsyncParsableCommand {
                     ],
                     output,
                 )
-                for (code, group) in groups.sorted(by: { ($1.value.count, $0.key) < ($0.value.count, $1.key) }) {
-                    var row = JSONObject()
-                    row["error"] = .string(code)
-                    row["count"] = .integer(group.count)
-                    row["firstSeen"] = .number("\(group.first)")
-                    row["lastSeen"] = .number("\(group.last)")
-                    row["sample"] = .string(group.sample.id)
-                    row["text"] = .string(group.sample.reason ?? "")
-                    row["note"] = .string(notes[code] ?? "")
-                    listing.add(row)
-                }
+                for row in try await DeadCommand.groups(desk, filter) { listing.add(row) }
                 listing.tellAll()
             }
         }
@@ -154,8 +155,7 @@ struct DeadCommand: AsyncParsableCommand {
         func run() async throws {
             try await Operator.with(options) { desk in
                 if options.dryRun { return show("would note \(error): \(text)") }
-                try await desk.store.setDeadNote(text, of: error, actor: desk.name)
-                try await desk.audit("dead.note", error, reason: options.reason ?? "", ["note": .string(text)])
+                try await desk.setNote(text, of: error, reason: options.reason ?? "")
                 show("noted \(error)")
             }
         }

@@ -77,18 +77,24 @@ struct JobsCommand: AsyncParsableCommand {
 
         func run() async throws {
             try await Operator.with(options) { desk in
-                var found = false
-                for queue in desk.queue.queues {
-                    guard let job = try await desk.queue.records([id], in: queue).first else { continue }
-                    found = true
-                    let word = try await desk.queue.audit([id], in: queue).first ?? "unknown"
-                    show("\(JobsCommand.json(job, JobState(rawValue: word), word))")
-                }
-                guard found else {
+                let found = try await JobsCommand.found(id, desk.queue)
+                for job in found { show("\(job)") }
+                if found.isEmpty {
                     throw Failure(.notFound, "NO_JOB", "\(id) is in no queue.", hint: "done jobs are forgotten")
                 }
             }
         }
+    }
+
+    /// A job in every queue that has it.
+    static func found(_ id: String, _ queue: BullQueue) async throws -> [JSONValue] {
+        var found: [JSONValue] = []
+        for one in queue.queues {
+            guard let job = try await queue.records([id], in: one).first else { continue }
+            let word = try await queue.audit([id], in: one).first ?? "unknown"
+            found.append(json(job, JobState(rawValue: word), word))
+        }
+        return found
     }
 
     static func json(_ job: JobRecord, _ state: JobState?, _ word: String = "") -> JSONValue {
@@ -185,17 +191,8 @@ struct JobsCommand: AsyncParsableCommand {
                 throw Failure(.failed, "BATCH_LOST", "batch \(id) is not in the database.")
             }
             tell("batch \(id)")
-            let ended = try await run.run(operation, clock: clock)
-            try await desk.audit(
-                "jobs.\(work.kind.rawValue)",
-                id,
-                reason: ended.reason,
-                [
-                    "matched": .integer(ended.matched), "moved": .integer(ended.moved),
-                    "obsolete": .integer(ended.obsolete), "duplicate": .integer(ended.duplicate),
-                    "failed": .integer(ended.failed), "batch": .string(id),
-                ],
-            )
+            let ended = try await run.run(operation, clock: clock, tell)
+            try await run.audit(ended)
             show(
                 "matched \(ended.matched) \(verb) \(ended.moved) obsolete \(ended.obsolete) "
                     + "duplicate \(ended.duplicate) failed \(ended.failed)"

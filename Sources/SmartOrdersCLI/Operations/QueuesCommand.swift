@@ -125,30 +125,13 @@ struct QueuesCommand: AsyncParsableCommand {
             try await Operator.with(options) { desk in
                 let wanted = try desk.queues(selection.queue)
                 let reason = try options.reason(when: true)
-                if wanted.contains(where: { $0.jobClass == .stops }), length <= 0 || length > 900_000 {
-                    throw Failure(
-                        .refused,
-                        "STOPS_NEED_AN_END",
-                        "stops are paused for 15 minutes at most.",
-                        hint: "--for 15m",
-                    )
-                }
+                try Operator.checkPause(wanted, milliseconds: length)
                 if options.dryRun {
                     for one in wanted { show("would pause \(one)") }
                     return
                 }
                 try options.confirm(wanted.count, "\(wanted.count) queues will be paused")
-                for one in wanted {
-                    try await desk.store.recordPause("\(one)", durationMs: length, actor: desk.name, reason: reason)
-                    try await desk.queue.pause(one, durationMs: length, by: desk.name, reason: reason)
-                    show("paused \(one)")
-                }
-                try await desk.audit(
-                    "queues.pause",
-                    selection.queue,
-                    reason: reason,
-                    ["queues": .integer(wanted.count), "forMs": .integer(Int(length))],
-                )
+                try await desk.pause(selection.queue, milliseconds: length, reason: reason) { show("paused \($0)") }
             }
         }
     }
@@ -172,17 +155,7 @@ struct QueuesCommand: AsyncParsableCommand {
                     for one in wanted where try await desk.queue.isPaused(one) { show("would resume \(one)") }
                     return
                 }
-                for one in wanted {
-                    try await desk.store.forgetPause("\(one)")
-                    try await desk.queue.resume(one)
-                    show("resumed \(one)")
-                }
-                try await desk.audit(
-                    "queues.resume",
-                    selection.queue,
-                    reason: options.reason ?? "",
-                    ["queues": .integer(wanted.count)],
-                )
+                try await desk.resume(selection.queue, reason: options.reason ?? "") { show("resumed \($0)") }
             }
         }
     }
@@ -217,10 +190,7 @@ struct QueuesCommand: AsyncParsableCommand {
                 let reason = try options.reason(when: total > 1)
                 if options.dryRun { return }
                 try options.confirm(total, "\(total) jobs will be removed")
-                var removed = 0
-                for one in wanted { removed += try await desk.queue.drain(one, includesDelayed: delayed) }
-                try await desk.audit("queues.drain", selection.queue, reason: reason, ["removed": .integer(removed)])
-                show("removed \(removed)")
+                show("removed \(try await desk.drain(selection.queue, includesDelayed: delayed, reason: reason))")
             }
         }
     }

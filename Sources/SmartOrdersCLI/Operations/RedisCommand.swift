@@ -77,20 +77,17 @@ struct RedisCommand: AsyncParsableCommand {
                     let queue = try Operator.queue(options, partitions: partitions, generation: generation)
                     defer { queue.close() }
                     try await Operator.reach(queue)
-                    return try await fill(queue, desk, generation, pauses)
+                    return Self.tell(try await desk.fill(queue, generation, pauses, reason: options.reason ?? ""))
                 }
-                // Every call names the generation: whatever was read from the old content is refused from here on.
-                guard
-                    let generation = try await DatabaseHistory.raiseGeneration(
-                        desk.pool,
-                        seen: history.queueGeneration,
-                    )
-                else {
-                    throw Failure(.conflict, "REBUILD_RACE", "somebody else began a generation just now.")
-                }
-                desk.queue.setGeneration(generation)
-                try await fill(desk.queue, desk, generation, pauses)
+                Self.tell(try await desk.rebuild(reason: options.reason ?? ""))
             }
+        }
+
+        private static func tell(_ rebuilt: Operator.Rebuilt) {
+            show(
+                "generation \(rebuilt.generation): offered \(rebuilt.offered) jobs, restored \(rebuilt.pauses) pauses, "
+                    + "\(rebuilt.dead) dead"
+            )
         }
 
         /// Empties the queue as it is, after its dead are stored, and stores the new number. Returns the generation.
@@ -131,36 +128,6 @@ struct RedisCommand: AsyncParsableCommand {
                 }
                 try await desk.orders.buryJobs(deaths)
             }
-        }
-
-        private func fill(
-            _ queue: BullQueue,
-            _ desk: Operator,
-            _ generation: Int64,
-            _ pauses: [QueuePause],
-        ) async throws {
-            try await queue.open(pausing: pauses)
-            for pause in pauses {
-                guard let one = QueueAddress(pause.queue), queue.queues.contains(one) else { continue }
-                try await queue.pause(one, durationMs: pause.leftMs, by: pause.actor, reason: pause.reason)
-            }
-            var offered = 0
-            // Marked rows are not due for a second; the bound ends it when more comes in than goes out.
-            for _ in 0..<10_000 {
-                let jobs = try await desk.orders.unofferedJobs(limit: 256)
-                if jobs.isEmpty { break }
-                _ = try await queue.offer(jobs, verify: true)
-                try await desk.orders.markOffered(jobs.map(\.id))
-                offered += jobs.count
-            }
-            let dead = try await queue.restoreDead(from: desk.orders)
-            try await desk.audit(
-                "redis.rebuild",
-                "generation \(generation)",
-                reason: options.reason ?? "",
-                ["offered": .integer(offered), "pauses": .integer(pauses.count), "dead": .integer(dead)],
-            )
-            show("generation \(generation): offered \(offered) jobs, restored \(pauses.count) pauses, \(dead) dead")
         }
     }
 }

@@ -1,0 +1,1 @@
+DROP POLICY operator ON recoveries;
