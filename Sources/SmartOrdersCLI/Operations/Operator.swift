@@ -163,7 +163,9 @@ struct Operator: Sendable {
 func milliseconds(_ text: String) throws -> Int64 {
     let units: [(String, Int64)] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)]
     for (unit, factor) in units where text.hasSuffix(unit) {
-        if let number = Int64(text.dropLast(unit.count)), number >= 0, number < 1 << 40 { return number * factor }
+        if let number = Int64(text.dropLast(unit.count)), number >= 0, number <= 1 << 50 / factor {
+            return number * factor
+        }
     }
     throw Failure(.usage, "DURATION", "\(text) is no duration.", hint: "for example 30s, 10m, 2h")
 }

@@ -116,10 +116,8 @@ struct QueueDesk: QueueControl {
         filter.queue = selection.queue
         filter.state = selection.state
         filter.error = selection.error.map { text in
-            text.unicodeScalars.map { scalar in
-                scalar.isASCII && !scalar.properties.isAlphabetic && !("0"..."9").contains(scalar)
-                    ? "\\\(scalar)" : "\(scalar)"
-            }.joined()
+            // What means something in an expression, and nothing else: other escapes are none.
+            text.map { #"\^$.|?*+()[]{}"#.contains($0) ? "\\\($0)" : "\($0)" }.joined()
         }
         filter.errorClass = selection.errorClass
         filter.venue = selection.venue
