@@ -24,7 +24,7 @@ import Testing
         9 | sim kill venueAnswer; test an answer that was lost is found by a look-up; chaos kill_worker venue_faults
         10 | sim kill; test each exit happens once, whoever dies; chaos kill_worker
         11 | sim kill pgReset; chaos kill_worker network
-        12 | sim kill; test every job may come again; chaos kill_worker
+        12 | sim kill; test every job may come again; test loses and doubles nothing; chaos kill_worker
         13 | sim kill venuePartial venueStream; chaos kill_worker
         14 | test a thousand jobs of a dead worker come back in their order; test keeps the contract of queues; test a job that ends its workers is said, until one comes through
         15 | sim kill; test a job whose process died between commit and offer appears (38); chaos kill_scheduler
