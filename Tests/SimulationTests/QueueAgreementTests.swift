@@ -165,7 +165,7 @@ extension TakeRequest {
                 batch.begin("FLUSHALL")
                 _ = try await redis.send(batch)[0].orThrow()
             }
-            for seed in 0..<(agreementScripts ?? 37) as Range<UInt64> {
+            for seed in 0..<(agreementScripts ?? 30) as Range<UInt64> {
                 try await flush()
                 try await bulls[0].open()
                 let clock = ManualClock()

@@ -354,7 +354,7 @@ private struct Author {
         )
         let accounts = [try await real.account(1), try await real.account(2)]
         for number in 1...2 { _ = try await model.account(number) }
-        for seed in 1...(agreementScripts ?? 40) as ClosedRange<UInt64> {
+        for seed in 1...(agreementScripts ?? 20) as ClosedRange<UInt64> {
             let ids = (0..<4).map { OrderID.sample(Int(seed) * 100 + $0) }
             var here = Side(
                 stores: real,
