@@ -73,7 +73,7 @@ import Testing
         58 | test kill -9 of one backend loses nothing confirmed, and the pool recovers; chaos kill_backend
         59 | sim pgReset; test a transaction takes effect as a whole or not at all; chaos network
         60 | sim pgReset; test a repeated commit learns what became of it; chaos network
-        61 | open a standby is not started by the tests, the quarantine is
+        61 | chaos fail_over; test a restored database is in quarantine and forgets old decisions
         62 | test a restored database is in quarantine and forgets old decisions; test an exit of the lost history is found and counted, not sent again; chaos lose_history
         63 | test a warning that comes with the commit makes it unconfirmed
         64 | cannot a disk that is full needs a file system of its own (user namespaces)
@@ -148,7 +148,7 @@ import Testing
         133 | test the dead run again under their ids, once (34)
         134 | test fifty thousand dead jobs, the run killed half way, each moves once (34)
         135 | sim halt; test a halt keeps the stop latched and sends it when it ends
-        136 | open keys are rotated by a command that no test runs under load
+        136 | open there is no command that rotates the master key
         137 | test migrators that run at once do each step once
         138 | cannot there is no older release yet
         139 | cannot 100,000 orders take minutes to make: Tests/Chaos/storm.py restart measures the start with them
