@@ -148,7 +148,7 @@ import Testing
         133 | test the dead run again under their ids, once (34)
         134 | test fifty thousand dead jobs, the run killed half way, each moves once (34)
         135 | sim halt; test a halt keeps the stop latched and sends it when it ends
-        136 | open there is no command that rotates the master key
+        136 | test every secret is sealed with the new master key, and the old one is refused then
         137 | test migrators that run at once do each step once
         138 | cannot there is no older release yet
         139 | cannot 100,000 orders take minutes to make: Tests/Chaos/storm.py restart measures the start with them
