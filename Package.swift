@@ -13,7 +13,7 @@ let common: [SwiftSetting] = [
     .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
 ]
 /// What the simulation runs, compiled for speed in debug builds too where the environment asks for it. Whole modules at
-/// once have no index: such a build wants `--disable-index-store` and, for tests, `--disable-xctest`.
+/// once have no index: such a build wants `--disable-index-store`, and its tests a main file (scripts/test).
 let fast: [SwiftSetting] =
     Context.environment["SMARTORDERS_OPTIMISED"] == "1"
     ? [

@@ -82,8 +82,10 @@ final class RequestSwarm: Sendable {
         var done = 0
         func due(_ number: Int) -> Int64 { begun + Int64(Double(number) * 1e9 / (rate ?? 1)) }
         while done < count {
-            // Whoever is free takes the next request that is due.
-            for index in connections.indices where connections[index].begun == nil && sent < count {
+            // Whoever is free takes the next request that is due, in turn: a connection that never speaks is closed.
+            let turn = sent
+            for offset in 0..<lanes where connections[(turn + offset) % lanes].begun == nil && sent < count {
+                let index = (turn + offset) % lanes
                 let now = Self.now()
                 if rate != nil, due(sent) > now { break }
                 connections[index].begun = rate == nil ? now : due(sent)
