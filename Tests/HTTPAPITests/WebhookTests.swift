@@ -358,6 +358,8 @@ struct `Webhooks` {
             let path = "/v1/accounts/\(tenant.account)/reconcile"
             let begun = try await api.send(.POST, path, key: tenant.key, idempotency: "r")
             #expect(begun.status == 202, "\(begun.text)")
+            // No worker answers for the venue here, and the comparison would be tried for minutes.
+            try await api.sql("UPDATE batches SET state = 'DONE' WHERE kind = 'reconcile'")
             func told() async throws -> [(String, String, String)] {
                 try await api.pool.query(
                     Statement(
