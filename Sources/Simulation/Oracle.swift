@@ -578,7 +578,10 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             if let next, Self.isDecidedLater(next, series, from: index, moving) { return nil }
             return "version \(row.version) at \(row.extremePosition.sequence) waited for tick "
                 + "\(tick.position.sequence) at \(tick.cents) by \(row.watches); "
-                + (next.map { "version \($0.row.version) is at \($0.row.extremePosition.sequence)" } ?? "nothing came")
+                + (next.map { next in
+                    "version \(next.row.version) is at \(next.row.extremePosition.sequence) by \(next.cause.rawValue), tick "
+                        + (next.tick.map { "\($0.sequence)" } ?? "none")
+                } ?? "nothing came")
                 + "; \(Self.told(series, around: index))"
         }
         return nil
