@@ -25,6 +25,8 @@ struct EvaluatorState {
     private var openOrders: Set<OrderID> = []
     /// When to ask again whether the row of an open crossing has moved on.
     private var questions = TimerHeap()
+    /// The last questions found crossings that the queue did not have.
+    private var isQueueDoubtful = false
     /// Orders whose prices could not be had; they hold the cursor back.
     private var unarmed: [OrderID: ArmedOrder] = [:]
     /// Orders with unanswered venue requests.
@@ -48,8 +50,11 @@ struct EvaluatorState {
     private static let firstQuestionMs: Int64 = 250
     private static let nextQuestionMs: Int64 = 1_000
     private static let questionPage = 512
-    /// A quarter of a second's share.
+    /// A quarter of a second's share while the queue was found to have lost something.
     private static let questionsAtOnce = 2_048
+    /// The same while it has everything: what waits behind a storm is asked about in passing, or the asking becomes the
+    /// storm.
+    private static let questionsWhileWell = 256
 
     /// Told when a long piece of work gets on.
     let pulse: Pulse
@@ -494,12 +499,10 @@ struct EvaluatorState {
         guard !openOrders.isEmpty else { return }
         let now = context.clock.monotonicNanoseconds()
         var due: [Job] = []
-        for start in stride(from: 0, to: Self.questionsAtOnce, by: Self.questionPage) {
-            let asked = questions.due(
-                at: context.clock.now(),
-                limit: min(Self.questionPage, Self.questionsAtOnce - start),
-            )
-            .filter { openOrders.contains($0) }
+        let most = isQueueDoubtful ? Self.questionsAtOnce : Self.questionsWhileWell
+        for start in stride(from: 0, to: most, by: Self.questionPage) {
+            let asked = questions.due(at: context.clock.now(), limit: min(Self.questionPage, most - start))
+                .filter { openOrders.contains($0) }
             guard !asked.isEmpty else { break }
             // Whatever becomes of this page, they are asked about again: as often as they are offered again.
             for id in asked {
@@ -526,7 +529,8 @@ struct EvaluatorState {
             open.nextOffer = now + 1_000_000_000 << Int64(min(open.offers, 3))
             open.offers += 1
         }
-        let ended = await verified(jobs)
+        let (ended, lost) = await verified(jobs)
+        isQueueDoubtful = lost > 0
         var again: [Job] = []
         for start in stride(from: 0, to: ended.count, by: Self.questionPage) {
             let page = ended[start..<min(start + Self.questionPage, ended.count)]
@@ -544,23 +548,26 @@ struct EvaluatorState {
         _ = await offer(again, verify: true)
     }
 
-    /// Returns the jobs of which the queue does not say that they are still to be done.
-    private func verified(_ jobs: [Job]) async -> [Job] {
+    /// Returns the jobs of which the queue does not say that they are still to be done, and how many of all it had lost.
+    private func verified(_ jobs: [Job]) async -> (doubtful: [Job], lost: Int) {
         var doubtful: [Job] = []
+        var lost = 0
         for start in stride(from: 0, to: jobs.count, by: 256) {
             let page = Array(jobs[start..<min(start + 256, jobs.count)])
             do throws(QueueError) {
                 for (job, code) in zip(page, try await context.queue.offer(page, verify: true)) {
                     switch code {
-                    case .queued, .live, .healed, .replaced, .full: break
+                    case .live: break
+                    case .queued, .healed, .replaced, .full: lost += 1
                     case .completed, .dead: doubtful.append(job)
                     }
                 }
             } catch {
                 doubtful += page
+                lost += page.count
             }
         }
-        return doubtful
+        return (doubtful, lost)
     }
 
     /// A rule answers the crossing with nothing: the order is armed again behind that tick, whose price counts.

@@ -15,6 +15,7 @@ struct VenueListener: Sendable {
     private let owns: @Sendable (AccountID) -> Bool
     private let followers = Followers()
     private static let ownershipMs: Int64 = 500
+    private static let newsPauseMs: Int64 = 10
     private static let pauseMs: Int64 = 100
     private static let longestPauseMs: Int64 = 2_000
     /// Positions are compared this often also when nothing was told.
@@ -83,7 +84,14 @@ struct VenueListener: Sendable {
                     }
                 }
             }
-            group.addTask { for await _ in news.bell { try await self.record(account, news.take()) } }
+            group.addTask {
+                for await _ in news.bell {
+                    let told = news.take()
+                    try await self.record(account, told)
+                    // Where many orders have news at once they share the next look.
+                    if told.count > 1 { try await context.clock.sleep(milliseconds: Self.newsPauseMs) }
+                }
+            }
             group.addTask { try await self.compare(account, venue, hints) }
             try await group.next()
             group.cancelAll()

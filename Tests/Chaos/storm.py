@@ -194,6 +194,25 @@ def cpu(cluster):
     return spent
 
 
+def wait_ended(cluster, count, seconds):
+    """Returns how many orders have ended. The venue's log is read first: counting rows is work for the measured database."""
+    begun = time.monotonic()
+    place, accepted, done = 0, 0, 0
+    while done < count and time.monotonic() - begun < seconds:
+        time.sleep(0.25)
+        if accepted < count:
+            with open(f"{cluster.folder}/venue.jsonl", "rb") as file:
+                file.seek(place)
+                new = file.read()
+            new = new[: new.rfind(b"\n") + 1]
+            place += len(new)
+            accepted += new.count(b'"kind":"accept"')
+            if accepted < count and time.monotonic() - begun < seconds - 5:
+                continue
+        done = int(cluster.sql("SELECT count(*) FROM orders WHERE NOT is_live", quiet=True) or 0)
+    return done
+
+
 def storm(program, folder, count):
     cluster, prices, order = begin(program, folder, count, 3)
     try:
@@ -207,10 +226,7 @@ def storm(program, folder, count):
         usage = cpu(cluster)
         fired = prices.tell()
         begun = time.monotonic()
-        done = 0
-        while done < count and time.monotonic() - begun < 600:
-            time.sleep(0.5)
-            done = int(cluster.sql("SELECT count(*) FROM orders WHERE NOT is_live", quiet=True) or 0)
+        done = wait_ended(cluster, count, 600)
         seconds = time.monotonic() - begun
         spent = {name: round(after - usage.get(name, 0), 1) for name, after in cpu(cluster).items()}
         accepts, names = [], {}
@@ -300,10 +316,7 @@ def steady(program, folder, rate, seconds):
             fired += [at] * min(per_tick, count - len(fired))
             if tick % 100 == 99:
                 sizes.append([memory(cluster, name) for name in names])
-        done = 0
-        while done < count and time.monotonic() - begun < seconds + 300:
-            time.sleep(1)
-            done = int(cluster.sql("SELECT count(*) FROM orders WHERE NOT is_live", quiet=True) or 0)
+        done = wait_ended(cluster, count, seconds + 300)
         spent = {name: round(after - usage.get(name, 0), 1) for name, after in cpu(cluster).items()}
         accepts, named = [], set()
         for line in oracle.read_lines(f"{folder}/venue.jsonl"):

@@ -364,6 +364,18 @@ extension BullQueueTests {
             }
         }
 
+        @Test func `nobody goes through a long list for each job that is asked about`() async throws {
+            try await BullRig.with { rig in
+                let queue = try await rig.bull("a")
+                let jobs = (1...1_002).map { Job.sample(1, .stops, attempt: $0) }
+                _ = try await queue.offer(jobs, verify: false)
+                try await rig.send("LREM", "\(base)wait", "0", jobs[500].id.description)
+                #expect(try await queue.offer([jobs[500]], verify: true) == [.live])
+                _ = try await queue.take(TakeRequest(stops: 1, targets: 0, housekeeping: 0))
+                #expect(try await queue.offer([jobs[500]], verify: true) == [.healed])
+            }
+        }
+
         @Test func `a worker survives a restart of Redis`() async throws {
             try await BullRig.with { rig in
                 let queue = try await rig.bull("a")

@@ -3,7 +3,9 @@
 -- ARGV     generation, mode (`new` or `verify`), cap (0: none), opts and delay (ms) of all, crash counts that are known from
 --          before (`<number of the job>:<count>`, parted by blanks; mostly empty), then per job: id, name, data
 -- Returns  now, then per job: 1 queued, 2 live, 3 completed, 4 dead, 5 healed, 6 replaced, 7 full
--- Cost     O(1) per new job, O(log n) per known one; `verify` adds one pass over `wait` and `active`, at most 10,000
+-- Cost     O(1) per new job, O(log n) per known one; `verify` adds one pass over `wait` and `active` where they have at
+--          most 1,000 jobs. What lies in a longer one is looked for when it is its turn: a thousand orders are verified by
+--          hundreds of calls, and a pass over ten thousand in each was all that Redis did
 --
 -- The first write is one that a full Redis refuses: an offer is the one call that it refuses, as a whole.
 local base, mode, cap = KEYS[2], ARGV[2], tonumber(ARGV[3])
@@ -37,7 +39,7 @@ if anyKnown then
         if not listed then
             listed = {}
             for _, list in ipairs({ wait, base .. 'active' }) do
-                if call('LLEN', list) > 10000 then
+                if call('LLEN', list) > 1000 then
                     listed.all = true
                 else
                     for _, each in ipairs(call('LRANGE', list, '0', '-1')) do listed[':' .. each] = true end
@@ -146,7 +148,7 @@ for job = 1, count do
         if FULL and delay == 0 then call('XADD', events, '*', 'event', 'waiting', 'jobId', id) end
     elseif code == 5 then
         if FULL then call('XADD', events, '*', 'event', 'waiting', 'jobId', id) end
-    elseif code ~= 7 then
+    elseif code ~= 7 and mode == 'new' then
         call('XADD', events, '*', 'event', 'duplicated', 'jobId', id)
     end
 end
