@@ -143,7 +143,13 @@ extension CommandService {
             activeConditionals: activeLegs ?? 0,
             sources: published,
         )
-        let view = try await PositionView.read(for: draft, instrument: instrument, account: account, context)
+        let view = try await PositionView.read(
+            for: draft,
+            instrument: instrument,
+            account: account,
+            sides: opening.sides,
+            context,
+        )
         view.bound(&bounds)
         moment = view.placed(moment)
         let failures =

@@ -60,11 +60,19 @@ public struct CommandService: Sendable {
     let history: PriceHistory
     /// Whether accounts of mode LIVE may take new exposure (INTERFACES.md 1.3).
     public let isLiveEnabled: Bool
+    /// Joins the commits of concurrent commands; nil: each has a transaction of its own.
+    let committer: CommitBatcher?
 
-    public init(context: EngineContext, history: PriceHistory, isLiveEnabled: Bool = false) {
+    public init(
+        context: EngineContext,
+        history: PriceHistory,
+        isLiveEnabled: Bool = false,
+        committer: CommitBatcher? = nil,
+    ) {
         self.context = context
         self.history = history
         self.isLiveEnabled = isLiveEnabled
+        self.committer = committer
     }
 
     /// Creates an order. The same idempotency key and body gives the same order again.
@@ -235,17 +243,7 @@ public struct CommandService: Sendable {
             idempotency: idempotency,
             record: DecisionRecord(requestID: requestID),
         )
-        var outcomes: [CommitOutcome] = []
-        for attempt in 0..<5 {
-            do throws(StoreError) {
-                outcomes = try await context.orders.commit([commit])
-                break
-            } catch {
-                // The same commit again concludes what became of it (RELIABILITY.md 3.1.5).
-                guard error.code == .outcomeUnknown, attempt < 4 else { throw error }
-            }
-        }
-        guard let outcome = outcomes.first else { throw StoreError(.unavailable, "no outcome") }
+        let outcome = try await store(commit)
         if case .committed = outcome {
             if !jobs.isEmpty {
                 do throws(QueueError) {
@@ -258,6 +256,20 @@ public struct CommandService: Sendable {
             await context.tell([order.id])
         }
         return outcome
+    }
+
+    private func store(_ commit: Commit) async throws(StoreError) -> CommitOutcome {
+        if let committer { return try await committer.commit(commit) }
+        for attempt in 0..<5 {
+            do throws(StoreError) {
+                if let outcome = try await context.orders.commit([commit]).first { return outcome }
+                break
+            } catch {
+                // The same commit again concludes what became of it (RELIABILITY.md 3.1.5).
+                guard error.code == .outcomeUnknown, attempt < 4 else { throw error }
+            }
+        }
+        throw StoreError(.unavailable, "no outcome")
     }
 
     func replay(_ record: IdempotencyRecord) async throws -> CommandAnswer? {

@@ -2,7 +2,12 @@
 //
 // Commits of one account wait for each other in the store, which numbers their events one transaction after the other. So
 // an account is in one batch at a time, and what it brings meanwhile shares the next: many orders of one account cost few
-// turns at that lock instead of one each.
+// turns at that lock instead of one each. The same holds for idempotency keys: of two requests with one key the second
+// meets the first one's row, not its lock.
+//
+// Tenants: in a process whose sessions are bound to tenants, a batch's transaction is opened to the accounts of its
+// orders, each of which its own caller may see. What names another account goes alone, in its caller's name: the
+// database refuses it as ever.
 //
 // Limits: 128 decisions a batch. Cost: no timer, no added latency when idle. A commit of unknown outcome is concluded
 // from a write: the same commit is run again (RELIABILITY.md 3.1.5).
@@ -10,13 +15,38 @@ internal import SmartOrders
 
 /// Groups the commits of concurrent tasks.
 public actor CommitBatcher {
+    /// Whose rows a commit's transaction may show.
+    private enum Sight: Hashable {
+        /// Of every account: a worker's.
+        case all
+        /// Of the batch's own accounts.
+        case own
+        /// What its caller has, whatever it names.
+        case caller([AccountID])
+    }
+
+    /// A request that may come twice.
+    private struct KeyName: Hashable {
+        let owner: String
+        let key: String
+    }
+
+    private struct Waiting {
+        let commit: Commit
+        let sight: Sight
+        let done: CheckedContinuation<Result<CommitOutcome, StoreError>, Never>
+
+        var account: AccountID { commit.next.account }
+        var key: KeyName? { commit.idempotency.map { KeyName(owner: $0.owner, key: $0.key) } }
+    }
+
     private let store: any OrderStore
     private let clock: any EngineClock
-    private typealias Waiting = (commit: Commit, done: CheckedContinuation<Result<CommitOutcome, StoreError>, Never>)
     private var waiting: [Waiting] = []
     private var running = 0
-    /// Accounts of the batches under way.
+    /// Accounts and keys of the batches under way.
     private var busy: Set<AccountID> = []
+    private var busyKeys: Set<KeyName> = []
     /// Batches under way at once: one fills while another is being made durable.
     private static let maximumRunning = 2
     private static let maximumBatch = 128
@@ -29,8 +59,9 @@ public actor CommitBatcher {
 
     /// Commits one decision; returns when it is durable, lost or refused.
     public func commit(_ commit: Commit) async throws(StoreError) -> CommitOutcome {
+        let sight = Self.sight(of: commit)
         let result = await withCheckedContinuation { done in
-            waiting.append((commit, done))
+            waiting.append(Waiting(commit: commit, sight: sight, done: done))
             if running < Self.maximumRunning {
                 running += 1
                 // The batch must outlive the caller that happened to start it.
@@ -40,15 +71,31 @@ public actor CommitBatcher {
         return try result.get()
     }
 
+    private static func sight(of commit: Commit) -> Sight {
+        guard let accounts = Tenancy.accounts else { return .all }
+        let account = commit.next.account
+        let isOwn = accounts.contains(account) && commit.jobs.allSatisfy { $0.account == account }
+        return isOwn ? .own : .caller(accounts)
+    }
+
     private func run() async {
         while true {
             let batch = nextBatch()
             // What waits now waits for an account of the other batch, whose runner takes it.
-            guard !batch.isEmpty else { break }
-            let accounts = Set(batch.map(\.commit.next.account))
+            guard let first = batch.first else { break }
+            let accounts = Set(batch.map(\.account))
+            let keys = Set(batch.compactMap(\.key))
             busy.formUnion(accounts)
-            let result = await store(batch.map(\.commit))
+            busyKeys.formUnion(keys)
+            let seen: [AccountID]? =
+                switch first.sight {
+                case .all: nil
+                case .own: accounts.sorted()
+                case .caller(let accounts): accounts
+                }
+            let result = await Tenancy.$accounts.withValue(seen) { await store(batch.map(\.commit)) }
             busy.subtract(accounts)
+            busyKeys.subtract(keys)
             switch result {
             case .success(let outcomes):
                 for (entry, outcome) in zip(batch, outcomes) { entry.done.resume(returning: .success(outcome)) }
@@ -59,21 +106,31 @@ public actor CommitBatcher {
         running -= 1
     }
 
-    /// The oldest decisions of accounts that are free, at most one per order: a second one of the same order waits for the
-    /// next batch.
+    /// The oldest decisions of accounts that are free, at most one per order and key: a second one waits for the next
+    /// batch. All of one sight; what a caller may not see goes alone.
     private func nextBatch() -> [Waiting] {
         var batch: [Waiting] = []
         var orders: Set<OrderID> = []
+        var keys: Set<KeyName> = []
         var rest: [Waiting] = []
         var index = waiting.startIndex
         while index < waiting.endIndex, batch.count < Self.maximumBatch {
-            let order = waiting[index].commit.next
-            if !busy.contains(order.account), orders.insert(order.id).inserted {
-                batch.append(waiting[index])
-            } else {
-                rest.append(waiting[index])
-            }
+            let entry = waiting[index]
             index += 1
+            let isAlike: Bool
+            switch (batch.first?.sight, entry.sight) {
+            case (nil, _), (.all?, .all), (.own?, .own): isAlike = true
+            case (_, _): isAlike = false
+            }
+            let key = entry.key
+            let isFree =
+                !busy.contains(entry.account) && key.map { !busyKeys.contains($0) && !keys.contains($0) } ?? true
+            guard isAlike, isFree, orders.insert(entry.commit.next.id).inserted else {
+                rest.append(entry)
+                continue
+            }
+            if let key { keys.insert(key) }
+            batch.append(entry)
         }
         waiting.replaceSubrange(..<index, with: rest)
         return batch

@@ -5,7 +5,7 @@
 internal import SmartOrders
 
 /// Asks a store many things at once.
-actor Gatherer<Question: Sendable, Answer: Sendable> {
+package actor Gatherer<Question: Sendable, Answer: Sendable> {
     private enum Word: Sendable {
         case answered(Result<Answer, StoreError>)
         /// The next query is yours.
@@ -18,11 +18,11 @@ actor Gatherer<Question: Sendable, Answer: Sendable> {
     private let query: @Sendable ([Question]) async throws(StoreError) -> [Answer]
 
     /// - Parameter query: answers in the order of the questions, one each.
-    init(_ query: @escaping @Sendable ([Question]) async throws(StoreError) -> [Answer]) {
+    package init(_ query: @escaping @Sendable ([Question]) async throws(StoreError) -> [Answer]) {
         self.query = query
     }
 
-    func ask(_ question: Question) async throws(StoreError) -> Answer {
+    package func ask(_ question: Question) async throws(StoreError) -> Answer {
         if isRunning {
             let word = await withCheckedContinuation { waiting.append((question, $0)) }
             switch word {

@@ -21,11 +21,13 @@ struct PositionView {
         "Another order manages it already.",
     )
 
-    /// Cost: two look-ups in the store; for `attach` one or two requests to the venue too.
+    /// Cost: at most two look-ups in the store; for `attach` one or two requests to the venue too.
+    /// - Parameter known: what the store said of the market with the account; nil: it is asked.
     static func read(
         for draft: Draft,
         instrument: Instrument,
         account: AccountID,
+        sides known: PositionSides?,
         _ context: EngineContext,
     ) async throws -> PositionView {
         var view = PositionView()
@@ -41,12 +43,16 @@ struct PositionView {
         let market = instrument.market
         let isAttached = draft.entry.mode == .attach
         let isFollowing = draft.sizeMode == .position
-        let shares = try await context.orders.shares(account: account, market: market, except: nil)
-        if instrument.kind.isDerivative, !venue.isHedged {
-            view.opposite = shares.filter { $0.side != draft.side }.map(\.oldest).min()
+        var shares: [PositionShare] = []
+        // What an exit plan for what is held has to know of the others is how much they own.
+        if known == nil || isAttached {
+            shares = try await context.orders.shares(account: account, market: market, except: nil)
         }
-        let alike = shares.filter { $0.side == draft.side }
-        view.positionOrder = alike.first { $0.isWhole }?.oldest
+        let sides = isAttached ? PositionSides(shares) : known ?? PositionSides(shares)
+        if instrument.kind.isDerivative, !venue.isHedged {
+            view.opposite = draft.side == .buy ? sides.oldestSell : sides.oldestBuy
+        }
+        view.positionOrder = draft.side == .buy ? sides.wholeBuy : sides.wholeSell
         guard isAttached else {
             if !instrument.kind.isDerivative {
                 let coin = draft.side == .buy ? instrument.quoteAsset : instrument.baseAsset
@@ -58,7 +64,7 @@ struct PositionView {
             try await view.adopt(id, market, venue, account, context)
             return view
         }
-        view.managed = alike.reduce(.zero) { $0 + $1.remaining }
+        view.managed = shares.filter { $0.side == draft.side }.reduce(.zero) { $0 + $1.remaining }
         view.holding = await venue.holding(market: market, side: draft.side, fresh: true)
         view.isFollowing = isFollowing
         return view

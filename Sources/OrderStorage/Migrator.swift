@@ -172,6 +172,12 @@ struct Migration: Sendable {
             up: PackageResources._027_late_facts_up_sql,
             down: PackageResources._027_late_facts_down_sql,
         ),
+        Migration(
+            version: 30,
+            name: "reading",
+            up: PackageResources._030_reading_up_sql,
+            down: PackageResources._030_reading_down_sql,
+        ),
     ]
 }
 

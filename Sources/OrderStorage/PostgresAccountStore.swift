@@ -44,17 +44,35 @@ private enum AccountSQL {
     static let instrument = file["instrument"]
     static let instruments = file["instruments"]
     static let saveInstruments = file["save_instruments"]
-    static let standing = StatementFile(PackageResources.traders_sql, prefix: "traders")["standing"]
+    static let traders = StatementFile(PackageResources.traders_sql, prefix: "traders")
+    static let standing = traders["standing"]
+    static let openings = traders["openings"]
 }
 
 /// Accounts in PostgreSQL.
 public final class PostgresAccountStore: AccountStore {
     private let pool: PostgresPool
     private let secrets: any SecretBox
+    /// Joins what concurrent creations ask.
+    private let openings: Gatherer<OpeningQuestion, AccountOpening?>
+    private let counts: OpenCounts
 
     public init(pool: PostgresPool, secrets: any SecretBox) {
         self.pool = pool
         self.secrets = secrets
+        let counts = OpenCounts()
+        self.counts = counts
+        openings = Gatherer { asked throws(StoreError) in
+            // Each asks for an account that its caller may see: together they may see these.
+            let accounts = Set(asked.map(\.account)).sorted()
+            do {
+                return try await Tenancy.$accounts.withValue(accounts) { try await Self.openings(asked, pool, counts) }
+            } catch let error as StoreError {
+                throw error
+            } catch {
+                throw StoreError(.corruptRow, "\(error)")
+            }
+        }
     }
 
     public func account(_ id: AccountID) async throws(StoreError) -> Account? {
@@ -159,20 +177,71 @@ public final class PostgresAccountStore: AccountStore {
         market: MarketID,
         clientOrderID: String?,
     ) async throws(StoreError) -> AccountOpening? {
-        let name = Parameter.text(market.description)
-        let steps: [(Statement, [Parameter])] = [
-            (AccountSQL.account, [.uuid(account.value)]),
-            (AccountSQL.standing, [.uuid(account.value), name, clientOrderID.map { .text($0) } ?? .null]),
-            (AccountSQL.instrument, [name]),
+        let question = OpeningQuestion(account: account, market: market, clientOrderID: clientOrderID)
+        // Whoever asks for an account of others, or without a tenant's bounds, asks for himself: the database answers.
+        guard Tenancy.accounts?.contains(account) == true else {
+            return try await Self.openings([question], pool, counts)[0]
+        }
+        return try await openings.ask(question)
+    }
+
+    /// Answers in the order of the questions; the same question is asked once.
+    private static func openings(
+        _ asked: [OpeningQuestion],
+        _ pool: PostgresPool,
+        _ counts: OpenCounts,
+    ) async throws(StoreError) -> [AccountOpening?] {
+        var places: [OpeningQuestion: Int64] = [:]
+        var questions: [OpeningQuestion] = []
+        for question in asked where places[question] == nil {
+            questions.append(question)
+            places[question] = Int64(questions.count)
+        }
+        let known = questions.map { counts.known(of: $0.account, $0.market) }
+        var (seen, slack) = (ArrayColumn(.int8), ArrayColumn(.int8))
+        for count in known {
+            seen.append(count?.sequence)
+            slack.append(count?.slack)
+        }
+        var clientOrderIDs = ArrayColumn(.text)
+        for question in questions { clientOrderIDs.append(question.clientOrderID) }
+        let parameters = [
+            .uuids(questions.lazy.map(\.account.value)), .texts(questions.lazy.map(\.market.description)),
+            clientOrderIDs.parameter(), seen.parameter(), slack.parameter(),
         ]
         return try await reading {
-            let found = try await pool.transaction(steps)
-            guard let owner = found[0].first, let standing = found[1].first else { return nil }
-            return AccountOpening(
-                account: try Account(owner),
-                standing: try AccountStanding(standing),
-                instrument: try found[2].first.map { try instrument($0) },
-            )
+            var found: [Int64: AccountOpening] = [:]
+            for row in try await pool.query(AccountSQL.openings, parameters) {
+                let place = try row.int64(0)
+                let (account, market) = (questions[Int(place) - 1].account, questions[Int(place) - 1].market)
+                var standing = try AccountStanding(row, at: 7)
+                let owner = try Account(row, at: 1)
+                let sequence = try row.int64(38)
+                if !row.isNull(39), try !row.bool(39), let count = known[Int(place) - 1] {
+                    let since = Int(sequence - count.sequence)
+                    standing.openOrders = count.orders + since
+                    standing.activeLegs = count.legs + since * OpenCounts.maximumLegs
+                } else {
+                    counts.remember(
+                        OpenCounts.Count(
+                            sequence: sequence,
+                            orders: standing.openOrders,
+                            legs: standing.activeLegs ?? 0,
+                            maximumOrders: standing.maximumOpenOrders,
+                            maximumLegs: owner.maximumConditionals,
+                        ),
+                        of: account,
+                        market,
+                    )
+                }
+                found[place] = AccountOpening(
+                    account: owner,
+                    standing: standing,
+                    instrument: row.isNull(18) ? nil : try Instrument(row, at: 18),
+                    sides: try row.bool(37) ? nil : try PositionSides(row, at: 33),
+                )
+            }
+            return asked.map { question in places[question].flatMap { found[$0] } }
         }
     }
 
@@ -206,64 +275,81 @@ public final class PostgresAccountStore: AccountStore {
 
     private func account(_ row: Row) throws -> Account { try Account(row) }
 
-    private func instrument(_ row: Row) throws -> Instrument {
+    private func instrument(_ row: Row) throws -> Instrument { try Instrument(row) }
+}
+
+extension Instrument {
+    /// Columns of `accounts.instrument`, from `first` on.
+    init(_ row: Row, at first: Int = 0) throws {
         var band: PriceBandRule?
-        if let low = try row.exactOrNil(9), let high = try row.exactOrNil(10) {
+        if let low = try row.exactOrNil(first + 9), let high = try row.exactOrNil(first + 10) {
             band = PriceBandRule(low: Rate(low), high: Rate(high))
         }
-        return Instrument(
-            market: try row.market(0),
-            kind: try row.word(1),
-            tickSize: Price(try row.exact(2)),
-            stepSize: Quantity(try row.exact(3)),
-            minQuantity: Quantity(try row.exact(4)),
-            minNotional: Money(try row.exact(5)),
-            contractSize: try row.exact(6),
-            baseAsset: try row.string(7),
-            quoteAsset: try row.string(8),
+        self.init(
+            market: try row.market(first),
+            kind: try row.word(first + 1),
+            tickSize: Price(try row.exact(first + 2)),
+            stepSize: Quantity(try row.exact(first + 3)),
+            minQuantity: Quantity(try row.exact(first + 4)),
+            minNotional: Money(try row.exact(first + 5)),
+            contractSize: try row.exact(first + 6),
+            baseAsset: try row.string(first + 7),
+            quoteAsset: try row.string(first + 8),
             bandRule: band,
-            makerFee: Rate(try row.exact(11)),
-            takerFee: Rate(try row.exact(12)),
-            status: try row.word(13),
-            native: NativeOrders(rawValue: UInt8(clamping: try row.int64(14))),
+            makerFee: Rate(try row.exact(first + 11)),
+            takerFee: Rate(try row.exact(first + 12)),
+            status: try row.word(first + 13),
+            native: NativeOrders(rawValue: UInt8(clamping: try row.int64(first + 14))),
         )
     }
 }
 
 extension AccountStanding {
-    /// Columns of `traders.standing`.
-    init(_ row: Row) throws {
+    /// Columns of `traders.standing`, from `first` on.
+    init(_ row: Row, at first: Int = 0) throws {
         var halt: Halt?
-        if !row.isNull(5) {
+        if !row.isNull(first + 5) {
             halt = Halt(
-                level: try row.word(5),
-                scope: try row.string(6),
-                reason: try row.string(7),
-                since: try row.moment(8),
+                level: try row.word(first + 5),
+                scope: try row.string(first + 6),
+                reason: try row.string(first + 7),
+                since: try row.moment(first + 8),
             )
         }
         self.init(
-            tier: try row.word(0),
-            venueKey: try row.bool(1) ? .missing : row.bool(2) ? .refused : .usable,
-            openOrders: Int(try row.int64(3)),
-            maximumOpenOrders: Int(try row.int64(4)),
+            tier: try row.word(first),
+            venueKey: try row.bool(first + 1) ? .missing : row.bool(first + 2) ? .refused : .usable,
+            openOrders: Int(try row.int64(first + 3)),
+            maximumOpenOrders: Int(try row.int64(first + 4)),
             halt: halt,
-            sameClientOrderID: try row.idOrNil(9).map { OrderID($0) },
-            activeLegs: try row.int64OrNil(10).map { Int($0) },
+            sameClientOrderID: try row.idOrNil(first + 9).map { OrderID($0) },
+            activeLegs: try row.int64OrNil(first + 10).map { Int($0) },
         )
     }
 }
 
 extension Account {
-    /// Columns: id, name, venue, product, mode, maximum_conditionals.
-    init(_ row: Row) throws {
+    /// Columns: id, name, venue, product, mode, maximum_conditionals, from `first` on.
+    init(_ row: Row, at first: Int = 0) throws {
         self.init(
-            id: AccountID(try row.id(0)),
-            name: try row.string(1),
-            venue: try row.string(2),
-            product: try row.string(3),
-            mode: try row.word(4),
-            maximumConditionals: Int(try row.int64(5)),
+            id: AccountID(try row.id(first)),
+            name: try row.string(first + 1),
+            venue: try row.string(first + 2),
+            product: try row.string(first + 3),
+            mode: try row.word(first + 4),
+            maximumConditionals: Int(try row.int64(first + 5)),
+        )
+    }
+}
+
+extension PositionSides {
+    /// Columns: the oldest order that buys, that sells, and those that follow the position, from `first` on.
+    init(_ row: Row, at first: Int) throws {
+        self.init(
+            oldestBuy: try row.idOrNil(first).map { OrderID($0) },
+            oldestSell: try row.idOrNil(first + 1).map { OrderID($0) },
+            wholeBuy: try row.idOrNil(first + 2).map { OrderID($0) },
+            wholeSell: try row.idOrNil(first + 3).map { OrderID($0) },
         )
     }
 }

@@ -1,7 +1,7 @@
 // The order store on PostgreSQL.
 //
 // Invariants: one statement per batch of commits (SQL/commit.sql), so a lost race writes nothing and harms nobody; what
-// a statement with a broken constraint rolled back is tried again one by one, so a poisoned row harms itself only.
+// a statement with a broken constraint rolled back is tried again in halves, so a poisoned row harms itself only.
 // Isolation is READ COMMITTED; correctness is versions, unique keys and row locks (RELIABILITY.md 3.1.2).
 // Limits: 256 commits a call. Cost of a commit: one round trip and one flush of the log, shared by its batch.
 
@@ -110,17 +110,30 @@ public final class PostgresOrderStore: OrderStore {
                 updates.append(index)
             }
         }
-        for batch in [creations, updates] where !batch.isEmpty {
-            let found = try await run(batch.map { commits[$0] })
-            for (index, outcome) in zip(batch, found) { outcomes[index] = outcome }
-        }
+        let order = creations + updates
+        let found = try await both(creations.map { commits[$0] }, updates.map { commits[$0] })
+        for (index, outcome) in zip(order, found) { outcomes[index] = outcome }
         return outcomes.map { outcome in
             guard let outcome else { preconditionFailure("a commit without an outcome") }
             return outcome
         }
     }
 
-    /// Runs commits of one kind, in lock order; together, or one by one where a guard refused the batch.
+    /// Runs one after the other. Where the second ones fail, it is not known of them together what took effect.
+    private func both(_ first: [Commit], _ second: [Commit]) async throws(StoreError) -> [CommitOutcome] {
+        guard !first.isEmpty else { return try await run(second) }
+        let outcomes = try await run(first)
+        guard !second.isEmpty else { return outcomes }
+        do throws(StoreError) {
+            return outcomes + (try await run(second))
+        } catch {
+            guard error.code == .unavailable else { throw error }
+            throw StoreError(.outcomeUnknown, error.detail)
+        }
+    }
+
+    /// Runs commits of one kind, in lock order; together, or in halves where a guard refused the batch or one of them
+    /// waited too long for somebody else's lock.
     private func run(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {
         var collisions = 0
         while true {
@@ -141,16 +154,15 @@ public final class PostgresOrderStore: OrderStore {
                     if collisions < 2 { continue }
                     return [.refused(constraint: "idempotency_wait")]
                 }
-                guard let violation = error.violation else { throw StoreError(error) }
-                if commits.count == 1 {
-                    if violation == "idempotency_pkey" || violation == "events_pkey" {
-                        return try await conclude(commits)
-                    }
-                    return [.refused(constraint: violation)]
+                if commits.count > 1, error.violation != nil || error.isLockTimeout {
+                    let middle = commits.count / 2
+                    return try await both(Array(commits[..<middle]), Array(commits[middle...]))
                 }
-                var outcomes: [CommitOutcome] = []
-                for commit in commits { outcomes += try await run([commit]) }
-                return outcomes
+                guard let violation = error.violation else { throw StoreError(error) }
+                if violation == "idempotency_pkey" || violation == "events_pkey" {
+                    return try await conclude(commits)
+                }
+                return [.refused(constraint: violation)]
             }
             return try await outcomes(commits, rows)
         }

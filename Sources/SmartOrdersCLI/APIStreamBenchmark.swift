@@ -16,7 +16,7 @@ import Darwin
 struct APIStreamBenchmark: Sendable {
     private static let subscribers = 1_000
     private static let fanOutEvents: Int64 = 200
-    private static let slowEvents: Int64 = 2_000
+    private static let slowEvents: Int64 = 1_000
     /// Events that may be under way: commits wait for the slowest subscriber, so what is measured is the way to the sockets
     /// and no queue.
     private static let outstanding: Int64 = 16

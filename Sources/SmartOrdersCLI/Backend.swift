@@ -69,6 +69,8 @@ struct Backend: Sendable {
     let logger: Logger
     let metrics: Metrics
     let worker: WorkerID
+    /// Joins the commits of this process's commands.
+    let committer: CommitBatcher
     /// Redis was there when the process began.
     let redisIsChecked: Bool
 
@@ -181,6 +183,7 @@ struct Backend: Sendable {
             logger: logger,
             metrics: Metrics(version: version, role: role),
             worker: worker,
+            committer: CommitBatcher(store: orders, clock: clock),
             redisIsChecked: isChecked,
         )
     }
@@ -355,6 +358,7 @@ struct Backend: Sendable {
             context: context,
             history: PriceHistory(ticks: context.ticks, cluster: cluster),
             isLiveEnabled: deployment.isLiveEnabled,
+            committer: committer,
         )
     }
 

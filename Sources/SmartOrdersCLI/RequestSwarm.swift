@@ -165,8 +165,10 @@ extension Collection<UInt8> where Index == Int, SubSequence: Collection<UInt8> {
 
 /// Blocking sockets on the loopback.
 enum Sockets {
-    static func connect(_ port: Int) throws -> Int32 {
+    /// - Parameter size: bytes of the buffer that the system receives into; nil: as it likes.
+    static func connect(_ port: Int, receiving size: Int32? = nil) throws -> Int32 {
         let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        if var size { setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size)) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(port).bigEndian

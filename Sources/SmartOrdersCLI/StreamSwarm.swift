@@ -8,7 +8,8 @@ import Glibc
 import Darwin
 #endif
 
-/// WebSockets that follow one account and count its events. Blocking sockets, `poll`, no library.
+/// WebSockets that follow one account and count its events. Blocking sockets, `poll`, no library. Pings are answered: a
+/// server gives up who does not.
 final class StreamSwarm: Sendable {
     private struct State {
         var messages = 0
@@ -22,6 +23,8 @@ final class StreamSwarm: Sendable {
         var isFinished = false
     }
 
+    private static let ping: UInt8 = 9
+    private static let pong: UInt8 = 0x8a
     private static let headEnd = Array("\r\n\r\n".utf8)
     private static let eventBeginning = Array(#"{"type":"event""#.utf8)
     private static let sequenceKey = Array(#""seq":"#.utf8)
@@ -49,8 +52,9 @@ final class StreamSwarm: Sendable {
     ) throws {
         FileLimit.raise()
         var opened: [Int32] = []
-        for _ in 0..<count {
-            let socket = try Sockets.connect(port)
+        for number in 0..<count {
+            // The silent ones are soon full.
+            let socket = try Sockets.connect(port, receiving: number < silent ? 4_096 : nil)
             opened.append(socket)
             Sockets.write(
                 socket,
@@ -96,7 +100,7 @@ final class StreamSwarm: Sendable {
                     held[index].removeSubrange(..<end)
                     isUpgraded[index] = true
                 }
-                take(&held[index])
+                take(&held[index], of: polled[index].fd)
             }
             var spent = timespec()
             clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent)
@@ -108,7 +112,7 @@ final class StreamSwarm: Sendable {
     }
 
     /// Takes the whole frames off the front.
-    private func take(_ bytes: inout [UInt8]) {
+    private func take(_ bytes: inout [UInt8], of socket: Int32) {
         var start = 0
         var sequences: [Int64] = []
         var subscribed = 0
@@ -125,7 +129,12 @@ final class StreamSwarm: Sendable {
                 size = 10
             }
             guard bytes.count - start >= size + length else { break }
-            if let sequence = Self.sequence(bytes[(start + size)..<(start + size + length)]) {
+            if bytes[start] & 15 == Self.ping {
+                Sockets.write(
+                    socket,
+                    [Self.pong, 0x80 | UInt8(length), 0, 0, 0, 0] + bytes[(start + size)..<(start + size + length)],
+                )
+            } else if let sequence = Self.sequence(bytes[(start + size)..<(start + size + length)]) {
                 sequences.append(sequence)
             } else if bytes[(start + size)..<(start + size + length)].starts(with: Self.subscribedBeginning) {
                 subscribed += 1

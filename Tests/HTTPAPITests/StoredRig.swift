@@ -247,6 +247,7 @@ func withStoredAPI(
             context: context,
             history: PriceHistory(ticks: ticks, cluster: cluster),
             isLiveEnabled: isLiveEnabled,
+            committer: CommitBatcher(store: seenOrders, clock: RealClock()),
         ),
         ticks: ticks,
         timeline: timeline,

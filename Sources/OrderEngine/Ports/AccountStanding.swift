@@ -35,7 +35,8 @@ public struct AccountStanding: Hashable, Sendable {
     public var halt: Halt?
     /// The open order that has the client order id that was asked about.
     public var sameClientOrderID: OrderID?
-    /// Conditional legs of live orders in the market that was asked about; nil: the store of orders has to be asked.
+    /// Conditional legs of live orders in the market that was asked about; nil: the store of orders has to be asked. This and
+    /// `openOrders` may be more than there are, where that is still less than an account may have.
     public var activeLegs: Int?
 
     public init(
@@ -63,11 +64,19 @@ public struct AccountOpening: Sendable {
     public let standing: AccountStanding
     /// Nil: it is not in the catalogue.
     public let instrument: Instrument?
+    /// Whose the market's position is; nil: the store of orders has to be asked.
+    public let sides: PositionSides?
 
-    public init(account: Account, standing: AccountStanding, instrument: Instrument?) {
+    public init(
+        account: Account,
+        standing: AccountStanding,
+        instrument: Instrument?,
+        sides: PositionSides? = nil,
+    ) {
         self.account = account
         self.standing = standing
         self.instrument = instrument
+        self.sides = sides
     }
 }
 

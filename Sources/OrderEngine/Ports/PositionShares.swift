@@ -32,6 +32,37 @@ public struct PositionShare: Hashable, Sendable {
     }
 }
 
+/// Which open smart orders stand on the sides of one account's position in a market: what of their shares an order that
+/// brings its own entry has to know.
+public struct PositionSides: Hashable, Sendable {
+    public var oldestBuy: OrderID?
+    public var oldestSell: OrderID?
+    /// Those that follow the position.
+    public var wholeBuy: OrderID?
+    public var wholeSell: OrderID?
+
+    public init(
+        oldestBuy: OrderID? = nil,
+        oldestSell: OrderID? = nil,
+        wholeBuy: OrderID? = nil,
+        wholeSell: OrderID? = nil,
+    ) {
+        self.oldestBuy = oldestBuy
+        self.oldestSell = oldestSell
+        self.wholeBuy = wholeBuy
+        self.wholeSell = wholeSell
+    }
+
+    init(_ shares: [PositionShare]) {
+        self.init(
+            oldestBuy: shares.filter { $0.side == .buy }.map(\.oldest).min(),
+            oldestSell: shares.filter { $0.side == .sell }.map(\.oldest).min(),
+            wholeBuy: shares.first { $0.side == .buy && $0.isWhole }?.oldest,
+            wholeSell: shares.first { $0.side == .sell && $0.isWhole }?.oldest,
+        )
+    }
+}
+
 extension [PositionShare] {
     /// One entry per side and kind, the oldest kept.
     public func joined() -> [PositionShare] {

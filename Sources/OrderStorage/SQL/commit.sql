@@ -18,6 +18,15 @@
 WITH
 ok AS MATERIALIZED (SELECT quarantine_from FROM control WHERE incarnation = :incarnation),
 --{ create
+--{ idempotency
+-- Places whose key was used before: their first request made the order. Left out, they undo nobody else's; a key that
+-- another transaction is using right now is met below.
+u AS MATERIALIZED (
+    SELECT coalesce(array_agg(k.place), '{}'::bigint[]) AS places
+    FROM unnest(:kPlace::bigint[], :kOwner::text[], :kKey::text[]) AS k(place, owner, key)
+    JOIN idempotency USING (owner, key)
+),
+--}
 n AS (
     INSERT INTO orders (
         id, account_id, version, market, source, shard, kind, status, phase, health, is_live, is_latched, entered, exited,
@@ -28,19 +37,27 @@ n AS (
         entered::numeric, exited::numeric, reserved::numeric, over_exit::numeric, legs, position_time, position_seq,
         watches, wants_every_tick, is_busy, due_at, wanted_leg, wanted_attempt, created_at, updated_at, client_order_id,
         whole_position, side, remaining::numeric
-    FROM ok, unnest(
+    FROM ok,
+--{ idempotency
+    u,
+--}
+    unnest(
         :id::uuid[], :account::uuid[], :version::bigint[], :market::text[], :source::text[], :shard::smallint[],
         :kind::text[], :status::text[], :phase::text[], :health::text[], :isLatched::boolean[], :entered::text[], :exited::text[],
         :reserved::text[], :overExit::text[], :legs::smallint[], :positionTime::bigint[], :positionSeq::bigint[],
         :watches::bytea[], :wantsEveryTick::boolean[], :isBusy::boolean[], :dueAt::timestamptz[],
         :wantedLeg::text[], :wantedAttempt::integer[], :createdAt::timestamptz[], :updatedAt::timestamptz[],
         :sends::smallint[], :fenceMs::bigint[], :clientOrderId::text[], :whole::text[], :side::text[], :remaining::text[]
-    ) AS d(
+    ) WITH ORDINALITY AS d(
         id, account_id, version, market, source, shard, kind, status, phase, health, is_latched, entered, exited, reserved,
         over_exit, legs, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, wanted_leg,
-        wanted_attempt, created_at, updated_at, sends, fence_ms, client_order_id, whole_position, side, remaining
+        wanted_attempt, created_at, updated_at, sends, fence_ms, client_order_id, whole_position, side, remaining, place
     )
-    WHERE d.version = 1 AND EXISTS (SELECT FROM account_stream WHERE account_stream.account_id = d.account_id)
+    WHERE d.version = 1
+--{ idempotency
+        AND d.place <> ALL (u.places)
+--}
+        AND EXISTS (SELECT FROM account_stream WHERE account_stream.account_id = d.account_id)
         AND (d.sends = 0 OR (
             clock_timestamp() >= ok.quarantine_from + d.fence_ms * interval '1 ms'
             AND NOT EXISTS (
@@ -111,7 +128,7 @@ q AS MATERIALIZED (
 ),
 --{ idempotency
 k AS (
-    -- No ON CONFLICT: a key that is taken undoes the whole statement, and the commits are then tried one by one.
+    -- No ON CONFLICT: a key that is taken undoes the whole statement, and the commits are then tried in halves.
     INSERT INTO idempotency (owner, key, request_hash, order_id, version, status, entity_tag, location, body)
     SELECT k.owner, k.key, k.request_hash, o.id, o.version, k.status, k.entity_tag, k.location, k.body
     FROM unnest(:kPlace::bigint[], :kOwner::text[], :kKey::text[], :kHash::text[], :kStatus::smallint[],

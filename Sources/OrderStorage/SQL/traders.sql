@@ -130,3 +130,52 @@ CROSS JOIN LATERAL (
     FROM orders AS o WHERE o.account_id = a.id AND o.is_live
 ) AS n
 WHERE a.id = $1::uuid
+
+-- name: openings
+-- What is asked before orders are created, for several at once; arrays: account, market, client order id, and the number
+-- of events that the account had when its open orders were counted for the caller, with how many more may have come
+-- since. Per question its place, account, standing (as above), market; the oldest open order of each side in the market,
+-- those that follow the position, and whether orders of an older program say no side; the number of events now, and
+-- whether the orders had to be counted.
+SELECT t.place, a.id, a.name, a.venue, a.product, a.mode, a.maximum_conditionals::bigint,
+    u.tier, c.account_id IS NULL, c.refusal IS NOT NULL, n.orders, a.maximum_orders::bigint,
+    h.level, h.scope, h.reason, h.since,
+    CASE WHEN t.client_order_id IS NOT NULL THEN (
+        SELECT o.id FROM orders AS o
+        WHERE o.account_id = a.id AND o.client_order_id = t.client_order_id AND o.is_live
+    ) END,
+    n.legs,
+    i.market, i.kind, i.tick_size, i.step_size, i.min_quantity, i.min_notional, i.contract_size, i.base_asset,
+    i.quote_asset, i.band_low, i.band_high, i.maker_fee, i.taker_fee, i.status, i.native_orders::bigint,
+    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.side = 'BUY'
+        AND o.is_live AND o.kind = 'smart' ORDER BY o.id LIMIT 1),
+    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.side = 'SELL'
+        AND o.is_live AND o.kind = 'smart' ORDER BY o.id LIMIT 1),
+    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.whole_position = 'BUY'
+        AND o.is_live),
+    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.whole_position = 'SELL'
+        AND o.is_live),
+    EXISTS (SELECT FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.side IS NULL
+        AND o.is_live AND o.kind = 'smart'),
+    coalesce(w.last_seq, 0), w.is_due
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+    WITH ORDINALITY AS t(account_id, market, client_order_id, seen, slack, place)
+JOIN accounts AS a ON a.id = t.account_id
+JOIN users AS u ON u.id = a.user_id
+LEFT JOIN credentials AS c ON c.account_id = a.id
+LEFT JOIN instruments AS i ON i.market = t.market
+LEFT JOIN LATERAL (
+    SELECT level, scope, reason, since FROM halts
+    WHERE subject = CASE scope
+        WHEN 'cluster' THEN '' WHEN 'venue' THEN a.venue WHEN 'market' THEN t.market WHEN 'account' THEN a.id::text
+    END
+    ORDER BY level = 'sends' DESC, since LIMIT 1
+) AS h ON true
+LEFT JOIN LATERAL (
+    SELECT s.last_seq, coalesce(s.last_seq NOT BETWEEN t.seen AND t.seen + t.slack, true) AS is_due
+    FROM account_stream AS s WHERE s.account_id = a.id
+) AS w ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS orders, coalesce(sum(o.legs) FILTER (WHERE o.market = t.market), 0)::bigint AS legs
+    FROM orders AS o WHERE w.is_due AND o.account_id = a.id AND o.is_live
+) AS n
