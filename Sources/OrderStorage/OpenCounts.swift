@@ -2,8 +2,8 @@
 //
 // Counting an account's open orders reads each of them, and every creation asks. But an event changes one order, so an
 // account that had `orders` open ones when it had `sequence` events has at most one more with each event since; its legs
-// grow by an order's legs at most. While that stays under the account's bounds, nobody has to count: the database compares
-// the number of events and counts only beyond the slack (`traders.openings`).
+// grow by an order's legs at most. While that stays under the account's bounds, nobody has to count: the database, which
+// knows bounds and number of events, counts only where it may not (`traders.openings`).
 //
 // Invariant: what is told never is less than what is there, and is exact where it comes near a bound. Limits: 10,000
 // places.
@@ -22,14 +22,6 @@ final class OpenCounts: Sendable {
         let orders: Int
         /// In one market.
         let legs: Int
-        let maximumOrders: Int
-        let maximumLegs: Int
-
-        /// Events that may come before it has to be counted again; negative: at once.
-        var slack: Int64 {
-            // The order that is to be created has legs too.
-            Int64(min(maximumOrders - orders - 1, (maximumLegs - legs) / OpenCounts.maximumLegs - 1))
-        }
     }
 
     private struct Place: Hashable {
@@ -47,7 +39,7 @@ final class OpenCounts: Sendable {
     func remember(_ count: Count, of account: AccountID, _ market: MarketID) {
         counts.withLock { counts in
             if counts.count >= Self.maximumPlaces { counts = [:] }
-            counts[Place(account: account, market: market)] = count.slack > 0 ? count : nil
+            counts[Place(account: account, market: market)] = count
         }
     }
 }

@@ -198,16 +198,18 @@ public final class PostgresAccountStore: AccountStore {
             places[question] = Int64(questions.count)
         }
         let known = questions.map { counts.known(of: $0.account, $0.market) }
-        var (seen, slack) = (ArrayColumn(.int8), ArrayColumn(.int8))
+        var (seen, orders, legs) = (ArrayColumn(.int8), ArrayColumn(.int8), ArrayColumn(.int8))
         for count in known {
             seen.append(count?.sequence)
-            slack.append(count?.slack)
+            orders.append(count.map { Int64($0.orders) })
+            legs.append(count.map { Int64($0.legs) })
         }
         var clientOrderIDs = ArrayColumn(.text)
         for question in questions { clientOrderIDs.append(question.clientOrderID) }
         let parameters = [
             .uuids(questions.lazy.map(\.account.value)), .texts(questions.lazy.map(\.market.description)),
-            clientOrderIDs.parameter(), seen.parameter(), slack.parameter(),
+            clientOrderIDs.parameter(), seen.parameter(), orders.parameter(), legs.parameter(),
+            .int8(Int64(OpenCounts.maximumLegs)),
         ]
         return try await reading {
             var found: [Int64: AccountOpening] = [:]
@@ -222,17 +224,12 @@ public final class PostgresAccountStore: AccountStore {
                     standing.openOrders = count.orders + since
                     standing.activeLegs = count.legs + since * OpenCounts.maximumLegs
                 } else {
-                    counts.remember(
-                        OpenCounts.Count(
-                            sequence: sequence,
-                            orders: standing.openOrders,
-                            legs: standing.activeLegs ?? 0,
-                            maximumOrders: standing.maximumOpenOrders,
-                            maximumLegs: owner.maximumConditionals,
-                        ),
-                        of: account,
-                        market,
+                    let count = OpenCounts.Count(
+                        sequence: sequence,
+                        orders: standing.openOrders,
+                        legs: standing.activeLegs ?? 0,
                     )
+                    counts.remember(count, of: account, market)
                 }
                 found[place] = AccountOpening(
                     account: owner,

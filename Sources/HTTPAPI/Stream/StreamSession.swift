@@ -2,7 +2,8 @@
 //
 // Invariants: a followed account has one cursor; what is sent has cursor + 1, so every event goes out once and in
 // order, from the hub's ring or, when the connection is behind it, from the store at the connection's own pace. There
-// is no queue of events: memory is the socket's write buffer, one page, and bounded replies.
+// is no queue of events: memory is the socket's write buffer, one page, and bounded replies. While its writer has nothing
+// to do (it is parked), new events are written by the event loop itself; whoever moves the cursor, under the lock, writes.
 // The close handshake: open, close sent (a second close is not sent), gone.
 
 internal import JSONText
@@ -71,6 +72,10 @@ final class StreamSession: StreamListener {
         var pongedAt: Int64 = 0
         var checkedAt: Int64 = 0
         var storeAwaySince: Int64?
+        /// The writer waits, and what it wrote is before whatever is written now.
+        var isParked = false
+        /// Counts the writer's works: one that began since makes a parking void.
+        var parkStamp: UInt64 = 0
         var storeTriedAt: Int64 = 0
         /// GCRA of the client's frames.
         var arrival: Int64 = 0
@@ -91,6 +96,8 @@ final class StreamSession: StreamListener {
     }
 
     private static let eventsPerWrite = 64
+    /// More at once are for the writer, who goes at the socket's pace.
+    private static let eventsPerPush = 16
     private static let eventsPerRead = 100
     private static let maximumReplies = 256
 
@@ -99,6 +106,7 @@ final class StreamSession: StreamListener {
     let boards: StreamBoards
     let tickets: TicketBook
     private let channel: StreamChannel
+    let eventLoop: (any EventLoop)?
     private let authorization: String?
     /// The client's, as the connection or a proxy of ours shows it.
     let address: String?
@@ -120,6 +128,7 @@ final class StreamSession: StreamListener {
         self.boards = boards
         self.tickets = tickets
         self.channel = channel
+        eventLoop = channel.channel.eventLoop
         authorization = head.authorization
         let proxies = TrustedProxies(backend.configuration.trustedProxies)
         address = proxies.client(of: channel.channel.remoteAddress?.ipAddress, forwarded: head.forwarded)
@@ -170,6 +179,41 @@ final class StreamSession: StreamListener {
 
     func wake() { bell.ring() }
     func drain() { close(CloseCode.goingAway) }
+
+    /// On the event loop: writes events that follow the cursor, if nothing of the writer can come before them.
+    func push(_ events: [EncodedEvent], of account: AccountID, now: Int64) {
+        enum Verdict { case nothing, wake, write(from: Int) }
+        let channel = channel.channel
+        let isFree = channel.isWritable && events.count <= Self.eventsPerPush
+        let verdict = state.withLock { state -> Verdict in
+            guard isFree, state.isParked, state.replies.isEmpty, state.closing == nil, !state.isCloseSent,
+                let index = state.follows.firstIndex(where: { $0.account.id == account }),
+                !state.follows[index].needsSnapshot, let first = events.first, let last = events.last
+            else { return .wake }
+            let cursor = state.follows[index].cursor
+            guard cursor < last.sequence else { return .nothing }
+            guard first.sequence <= cursor + 1 else { return .wake }
+            state.follows[index].cursor = last.sequence
+            state.sentAt = now
+            return .write(from: Int(cursor + 1 - first.sequence))
+        }
+        switch verdict {
+        case .nothing: break
+        case .wake: bell.ring()
+        case .write(let start):
+            for event in events[start...] { channel.write(event.frame, promise: nil) }
+            channel.flush()
+        }
+    }
+
+    /// From the next turn of the event loop on, which comes after all that the writer wrote, events may be pushed.
+    private func park() {
+        let stamp = state.withLock { $0.isParked ? nil : $0.parkStamp }
+        guard let stamp else { return }
+        channel.channel.eventLoop.execute {
+            self.state.withLock { if $0.parkStamp == stamp { $0.isParked = true } }
+        }
+    }
 
     /// Asks for the connection to be closed; the first code counts.
     func close(_ code: UInt16) {
@@ -316,7 +360,9 @@ final class StreamSession: StreamListener {
                     let notice = code == CloseCode.goingAway ? [Self.text(NoticeBoard.deploy)] : []
                     try await send(notice + [WireFrame.close(code)], outbound)
                     closeLater()
-                case .wait: await bell.wait()
+                case .wait:
+                    park()
+                    await bell.wait()
                 case .end: return
                 }
             }
@@ -344,43 +390,51 @@ final class StreamSession: StreamListener {
         }
         let now = backend.clock.monotonicNanoseconds()
         return state.withLock { state in
-            if let code = state.closing, !state.isCloseSent {
-                state.isCloseSent = true
-                return .close(code)
-            }
-            if state.isPeerGone { return .end }
-            if state.isCloseSent { return .wait }
-            var frames: [ByteBuffer] = []
-            if let payload = state.pong {
-                state.pong = nil
-                frames.append(WireFrame.make(.pong, payload))
-            }
-            if state.pingDue {
-                state.pingDue = false
-                state.pingedAt = now
-                frames.append(WireFrame.make(.ping, []))
-            }
-            frames += state.replies.map(Self.text)
-            state.replies = []
-            if !frames.isEmpty { return .frames(frames) }
-            if state.checkDue, let caller = state.caller {
-                state.checkDue = false
-                return .check(caller)
-            }
-            if let due, state.follows.contains(where: { $0.account.id == due.account.id }), !state.isStoreResting(now) {
-                return due.needsSnapshot ? .snapshot(due.account) : .events(due.account, after: due.cursor)
-            }
-            let latest = takeLatest(&state)
-            if !latest.isEmpty { return .frames(latest.map(Self.text)) }
-            if state.heartbeatDue {
-                state.heartbeatDue = false
-                let heads = state.follows.map {
-                    ($0.account.id, hub.standing($0.account.id, now: now)?.head ?? $0.cursor)
-                }
-                return .frames([Self.text(ByteBuffer(bytes: heartbeat(heads)))])
-            }
-            return .wait
+            let work = takeWork(&state, due, now)
+            if case .wait = work { return work }
+            state.isParked = false
+            state.parkStamp += 1
+            return work
         }
+    }
+
+    private func takeWork(_ state: inout State, _ due: Follow?, _ now: Int64) -> Work {
+        if let code = state.closing, !state.isCloseSent {
+            state.isCloseSent = true
+            return .close(code)
+        }
+        if state.isPeerGone { return .end }
+        if state.isCloseSent { return .wait }
+        var frames: [ByteBuffer] = []
+        if let payload = state.pong {
+            state.pong = nil
+            frames.append(WireFrame.make(.pong, payload))
+        }
+        if state.pingDue {
+            state.pingDue = false
+            state.pingedAt = now
+            frames.append(WireFrame.make(.ping, []))
+        }
+        frames += state.replies.map(Self.text)
+        state.replies = []
+        if !frames.isEmpty { return .frames(frames) }
+        if state.checkDue, let caller = state.caller {
+            state.checkDue = false
+            return .check(caller)
+        }
+        if let due, state.follows.contains(where: { $0.account.id == due.account.id }), !state.isStoreResting(now) {
+            return due.needsSnapshot ? .snapshot(due.account) : .events(due.account, after: due.cursor)
+        }
+        let latest = takeLatest(&state)
+        if !latest.isEmpty { return .frames(latest.map(Self.text)) }
+        if state.heartbeatDue {
+            state.heartbeatDue = false
+            let heads = state.follows.map {
+                ($0.account.id, hub.standing($0.account.id, now: now)?.head ?? $0.cursor)
+            }
+            return .frames([Self.text(ByteBuffer(bytes: heartbeat(heads)))])
+        }
+        return .wait
     }
 
     /// Prices and derived values that are newer than what was sent: only the newest of each, however slow the reader is.

@@ -132,9 +132,9 @@ CROSS JOIN LATERAL (
 WHERE a.id = $1::uuid
 
 -- name: openings
--- What is asked before orders are created, for several at once; arrays: account, market, client order id, and the number
--- of events that the account had when its open orders were counted for the caller, with how many more may have come
--- since. Per question its place, account, standing (as above), market; the oldest open order of each side in the market,
+-- What is asked before orders are created, for several at once; arrays: account, market, client order id, and of the last
+-- count of the account's open orders its number of events then, the orders and their legs in the market. They are counted
+-- again unless, with one more order for each event since and $7 legs each, the account's bounds are far. Per question its place, account, standing (as above), market; the oldest open order of each side in the market,
 -- those that follow the position, and whether orders of an older program say no side; the number of events now, and
 -- whether the orders had to be counted.
 SELECT t.place, a.id, a.name, a.venue, a.product, a.mode, a.maximum_conditionals::bigint,
@@ -158,8 +158,8 @@ SELECT t.place, a.id, a.name, a.venue, a.product, a.mode, a.maximum_conditionals
     EXISTS (SELECT FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.side IS NULL
         AND o.is_live AND o.kind = 'smart'),
     coalesce(w.last_seq, 0), w.is_due
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-    WITH ORDINALITY AS t(account_id, market, client_order_id, seen, slack, place)
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+    WITH ORDINALITY AS t(account_id, market, client_order_id, seen, orders, legs, place)
 JOIN accounts AS a ON a.id = t.account_id
 JOIN users AS u ON u.id = a.user_id
 LEFT JOIN credentials AS c ON c.account_id = a.id
@@ -172,7 +172,8 @@ LEFT JOIN LATERAL (
     ORDER BY level = 'sends' DESC, since LIMIT 1
 ) AS h ON true
 LEFT JOIN LATERAL (
-    SELECT s.last_seq, coalesce(s.last_seq NOT BETWEEN t.seen AND t.seen + t.slack, true) AS is_due
+    SELECT s.last_seq, coalesce(s.last_seq < t.seen OR t.orders + s.last_seq - t.seen >= a.maximum_orders
+        OR t.legs + (s.last_seq - t.seen + 1) * $7::bigint > a.maximum_conditionals, true) AS is_due
     FROM account_stream AS s WHERE s.account_id = a.id
 ) AS w ON true
 CROSS JOIN LATERAL (
