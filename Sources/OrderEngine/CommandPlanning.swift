@@ -286,15 +286,29 @@ extension CommandService {
         )
     }
 
-    /// The newest tick; while the stream is away, what the feed stored in the last minute.
+    /// The newest tick. Where the stream is away, or shows nothing of the last two seconds, what the feed stored in the last
+    /// minute may be newer: after an outage the stream still ends where that began (RELIABILITY.md 4.5).
     func newest(_ series: PriceSeries) async throws -> ExtremeBucket.Point? {
+        let now = context.clock.now().microseconds
+        var newest: ExtremeBucket.Point?
         do throws(TickLogError) {
-            let tick = try await context.ticks.latest(series)
-            return tick.map { ExtremeBucket.Point(position: $0.position, price: $0.price) }
+            newest = try await context.ticks.latest(series).map { .init(position: $0.position, price: $0.price) }
         } catch {
-            let minuteAgo = TickPosition(venueTime: context.clock.now().microseconds - 60_000_000, sequence: 0)
-            return try await history.catchUp(series, after: max(minuteAgo, .start))
+            context.observer.count("ticklog_errors_total", 1)
         }
+        if let newest, newest.position.venueTime >= now - 2_000_000 { return newest }
+        let minuteAgo = TickPosition(venueTime: now - 60_000_000, sequence: 0)
+        var page: [ExtremeBucket.Point]
+        repeat {
+            page = try await context.cluster.extremes(
+                market: series.market,
+                source: series.source,
+                after: max(newest?.position ?? .start, minuteAgo),
+                limit: 10_000,
+            )
+            newest = page.last ?? newest
+        } while page.count >= 10_000
+        return newest
     }
 }
 

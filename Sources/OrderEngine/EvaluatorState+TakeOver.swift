@@ -1,4 +1,7 @@
 // Shards that were taken over: their orders are loaded page by page and armed while the next page is on its way.
+//
+// Invariant: a cursor speaks of the orders that its holder had heard of. An order that changed later may stand before the
+// cursor, unheard of by whoever died: it is walked from its row.
 internal import SmartOrders
 internal import TriggerIndex
 
@@ -38,19 +41,26 @@ private final class Arrival {
 extension EvaluatorState {
     /// False: one of the shards is somebody else's by now.
     mutating func takeOver(_ new: [ShardAssignment]) async throws -> Bool {
-        // Where the last holders stood.
+        // Where the last holders stood, and what of the orders they knew then.
         var starts: [Int64: [PriceSeries: TickPosition]] = [:]
+        var heard: ChangeCursor?
         for handover in Set(new.compactMap(\.handover)).sorted() {
             for cursor in try await context.cluster.cursors(handover: handover) {
                 starts[handover, default: [:]][PriceSeries(market: cursor.market, source: cursor.source)] =
                     cursor.position
+                if let place = cursor.heard, place.value < heard?.value ?? .max { heard = place }
             }
         }
         // Changes from before the load are in the load.
         if changeCursor == nil { changeCursor = try await context.orders.changes(shards: [], since: nil).next }
+        var unheard: Set<OrderID> = []
+        if let heard {
+            let (changed, _) = try await context.orders.changes(shards: new.map(\.shard), since: heard)
+            unheard = Set(changed.map(\.id))
+        }
         let begun = context.clock.monotonicNanoseconds()
         for assignment in new { shards[assignment.shard] = assignment }
-        let loaded = try await load(new, starts: starts)
+        let loaded = try await load(new, starts: starts, unheard: unheard)
         // Only now may this worker's own cursors stand for these shards.
         inDoubt.formUnion(new.map(\.shard))
         guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else { return false }
@@ -71,6 +81,7 @@ extension EvaluatorState {
     private mutating func load(
         _ new: [ShardAssignment],
         starts: [Int64: [PriceSeries: TickPosition]],
+        unheard: Set<OrderID>,
     ) async throws -> Int {
         let pages = Inbox<[ArmedOrder]>(capacity: 4)
         // Whoever sends must not wait for somebody who has given up.
@@ -85,7 +96,7 @@ extension EvaluatorState {
         while let page = await pages.receive() {
             pulse.begin()
             count += page.count
-            try await arm(page, new, starts, &arrivals)
+            try await arm(page, new, starts, unheard, &arrivals)
         }
         try await loading
         for (_, arrival) in arrivals.sorted(by: { $0.key < $1.key }) {
@@ -100,11 +111,12 @@ extension EvaluatorState {
 
     /// Arms a page. Up to its last holder's cursor an order crossed nothing (4.3), so only its extremes are brought up to
     /// it, by suffix extremes instead of walks; from there on every tick counts. An order whose last holder left no cursor
-    /// for its series is walked from its row.
+    /// for its series, or may not have heard of it, is walked from its row.
     private mutating func arm(
         _ page: [ArmedOrder],
         _ new: [ShardAssignment],
         _ starts: [Int64: [PriceSeries: TickPosition]],
+        _ unheard: Set<OrderID>,
         _ arrivals: inout [PriceSeries: Arrival?],
     ) async throws {
         var others: [ArmedOrder] = []
@@ -124,7 +136,9 @@ extension EvaluatorState {
                 }
                 last = (name, arrival)
             }
-            if let arrival, let cursor = arrival.cursors[armed.id.shard], armed.position <= cursor {
+            if let arrival, let cursor = arrival.cursors[armed.id.shard], armed.position <= cursor,
+                !unheard.contains(armed.id)
+            {
                 if arrival.page.isEmpty { touched.append(arrival) }
                 arrival.page.append(armed)
             } else {

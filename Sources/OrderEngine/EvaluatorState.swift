@@ -42,9 +42,8 @@ struct EvaluatorState {
     /// Found and not offered yet.
     private var found: [Job] = []
 
-    /// How far the stored cursor lags behind, in nanoseconds: longer than a commit takes from reading the newest tick to
-    /// being known here.
-    private static let cursorLag: Int64 = 10_000_000_000
+    /// A cursor that does not move is stored again after so many nanoseconds, for what was heard since.
+    private static let cursorLife: Int64 = 10_000_000_000
     private static let idleLimit: Int64 = 30_000_000_000
     private static let reportPause: Int64 = 240_000_000
     private static let firstQuestionMs: Int64 = 250
@@ -300,7 +299,6 @@ struct EvaluatorState {
             decimals: instrument.priceDecimals,
             tickUnits: tickUnits,
             position: position,
-            now: context.clock.monotonicNanoseconds(),
         )
         series[name] = one
         plan.set(name, to: position)
@@ -629,16 +627,18 @@ struct EvaluatorState {
 
     private mutating func saveCursors() async throws {
         guard inDoubt.isEmpty else { return }
+        let now = context.clock.monotonicNanoseconds()
         let moved = safeCursors().filter { cursor in
-            series[PriceSeries(market: cursor.market, source: cursor.source)]?.saved != cursor.position
+            let saved = series[PriceSeries(market: cursor.market, source: cursor.source)]?.saved
+            return saved?.position != cursor.position || now - (saved?.at ?? now) > Self.cursorLife
         }
         guard !moved.isEmpty, try await context.cluster.saveCursors(moved, of: context.worker) else { return }
         for cursor in moved {
-            series[PriceSeries(market: cursor.market, source: cursor.source)]?.saved = cursor.position
+            series[PriceSeries(market: cursor.market, source: cursor.source)]?.saved = (cursor.position, now)
         }
     }
 
-    /// The positions that a new holder may start from: a while ago, and before the oldest open crossing.
+    /// The positions that a new holder may start from: before the oldest open crossing of the orders that were heard of.
     func safeCursors() -> [EvaluationCursor] {
         var held: [PriceSeries: TickPosition] = [:]
         for id in openOrders {
@@ -646,13 +646,12 @@ struct EvaluatorState {
             held[entry.armed.series] = min(held[entry.armed.series] ?? open.before, open.before)
         }
         for armed in unarmed.values { held[armed.series] = min(held[armed.series] ?? armed.position, armed.position) }
-        let now = context.clock.monotonicNanoseconds()
         return series.sorted { $0.key < $1.key }.map { name, one in
-            let settled = one.settled(now: now, lag: Self.cursorLag)
-            return EvaluationCursor(
+            EvaluationCursor(
                 market: name.market,
                 source: name.source,
-                position: min(settled, held[name] ?? settled),
+                position: min(one.position, held[name] ?? one.position),
+                heard: changeCursor,
             )
         }
     }

@@ -178,6 +178,12 @@ struct Migration: Sendable {
             up: PackageResources._030_reading_up_sql,
             down: PackageResources._030_reading_down_sql,
         ),
+        Migration(
+            version: 32,
+            name: "heard",
+            up: PackageResources._032_heard_up_sql,
+            down: PackageResources._032_heard_down_sql,
+        ),
     ]
 }
 

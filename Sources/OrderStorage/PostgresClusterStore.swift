@@ -184,7 +184,12 @@ public final class PostgresClusterStore: ClusterStore {
     public func cursors(handover: Int64) async throws(StoreError) -> [EvaluationCursor] {
         try await reading {
             try await pool.query(ClusterSQL.cursors, [.int8(handover)]).map { row in
-                EvaluationCursor(market: try row.market(0), source: try row.word(1), position: try row.position(2))
+                EvaluationCursor(
+                    market: try row.market(0),
+                    source: try row.word(1),
+                    position: try row.position(2),
+                    heard: try row.int64OrNil(4).map { ChangeCursor(value: $0) },
+                )
             }
         }
     }
@@ -210,14 +215,15 @@ public final class PostgresClusterStore: ClusterStore {
     }
 
     private static func columns(_ cursors: [EvaluationCursor]) -> [Parameter] {
-        var (times, sequences) = (ArrayColumn(.int8), ArrayColumn(.int8))
+        var (times, sequences, heard) = (ArrayColumn(.int8), ArrayColumn(.int8), ArrayColumn(.int8))
         for cursor in cursors {
             times.append(cursor.position.venueTime)
             sequences.append(cursor.position.sequence)
+            if let place = cursor.heard { heard.append(place.value) } else { heard.appendNull() }
         }
         return [
             .texts(cursors.map(\.market.description)), .texts(cursors.map(\.source.rawValue)), times.parameter(),
-            sequences.parameter(),
+            sequences.parameter(), heard.parameter(),
         ]
     }
 

@@ -240,10 +240,16 @@ package struct MemoryClusterStore: ClusterStore {
         try await locked("cursors") { state, _ in
             let cursors = (state.handovers[handover] ?? [:]).sorted { $0.key < $1.key }
             if !cursors.isEmpty { database.mark(.takeoverWithOpenOrders) }
-            return cursors.map { series, position in
-                var position = position
+            return cursors.map { series, cursor in
+                var (position, heard) = (cursor.position, cursor.heard)
                 if database.has(.handoverTooFar) { position = state.extremes[series]?.last?.position ?? position }
-                return EvaluationCursor(market: series.market, source: series.source, position: position)
+                if database.has(.handoverOfUnheard) { heard = nil }
+                return EvaluationCursor(
+                    market: series.market,
+                    source: series.source,
+                    position: position,
+                    heard: heard,
+                )
             }
         }
     }
@@ -263,8 +269,8 @@ package struct MemoryClusterStore: ClusterStore {
             }
             for cursor in cursors {
                 let name = PriceSeries(market: cursor.market, source: cursor.source)
-                let known = state.cursors[worker]?[name] ?? cursor.position
-                state.cursors[worker, default: [:]][name] = min(known, cursor.position)
+                if let known = state.cursors[worker]?[name], known.position <= cursor.position { continue }
+                state.cursors[worker, default: [:]][name] = cursor
             }
             database.note(
                 "\(worker) accepts \(assignments.map { "\($0.shard) from \($0.handover ?? 0)" }) at \(cursors)"
@@ -283,10 +289,15 @@ package struct MemoryClusterStore: ClusterStore {
             database.note("\(worker) saves \(cursors)")
             for cursor in cursors {
                 let name = PriceSeries(market: cursor.market, source: cursor.source)
-                let known = state.cursors[worker]?[name] ?? cursor.position
                 var position = cursor.position
                 if database.has(.cursorMovesAtOffer) { position = state.extremes[name]?.last?.position ?? position }
-                state.cursors[worker, default: [:]][name] = max(known, position)
+                if let known = state.cursors[worker]?[name], known.position > position { continue }
+                state.cursors[worker, default: [:]][name] = EvaluationCursor(
+                    market: cursor.market,
+                    source: cursor.source,
+                    position: position,
+                    heard: cursor.heard,
+                )
             }
             return true
         }

@@ -71,8 +71,8 @@ package final class MemoryDatabase: Sendable {
         var shards = [ShardRow](repeating: ShardRow(), count: OrderID.shardCount) { didSet { shardView = nil } }
         /// What every beat asks of the shards, made once per change of them.
         var shardView: ShardView?
-        var handovers: [Int64: [PriceSeries: TickPosition]] = [:]
-        var cursors: [WorkerID: [PriceSeries: TickPosition]] = [:]
+        var handovers: [Int64: [PriceSeries: EvaluationCursor]] = [:]
+        var cursors: [WorkerID: [PriceSeries: EvaluationCursor]] = [:]
         var extremes: [PriceSeries: [ExtremeBucket.Point]] = [:]
         /// No send right is given.
         var isHalted = false

@@ -63,7 +63,10 @@ extension Deciding {
         if leg == .entry { order.entryFilled += fill.quantity } else { facts.append(.fundsAdded(fill.quantity)) }
         if order.dust != dustBefore { facts.append(.dust(order.dust)) }
         guard !order.isTerminal else { return }
-        if order.status == .pending { activate(at: fill.price) }
+        if order.status == .pending {
+            activate(at: fill.price)
+            passTicks(before: fill)
+        }
         entryChanged()
     }
 
@@ -86,6 +89,16 @@ extension Deciding {
             order.goal = .closing(.timeExit)
             beginExit()
         }
+    }
+
+    /// What an entry arms is not touched by ticks from before it (RELIABILITY.md 4.6.3): the venue often tells a fill sooner
+    /// than the ticks that led to it. Its time is of the clock that its ticks are of; where the two are further apart than
+    /// any feed is behind, they are not (recorded prices at a venue of today), and nothing is passed.
+    private mutating func passTicks(before fill: Fill) {
+        let time = min(fill.time, moment.now)
+        guard time.microseconds <= moment.position.venueTime + 60_000_000 else { return }
+        let first = TickPosition(venueTime: time.microseconds, sequence: -1)
+        order.extremePosition = max(order.extremePosition, first)
     }
 
     private mutating func bookExit(_ fill: Fill, of key: VenueOrderKey) {

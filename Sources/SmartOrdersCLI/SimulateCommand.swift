@@ -53,6 +53,9 @@ struct SimulateCommand: AsyncParsableCommand {
     @Flag(help: "Prints the last lines of a failed run.")
     var trace = false
 
+    @Option(help: "How many lines of a failed run to keep, 1 to 10000000.")
+    var traceLines = 200
+
     @Flag(help: "Makes a failed run smaller before it is printed.")
     var shrink = false
 
@@ -75,6 +78,9 @@ struct SimulateCommand: AsyncParsableCommand {
         }
         guard seeds > 0, seeds <= 10_000_000, (1...64).contains(cores), seed <= .max - seeds else {
             throw Failure(.usage, "USAGE", "--seeds is from 1 to 10000000, --cores from 1 to 64")
+        }
+        guard (1...10_000_000).contains(traceLines) else {
+            throw Failure(.usage, "USAGE", "--trace-lines is from 1 to 10000000")
         }
         options.faults = choice
         options.safetyMinutes = minutes - 3
@@ -100,7 +106,7 @@ struct SimulateCommand: AsyncParsableCommand {
             // Again, with its last lines.
             options.faults = .fixed(found.plan)
             options.safetyMinutes = found.safetyMinutes
-            options.traceLines = 200
+            options.traceLines = traceLines
             failure = await Simulation.run(seed: found.seed, options: options)
         }
         if json { showJSON(tally, failure, seconds) } else { showText(tally, failure, seconds) }
@@ -141,7 +147,12 @@ struct SimulateCommand: AsyncParsableCommand {
             for workers in 1...2 {
                 let clean = await Simulation.play(scene, nil, workers: workers)
                 for point in [nil] + CrashPoint.all(calls: clean.calls.count) {
-                    let outcome = await Simulation.play(scene, point, workers: workers, traceLines: trace ? 200 : 0)
+                    let outcome = await Simulation.play(
+                        scene,
+                        point,
+                        workers: workers,
+                        traceLines: trace ? traceLines : 0,
+                    )
                     paths += 1
                     guard let violation = outcome.violations.first else { continue }
                     let place = point.map {

@@ -171,6 +171,22 @@ import Testing
         #expect(try await cluster.order(id).version == version)
     }
 
+    /// After an outage the stream ends where that began, until the feed appends what is missing.
+    @Test func `a stream that shows nothing new does not hide what was stored behind it`() async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        let service = cluster.service()
+        let streamed = try #require(try await service.newest(cluster.series))
+        try await cluster.clock.sleep(milliseconds: 2_100)
+        #expect(try await service.newest(cluster.series) == streamed, "a quiet market")
+        let position = TickPosition(venueTime: cluster.clock.now().microseconds, sequence: 99)
+        let point = ExtremeBucket.Point(position: position, price: 7)
+        try await MemoryClusterStore(cluster.database).appendExtremes([
+            ExtremeBucket(market: cluster.instrument.market, source: .mark, points: [point])
+        ])
+        #expect(try await service.newest(cluster.series) == point)
+    }
+
     @Test func `an answer that was lost is found by a look-up`() async throws {
         let cluster = Cluster()
         try await cluster.setUp()

@@ -17,6 +17,43 @@ struct EntryTests {
         #expect(desk.order.extreme == price("100"))
     }
 
+    /// RELIABILITY.md 4.6.3: the venue tells a fill sooner than the ticks that led to it.
+    @Test func `ticks from before the fill do not touch what it arms`() throws {
+        let entry = EntryPlan(mode: .market)
+        let start = Timestamp(milliseconds: 1_790_000_000_000)
+        func at(_ milliseconds: Int64) -> Timestamp { start.advanced(milliseconds: milliseconds) }
+        func position(_ milliseconds: Int64) -> TickPosition {
+            TickPosition(venueTime: at(milliseconds).microseconds, sequence: 9)
+        }
+        func moment(_ milliseconds: Int64, newest: Int64) -> Moment {
+            Moment(now: at(milliseconds), price: price("100"), position: position(newest))
+        }
+        func filled(_ milliseconds: Int64, known: Int64, newest: Int64) throws -> TickPosition {
+            let created = try SmartOrder.create(
+                draft(entry: entry, stop: "95"),
+                id: testOrder,
+                account: testAccount,
+                instrument: .test(),
+                at: moment(0, newest: newest),
+            ).next
+            let fill = Fill(
+                venueFillID: "f1",
+                quantity: quantity("10"),
+                price: price("99"),
+                fee: .zero,
+                feeAsset: .quote,
+                time: at(milliseconds),
+            )
+            let decision = try created.decide(.venue(key(.entry), .fill(fill)), at: moment(known, newest: newest))
+            return try #require(decision).next.extremePosition
+        }
+        #expect(try filled(500, known: 600, newest: 0) == TickPosition(venueTime: at(500).microseconds, sequence: -1))
+        #expect(try filled(500, known: 900, newest: 700) == position(700), "what is known is newer")
+        // A venue whose clock is ahead, and one whose prices are of another day.
+        #expect(try filled(900, known: 600, newest: 0) == TickPosition(venueTime: at(600).microseconds, sequence: -1))
+        #expect(try filled(500, known: 600, newest: -86_400_000) == position(-86_400_000))
+    }
+
     @Test func `a stop cancels the entry rest before its exit is through`() throws {
         let entry = EntryPlan(mode: .limit, price: price("100"))
         var desk = try Desk(draft(entry: entry, stop: "95"), at: "101", answers: .silence)

@@ -7,8 +7,13 @@ internal import Testing
 package enum ClusterStoreContract {
     private static let market = Instrument.sample().market
 
-    private static func cursor(_ time: Int64, _ sequence: Int64 = 0) -> EvaluationCursor {
-        EvaluationCursor(market: market, source: .mark, position: TickPosition(venueTime: time, sequence: sequence))
+    private static func cursor(_ time: Int64, heard: Int64? = 7) -> EvaluationCursor {
+        EvaluationCursor(
+            market: market,
+            source: .mark,
+            position: TickPosition(venueTime: time, sequence: 0),
+            heard: heard.map { ChangeCursor(value: $0) },
+        )
     }
 
     private static func expectCursors(
@@ -87,10 +92,24 @@ package enum ClusterStoreContract {
         try await expectCursors(stores, handed.handover, [cursor(200)])
         #expect(try await stores.cluster.saveCursors([cursor(5_000)], of: third))
         #expect(try await stores.cluster.accept([handed], cursors: [cursor(200)], of: third), "lowers its own")
-        #expect(try await stores.cluster.saveCursors([cursor(150)], of: third), "saving never goes back")
+        #expect(try await stores.cluster.saveCursors([cursor(150, heard: 9)], of: third), "saving never goes back")
         #expect(try await stores.cluster.assign([(2, first)], leaderEpoch: leader))
         let back = try await stores.cluster.heartbeat(first).assignments.first { $0.shard == 2 }
         try await expectCursors(stores, back?.handover, [cursor(200)])
+
+        // What was heard counts with its position: told again at the same one it moves on, alone with a lower one it does
+        // not, and a cursor that is lowered takes what its new holder has heard.
+        #expect(try await stores.cluster.accept([try #require(back)], cursors: [cursor(900, heard: 8)], of: first))
+        #expect(try await stores.cluster.saveCursors([cursor(900, heard: 12)], of: first))
+        #expect(try await stores.cluster.assign([(2, second)], leaderEpoch: leader))
+        let again = try await stores.cluster.heartbeat(second).assignments.first { $0.shard == 2 }
+        try await expectCursors(stores, again?.handover, [cursor(900, heard: 12)])
+        #expect(
+            try await stores.cluster.accept([try #require(again)], cursors: [cursor(800, heard: nil)], of: second)
+        )
+        #expect(try await stores.cluster.assign([(2, third)], leaderEpoch: leader))
+        let last = try await stores.cluster.heartbeat(third).assignments.first { $0.shard == 2 }
+        try await expectCursors(stores, last?.handover, [cursor(800, heard: nil)])
     }
 
     /// A worker that was away longer than its lease has nothing left and may write nothing.

@@ -90,10 +90,14 @@ public struct EvaluationCursor: Hashable, Sendable {
     public let market: MarketID
     public let source: TriggerSource
     public let position: TickPosition
-    public init(market: MarketID, source: TriggerSource, position: TickPosition) {
+    /// It speaks of orders as they were before this place in the change log; of later changes its holder may not have
+    /// heard. Nil: of all.
+    public let heard: ChangeCursor?
+    public init(market: MarketID, source: TriggerSource, position: TickPosition, heard: ChangeCursor?) {
         self.market = market
         self.source = source
         self.position = position
+        self.heard = heard
     }
 }
 
@@ -145,8 +149,9 @@ public protocol ClusterStore: Sendable {
         cursors: [EvaluationCursor],
         of worker: WorkerID,
     ) async throws(StoreError) -> Bool
-    /// Written every 500 ms where it moved; never goes back (that is for `accept`). False: the lease is gone, nothing was
-    /// written.
+    /// Written every 500 ms where it moved; never goes back (that is for `accept`). What was heard counts with the position
+    /// only: where that stays as it is stored, so does `heard`, unless both are told again. False: the lease is gone,
+    /// nothing was written.
     func saveCursors(_ cursors: [EvaluationCursor], of worker: WorkerID) async throws(StoreError) -> Bool
     func appendExtremes(_ buckets: [ExtremeBucket]) async throws(StoreError)
     /// Points after `position`, oldest first, at most `limit` of them.

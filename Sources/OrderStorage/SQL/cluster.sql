@@ -49,8 +49,9 @@ copies AS MATERIALIZED (
     SELECT worker, nextval('handover_ids') AS handover FROM (SELECT DISTINCT worker FROM taken WHERE is_accepted) AS w
 ),
 copied AS (
-    INSERT INTO handovers (id, market, source, venue_time, seq)
-    SELECT copies.handover, c.market, c.source, c.venue_time, c.seq FROM copies JOIN cursors AS c USING (worker)
+    INSERT INTO handovers (id, market, source, venue_time, seq, heard)
+    SELECT copies.handover, c.market, c.source, c.venue_time, c.seq, c.heard
+    FROM copies JOIN cursors AS c USING (worker)
 )
 UPDATE shards SET
     worker = NULL, previous = taken.worker, handover = coalesce(copies.handover, shards.handover), is_accepted = false,
@@ -113,8 +114,9 @@ copies AS MATERIALIZED (
     SELECT worker, nextval('handover_ids') AS handover FROM (SELECT DISTINCT worker FROM taken WHERE is_accepted) AS w
 ),
 copied AS (
-    INSERT INTO handovers (id, market, source, venue_time, seq)
-    SELECT copies.handover, c.market, c.source, c.venue_time, c.seq FROM copies JOIN cursors AS c USING (worker)
+    INSERT INTO handovers (id, market, source, venue_time, seq, heard)
+    SELECT copies.handover, c.market, c.source, c.venue_time, c.seq, c.heard
+    FROM copies JOIN cursors AS c USING (worker)
 )
 UPDATE shards SET
     worker = NULL, previous = taken.worker, handover = coalesce(copies.handover, shards.handover), is_accepted = false
@@ -130,7 +132,7 @@ WHERE id = ANY (ARRAY(
 ))
 
 -- name: cursors
-SELECT market, source, venue_time, seq FROM handovers WHERE id = $1::bigint ORDER BY market, source
+SELECT market, source, venue_time, seq, heard FROM handovers WHERE id = $1::bigint ORDER BY market, source
 
 -- name: accept
 -- Lowers the worker's cursors and marks the shards, if all of them are still at the epoch that was seen.
@@ -141,29 +143,31 @@ wanted AS MATERIALIZED (
 ),
 held AS MATERIALIZED (SELECT 1 FROM (SELECT count(*) FROM wanted) AS w WHERE w.count = cardinality($2::smallint[])),
 lowered AS (
-    INSERT INTO cursors (worker, market, source, venue_time, seq)
-    SELECT $1::text, c.market, c.source, c.venue_time, c.seq
-    FROM held, unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[]) AS c(market, source, venue_time, seq)
+    INSERT INTO cursors (worker, market, source, venue_time, seq, heard)
+    SELECT $1::text, c.market, c.source, c.venue_time, c.seq, c.heard
+    FROM held, unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[])
+        AS c(market, source, venue_time, seq, heard)
     ORDER BY 2, 3
     ON CONFLICT (worker, market, source) DO UPDATE SET
-        venue_time = excluded.venue_time, seq = excluded.seq, updated_at = clock_timestamp()
+        venue_time = excluded.venue_time, seq = excluded.seq, heard = excluded.heard, updated_at = clock_timestamp()
         WHERE (cursors.venue_time, cursors.seq) > (excluded.venue_time, excluded.seq)
 )
 UPDATE shards SET is_accepted = true, handover = NULL FROM held WHERE id = ANY ($2::smallint[])
 RETURNING shards.id::bigint
 
 -- name: save_cursors
--- Expects a lease that holds; a cursor only moves on.
+-- Expects a lease that holds; a cursor only moves on. What was heard goes with the position that it was heard at.
 WITH
 held AS MATERIALIZED (SELECT 1 FROM workers WHERE id = $1::text AND lease_until > clock_timestamp() FOR SHARE),
 saved AS (
-    INSERT INTO cursors (worker, market, source, venue_time, seq)
-    SELECT $1::text, c.market, c.source, c.venue_time, c.seq
-    FROM held, unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[]) AS c(market, source, venue_time, seq)
+    INSERT INTO cursors (worker, market, source, venue_time, seq, heard)
+    SELECT $1::text, c.market, c.source, c.venue_time, c.seq, c.heard
+    FROM held, unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS c(market, source, venue_time, seq, heard)
     ORDER BY 2, 3
     ON CONFLICT (worker, market, source) DO UPDATE SET
-        venue_time = excluded.venue_time, seq = excluded.seq, updated_at = clock_timestamp()
-        WHERE (cursors.venue_time, cursors.seq) < (excluded.venue_time, excluded.seq)
+        venue_time = excluded.venue_time, seq = excluded.seq, heard = excluded.heard, updated_at = clock_timestamp()
+        WHERE (cursors.venue_time, cursors.seq) <= (excluded.venue_time, excluded.seq)
 )
 SELECT count(*) FROM held
 

@@ -1,0 +1,2 @@
+ALTER TABLE handovers DROP COLUMN heard;
+ALTER TABLE cursors DROP COLUMN heard;
