@@ -241,14 +241,13 @@ package struct MemoryClusterStore: ClusterStore {
             let cursors = (state.handovers[handover] ?? [:]).sorted { $0.key < $1.key }
             if !cursors.isEmpty { database.mark(.takeoverWithOpenOrders) }
             return cursors.map { series, cursor in
-                var (position, heard) = (cursor.position, cursor.heard)
+                var position = cursor.position
                 if database.has(.handoverTooFar) { position = state.extremes[series]?.last?.position ?? position }
-                if database.has(.handoverOfUnheard) { heard = nil }
                 return EvaluationCursor(
                     market: series.market,
                     source: series.source,
                     position: position,
-                    heard: heard,
+                    heard: cursor.heard,
                 )
             }
         }

@@ -36,8 +36,6 @@ package enum Mutant: String, Hashable, Sendable, CaseIterable {
     case cursorMovesAtOffer
     /// MU16: a shard is handed on with cursors that are too far.
     case handoverTooFar
-    /// A cursor speaks of orders that its holder had not heard of.
-    case handoverOfUnheard
     /// MU41: leases of workers never lapse.
     case leaseNeverLapses
     /// The leader's lease never lapses.
@@ -103,7 +101,7 @@ extension Mutant {
         case .haltNotRead: FaultPlan(factors: [.halt: 12])
         case .cursorMovesAtOffer: FaultPlan(factors: [.blackout: 12])
         case .noVersionCheck, .fillCountsTwice, .fillsDropped, .noSweep, .changesMissed, .stopOneTickLooser,
-            .waterMarkRestarted, .handoverTooFar, .handoverOfUnheard, .leaseNeverLapses, .leaderNeverLapses,
+            .waterMarkRestarted, .handoverTooFar, .leaseNeverLapses, .leaderNeverLapses,
             .followUpReusesID, .latestPriceOnly, .randomClientID, .idWithoutAttempt, .exitOneStepTooLarge,
             .notReduceOnly:
             .uniform

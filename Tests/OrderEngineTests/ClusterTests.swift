@@ -187,6 +187,40 @@ import Testing
         #expect(try await service.newest(cluster.series) == point)
     }
 
+    /// A worker that dies may have evaluated prices before it heard of an order that stands before them.
+    @Test(arguments: [false, true])
+    func `a cursor speaks of the orders that its holder had heard of`(hasHeard: Bool) async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        let before = try await cluster.orders.changes(shards: [], since: nil).next
+        let id = try await cluster.create(.held(stop: 95)).id
+        let after = try await cluster.orders.changes(shards: [], since: nil).next
+        try await cluster.tick(94, 99)
+        // What the first worker left behind when it died.
+        let (store, first) = (MemoryClusterStore(cluster.database), WorkerID("w1"))
+        try await store.register(first)
+        let leader = try #require(try await store.lead(as: WorkerID("s")))
+        #expect(try await store.assign([(id.shard, first)], leaderEpoch: leader))
+        let end = try #require(try await cluster.service().newest(cluster.series))
+        let cursor = EvaluationCursor(
+            market: cluster.instrument.market,
+            source: .mark,
+            position: end.position,
+            heard: hasHeard ? after : before,
+        )
+        #expect(try await store.accept(store.heartbeat(first).assignments, cursors: [cursor], of: first))
+        try await store.resign(WorkerID("s"))
+        try await cluster.run(["w2"]) {
+            if !hasHeard {
+                let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
+                #expect(ended.status == .stopped)
+                return
+            }
+            try await cluster.settle()
+            #expect(try await cluster.order(id).version == 1, "the holder had seen that it crosses nothing")
+        }
+    }
+
     @Test func `an answer that was lost is found by a look-up`() async throws {
         let cluster = Cluster()
         try await cluster.setUp()
