@@ -16,7 +16,7 @@ internal import SmartOrders
 /// Groups the commits of concurrent tasks.
 public actor CommitBatcher {
     /// Whose rows a commit's transaction may show.
-    private enum Sight: Hashable {
+    private enum Sight: Hashable, Sendable {
         /// Of every account: a worker's.
         case all
         /// Of the batch's own accounts.
@@ -26,18 +26,28 @@ public actor CommitBatcher {
     }
 
     /// A request that may come twice.
-    private struct KeyName: Hashable {
+    private struct KeyName: Hashable, Sendable {
         let owner: String
         let key: String
     }
 
-    private struct Waiting {
+    /// A class: commits are large, and what waits is moved with every batch.
+    private final class Waiting: Sendable {
         let commit: Commit
         let sight: Sight
         let done: CheckedContinuation<Result<CommitOutcome, StoreError>, Never>
+        let order: OrderID
+        let account: AccountID
+        let key: KeyName?
 
-        var account: AccountID { commit.next.account }
-        var key: KeyName? { commit.idempotency.map { KeyName(owner: $0.owner, key: $0.key) } }
+        init(_ commit: Commit, _ sight: Sight, _ done: CheckedContinuation<Result<CommitOutcome, StoreError>, Never>) {
+            self.commit = commit
+            self.sight = sight
+            self.done = done
+            order = commit.next.id
+            account = commit.next.account
+            key = commit.idempotency.map { KeyName(owner: $0.owner, key: $0.key) }
+        }
     }
 
     private let store: any OrderStore
@@ -61,7 +71,7 @@ public actor CommitBatcher {
     public func commit(_ commit: Commit) async throws(StoreError) -> CommitOutcome {
         let sight = Self.sight(of: commit)
         let result = await withCheckedContinuation { done in
-            waiting.append(Waiting(commit: commit, sight: sight, done: done))
+            waiting.append(Waiting(commit, sight, done))
             if running < Self.maximumRunning {
                 running += 1
                 // The batch must outlive the caller that happened to start it.
@@ -125,7 +135,7 @@ public actor CommitBatcher {
             let key = entry.key
             let isFree =
                 !busy.contains(entry.account) && key.map { !busyKeys.contains($0) && !keys.contains($0) } ?? true
-            guard isAlike, isFree, orders.insert(entry.commit.next.id).inserted else {
+            guard isAlike, isFree, orders.insert(entry.order).inserted else {
                 rest.append(entry)
                 continue
             }

@@ -124,6 +124,7 @@ public final class Evaluator: Sendable {
 
     private func readNotices() async throws {
         while !Task.isCancelled {
+            var pauseMs: Int64 = 0
             do throws(TickLogError) {
                 let told = try await context.ticks.changedOrders(waitMs: 500)
                 guard !told.isEmpty else { continue }
@@ -132,9 +133,12 @@ public final class Evaluator: Sendable {
                     if changed.count < Self.changedLimit { changed += told }
                 }
                 await inbox.send(.changed([]))
+                // Where many rows change at once they share the next look.
+                if told.count > 1 { pauseMs = 10 }
             } catch {
-                try await context.clock.sleep(milliseconds: 250)
+                pauseMs = 250
             }
+            if pauseMs > 0 { try await context.clock.sleep(milliseconds: pauseMs) }
         }
     }
 

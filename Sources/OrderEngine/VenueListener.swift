@@ -17,7 +17,7 @@ struct VenueListener: Sendable {
     private static let ownershipMs: Int64 = 500
     private static let newsPauseMs: Int64 = 10
     private static let pauseMs: Int64 = 100
-    private static let longestPauseMs: Int64 = 2_000
+    private static let longestPauseMs: Int64 = 5_000
     /// Positions are compared this often also when nothing was told.
     private static let sweepMs: Int64 = 60_000
     private static let pageSize = 256
@@ -69,11 +69,12 @@ struct VenueListener: Sendable {
         defer { followers.remove(follower) }
         try await withThrowingTaskGroup { group in
             group.addTask {
-                for await event in venue.events() {
-                    guard self.owns(account) else {
-                        follower.noteBehind()
-                        continue
-                    }
+                let isFollowed: @Sendable () -> Bool = {
+                    if self.owns(account) { return true }
+                    follower.noteBehind()
+                    return false
+                }
+                for await event in venue.events(isFollowed: isFollowed) where isFollowed() {
                     switch event {
                     case .order(let clientOrderID, _, let snapshot):
                         if !news.note(clientOrderID, snapshot) { hints.ask(.everything) }
@@ -169,9 +170,9 @@ struct VenueListener: Sendable {
             let (extent, told) = hints.take()
             let begun = context.clock.monotonicNanoseconds()
             defer {
-                // Where many orders share a position a look takes long: a tenth of the time at most goes into looking.
+                // Where many orders share a position a look takes long: a twentieth of the time goes into looking.
                 let took = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
-                pauseMs = min(max(Self.pauseMs, took * 10), Self.longestPauseMs)
+                pauseMs = min(max(Self.pauseMs, took * 20), Self.longestPauseMs)
             }
             do throws(StoreError) {
                 switch extent {

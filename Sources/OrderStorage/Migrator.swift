@@ -173,6 +173,12 @@ struct Migration: Sendable {
             down: PackageResources._027_late_facts_down_sql,
         ),
         Migration(
+            version: 28,
+            name: "open_orders",
+            up: PackageResources._028_open_orders_up_sql,
+            down: PackageResources._028_open_orders_down_sql,
+        ),
+        Migration(
             version: 30,
             name: "reading",
             up: PackageResources._030_reading_up_sql,

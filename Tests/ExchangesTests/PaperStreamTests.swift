@@ -2,6 +2,7 @@
 
 import Exchanges
 import OrderEngine
+import OwnerThread
 import SmartOrders
 import Testing
 
@@ -57,6 +58,32 @@ import Testing
             #expect(await opened(&events))
             await rig.price("94", "50")
             #expect(await snapshot("k1", .filled, &events) != nil)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `who does not follow an account is told nothing of its orders`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "50")
+            let frames = Locked(0)
+            var aside = rig.venue.events {
+                frames.withLock { $0 += 1 }
+                return false
+            }
+            .makeAsyncIterator()
+            var events = rig.venue.events().makeAsyncIterator()
+            #expect(await opened(&aside))
+            #expect(await opened(&events))
+            _ = await rig.venue.place(rig.placement("u1", .buy, .market, "1"))
+            #expect(await snapshot("u1", .filled, &events) != nil)
+            // That it was accepted, and that it was filled.
+            while frames.withLock({ $0 }) < 2 { try await Task.sleep(for: .milliseconds(5)) }
+            try await rig.control(#"{"stream":{"cut":true}}"#)
+            let next = await aside.next(isolation: nil)
+            guard case .interrupted = next else {
+                Issue.record("told \(String(describing: next))")
+                return
+            }
         }
     }
 

@@ -379,11 +379,13 @@ extension BinanceVenue: Venue {
         }
     }
 
-    public func events() -> AsyncStream<VenueStreamEvent> {
+    public func events() -> AsyncStream<VenueStreamEvent> { events { true } }
+
+    public func events(isFollowed: @escaping @Sendable () -> Bool) -> AsyncStream<VenueStreamEvent> {
         AsyncStream(bufferingPolicy: .bufferingNewest(4_096)) { continuation in
             // The stream's life is the subscription's: ended by whoever stops listening.
             let task = Task {  // tidy-ok: cancelled by onTermination
-                await self.follow(continuation)
+                await self.follow(continuation, isFollowed)
                 continuation.finish()
             }
             continuation.onTermination = { _ in task.cancel() }
@@ -392,7 +394,10 @@ extension BinanceVenue: Venue {
 
     /// Listens, renews the key, connects again. `interrupted` is told when a connection ends and, because only then
     /// nothing more is missed, when one is open, the first one too.
-    private func follow(_ continuation: AsyncStream<VenueStreamEvent>.Continuation) async {
+    private func follow(
+        _ continuation: AsyncStream<VenueStreamEvent>.Continuation,
+        _ isFollowed: @escaping @Sendable () -> Bool,
+    ) async {
         while !Task.isCancelled {
             do {
                 guard case .answered(200, let body, _) = await http.send(requests.listenKey(.post), timeoutMs: 3_000)
@@ -410,7 +415,10 @@ extension BinanceVenue: Venue {
                                 continuation.yield(.interrupted)
                             },
                         ) { frame in
-                            for event in try self.events(frame) {
+                            let isFollowed = isFollowed()
+                            // Most of what a busy account has to say is about orders, and nobody here would look at it.
+                            if !isFollowed, Self.isOfOrder(frame) { return }
+                            for event in try self.events(frame) where isFollowed {
                                 // A full buffer forgets its oldest event.
                                 if case .dropped = continuation.yield(event) { continuation.yield(.interrupted) }
                             }
@@ -433,6 +441,14 @@ extension BinanceVenue: Venue {
             do { try await clock.sleep(milliseconds: 500) } catch { return }
         }
     }
+
+    /// Whether a frame says so before anything else, as the venue writes it.
+    static func isOfOrder(_ frame: [UInt8]) -> Bool {
+        frame.starts(with: Self.orderFrame) || frame.starts(with: Self.reportFrame)
+    }
+
+    private static let orderFrame = Array(#"{"e":"ORDER_TRADE_UPDATE""#.utf8)
+    private static let reportFrame = Array(#"{"e":"executionReport""#.utf8)
 
     /// One frame of the private stream.
     private func events(_ frame: [UInt8]) throws -> [VenueStreamEvent] {

@@ -186,9 +186,14 @@ public protocol Venue: Sendable {
     func read(_ question: VenueQuestion) async throws(VenueError) -> VenueReading
     /// Private stream; ends when the task is cancelled. Reconnects by itself.
     func events() -> AsyncStream<VenueStreamEvent>
+    /// The same for one of several listeners. What comes while `isFollowed` says no need not be told, only known where
+    /// `holding` and `freeBalance` answer from it.
+    func events(isFollowed: @escaping @Sendable () -> Bool) -> AsyncStream<VenueStreamEvent>
 }
 
 extension Venue {
+    public func events(isFollowed: @escaping @Sendable () -> Bool) -> AsyncStream<VenueStreamEvent> { events() }
+
     public func cancel(market: MarketID, clientOrderID: String, type: VenueOrderType) async -> CancelAnswer {
         await cancel(market: market, clientOrderID: clientOrderID)
     }
