@@ -332,7 +332,7 @@ struct EvaluatorState {
         history.append(batch.ticks, to: name, after: one.position)
         history.follow(name, true)
         for tick in batch.ticks {
-            if !one.ahead.isEmpty { await armAhead(one) }
+            if !one.ahead.isEmpty { await armAhead(one, before: tick.position) }
             advance(one, to: tick.position, price: tick.price, receivedAt: tick.receivedAt)
         }
     }
@@ -353,7 +353,7 @@ struct EvaluatorState {
             let ticks = page.map { RawTick(position: $0.position, price: $0.price, receivedAt: 0) }
             history.append(ticks, to: one.name, after: one.position)
             for point in page {
-                if !one.ahead.isEmpty { await armAhead(one) }
+                if !one.ahead.isEmpty { await armAhead(one, before: point.position) }
                 advance(one, to: point.position, price: point.price, receivedAt: 0)
             }
             if newest >= end { return true }
@@ -396,9 +396,10 @@ struct EvaluatorState {
         }
     }
 
-    /// Arms the orders whose rows the index has now reached.
-    private mutating func armAhead(_ one: SeriesState) async {
-        while let next = one.ahead.last, next.position <= one.position {
+    /// Arms the orders whose rows stand before the next tick: it counts for them. A row may stand between two ticks, at the
+    /// moment of a fill.
+    private mutating func armAhead(_ one: SeriesState, before tick: TickPosition) async {
+        while let next = one.ahead.last, next.position < tick {
             one.ahead.removeLast()
             // Changed or gone meanwhile: armed by its newer version.
             guard let entry = entries[next.id], entry.armed.version == next.version, entry.handles.isEmpty,

@@ -221,6 +221,25 @@ import Testing
         }
     }
 
+    /// The row of an order stands at the moment of its fill, between two ticks: the next one counts, though none follows.
+    @Test func `the first tick after a fill fires`() async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        try await cluster.run(["w1"]) {
+            var draft = Draft.held(stop: 95)
+            draft.entry = EntryPlan(mode: .market)
+            let id = try await cluster.create(draft).id
+            let active = try await cluster.wait(for: id) { $0.status == .active }
+            let newest = try #require(try await cluster.service().newest(cluster.series))
+            #expect(active.extremePosition > newest.position)
+            // Long enough for the evaluator to hear of the fill; if it has not, it walks the tick and nothing is shown.
+            try await cluster.clock.sleep(milliseconds: 1_000)
+            try await cluster.tick(94)
+            let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
+            #expect(ended.status == .stopped)
+        }
+    }
+
     @Test func `an answer that was lost is found by a look-up`() async throws {
         let cluster = Cluster()
         try await cluster.setUp()
