@@ -288,8 +288,13 @@ struct EvaluatorState {
         return found
     }
 
-    mutating func open(_ name: PriceSeries, at position: TickPosition) async throws -> SeriesState {
+    /// A row may stand at the moment of its fill, where no tick is and some before it are not known yet: an index that began
+    /// there could not say when it has them all, and orders that stand a little before it would wait for the next tick.
+    mutating func open(_ name: PriceSeries, at wanted: TickPosition) async throws -> SeriesState {
         if let one = series[name] { return one }
+        let isTick = wanted.sequence >= 0 || wanted <= .start
+        let position =
+            isTick ? wanted : TickPosition(venueTime: wanted.venueTime - SmartOrder.ticksBehindFill, sequence: -1)
         let instrument = try await instrument(name.market)
         guard let tickUnits = instrument.tickSize.value.units(decimals: instrument.priceDecimals) else {
             throw StoreError(.corruptRow, "market \(name.market) of an armed order has a tick finer than its prices")

@@ -96,7 +96,7 @@ extension Deciding {
     /// any feed is behind, they are not (recorded prices at a venue of today), and nothing is passed.
     private mutating func passTicks(before fill: Fill) {
         let time = min(fill.time, moment.now)
-        guard time.microseconds <= moment.position.venueTime + 60_000_000 else { return }
+        guard time.microseconds <= moment.position.venueTime + SmartOrder.ticksBehindFill else { return }
         let first = TickPosition(venueTime: time.microseconds, sequence: -1)
         order.extremePosition = max(order.extremePosition, first)
     }
@@ -142,4 +142,9 @@ extension Deciding {
         order.writtenOff += quantity
         facts.append(.writtenOff(quantity))
     }
+}
+
+extension SmartOrder {
+    /// How far the ticks may be behind a fill that is told before them, in microseconds of the venue's clock.
+    public static let ticksBehindFill: Int64 = 60_000_000
 }
