@@ -27,8 +27,10 @@ extension Sentences {
         case .venueClock: "the venue's time is not known well enough, so nothing is sent"
         case .positionMismatch: "less is at the venue than the orders on the position own"
         case .attemptLimit: "the exit expires again and again, and is asked for once a second"
+        case .marketHalted: "the market does not trade"
         case .overExit: "the venue reports more exits than had been entered"
         case .poison: "a job of this order ended several workers"
+        case .feedGapUnfilled: "prices were missing for a while, and the venue's history does not show them"
         case .historyRewound: "the database went back in time, and changes of that time may be missing"
         }
     }
@@ -45,8 +47,10 @@ extension Sentences {
         case .venueTLS: "It is tried again; check proxies and certificates."
         case .venueClock: "The time is measured again; check the time service."
         case .positionMismatch: "Exits take no more than is there; refresh, then decide."
+        case .marketHalted: "It is tried every 10 s; of a delisted market, close by the venue's procedure."
         case .overExit: "Nothing more is sent; look for a second source of orders."
         case .poison: "It is tried again; keep the payload for the developers."
+        case .feedGapUnfilled: "The prices since are watched; look at the gap, then refresh to confirm."
         case .historyRewound: "The venue was asked for everything; compare, then refresh to confirm."
         }
     }

@@ -42,6 +42,7 @@ public struct TimelineBuilder {
         var merged: [TimelineEntry] = []
         var next = 0
         for entry in builder.entries {
+            let entry = replayed(entry, in: gaps)
             let at = entry.times.committedAt ?? entry.at
             while next < others.count, others[next].at < at {
                 merged.append(others[next])
@@ -460,6 +461,19 @@ public struct TimelineBuilder {
             let times = note.count == 1 ? "once" : "\(note.count) times, last at \(note.lastAt.rfc3339)"
             entry.text = "The job came \(times) when nothing was left to do for it."
         }
+        return entry
+    }
+
+    /// Says of what was decided on a price that was not heard when it happened (RELIABILITY.md 4.4) how it was learnt.
+    private static func replayed(_ entry: TimelineEntry, in gaps: [FeedGap]) -> TimelineEntry {
+        guard let time = entry.tick?.position.venueTime,
+            let gap = gaps.first(where: { $0.isBackfilled && $0.from < time && time <= $0.to })
+        else { return entry }
+        var entry = entry
+        let (from, to) = (Timestamp(microseconds: gap.from).rfc3339, Timestamp(microseconds: gap.to).rfc3339)
+        entry.also.append(
+            "GAP_REPLAY: the prices of \(from) to \(to) came later, trade by trade, from the venue's history."
+        )
         return entry
     }
 

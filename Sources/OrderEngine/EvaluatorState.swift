@@ -171,6 +171,7 @@ struct EvaluatorState {
         if let one = series[entry.armed.series] {
             entry.handles.forEach { one.index.disarm($0) }
             one.count -= 1
+            if let open = entry.open { one.closed(before: open.before) }
         }
         openOrders.remove(id)
         questions.remove(id)
@@ -292,9 +293,8 @@ struct EvaluatorState {
     /// there could not say when it has them all, and orders that stand a little before it would wait for the next tick.
     mutating func open(_ name: PriceSeries, at wanted: TickPosition) async throws -> SeriesState {
         if let one = series[name] { return one }
-        let isTick = wanted.sequence >= 0 || wanted <= .start
         let position =
-            isTick ? wanted : TickPosition(venueTime: wanted.venueTime - SmartOrder.ticksBehindFill, sequence: -1)
+            wanted.isBetweenTicks ? .before(ticksAt: wanted.venueTime - SmartOrder.ticksBehindFill) : wanted
         let instrument = try await instrument(name.market)
         guard let tickUnits = instrument.tickSize.value.units(decimals: instrument.priceDecimals) else {
             throw StoreError(.corruptRow, "market \(name.market) of an armed order has a tick finer than its prices")
@@ -438,7 +438,9 @@ struct EvaluatorState {
         )
         let job = Job.trigger(entry.armed, watch, at: position, times: times)
         let now = context.clock.monotonicNanoseconds()
+        if let open = entry.open { one.closed(before: open.before) }
         entries[id]?.open = OpenCrossing(job: job, before: before, nextOffer: now + 1_000_000_000)
+        one.opened(before: before)
         openOrders.insert(id)
         ask(id, after: Self.firstQuestionMs)
         return job
@@ -584,6 +586,7 @@ struct EvaluatorState {
             guard let range = history.extremes(one.name, after: armed.position, through: position) else { return }
             var set = WatchSet(rules: try rules(of: armed, one), tickUnits: one.tickUnits)
             if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
+            if let known = entries[id]?.open { one.closed(before: known.before) }
             entries[id]?.open = nil
             openOrders.remove(id)
             questions.remove(id)
@@ -646,11 +649,7 @@ struct EvaluatorState {
 
     /// The positions that a new holder may start from: before the oldest open crossing of the orders that were heard of.
     func safeCursors() -> [EvaluationCursor] {
-        var held: [PriceSeries: TickPosition] = [:]
-        for id in openOrders {
-            guard let entry = entries[id], let open = entry.open else { continue }
-            held[entry.armed.series] = min(held[entry.armed.series] ?? open.before, open.before)
-        }
+        var held: [PriceSeries: TickPosition] = series.compactMapValues { $0.beforeOpen }
         for armed in unarmed.values { held[armed.series] = min(held[armed.series] ?? armed.position, armed.position) }
         return series.sorted { $0.key < $1.key }.map { name, one in
             EvaluationCursor(
@@ -664,14 +663,10 @@ struct EvaluatorState {
 
     mutating func reportProgress() async {
         let now = context.clock.monotonicNanoseconds()
-        // Counting takes its time where many crossings are open; whoever steps waits for every word.
         guard context.reportsEveryBatch || now - lastReport >= Self.reportPause else { return }
         lastReport = now
-        var open: [PriceSeries: Int] = [:]
+        var open: [PriceSeries: Int] = series.mapValues(\.openCount)
         var unanswered: [PriceSeries: Int] = [:]
-        for id in openOrders {
-            if let armed = entries[id]?.armed { open[armed.series, default: 0] += 1 }
-        }
         for armed in unarmed.values where !openOrders.contains(armed.id) { open[armed.series, default: 0] += 1 }
         for id in busyOrders where !openOrders.contains(id) && unarmed[id] == nil {
             guard let armed = entries[id]?.armed else { continue }

@@ -33,8 +33,9 @@ extension OrderWorker {
             }
         }
         // Whoever asked for the comparison has looked.
-        if !isPatient, row.smart?.attention.contains(.historyRewound) == true {
-            _ = try transition.apply(.attention(.historyRewound, isRaised: false), at: present.moment)
+        for cause in [Attention.historyRewound, .feedGapUnfilled]
+        where !isPatient && row.smart?.attention.contains(cause) == true {
+            _ = try transition.apply(.attention(cause, isRaised: false), at: present.moment)
         }
         let cause: EventCause = present.tick != nil ? .tick : replies.isEmpty ? .position : .reconcile
         let step = try await finish(

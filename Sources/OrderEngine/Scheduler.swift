@@ -21,6 +21,7 @@ public struct Scheduler: Sendable {
     public func run() async throws {
         var lastSweep: Int64 = 0
         var balance = Balance()
+        var gaps = GapDuty(context)
         while !Task.isCancelled {
             do throws(StoreError) {
                 if let epoch = try await context.cluster.lead(as: context.worker) {
@@ -32,6 +33,7 @@ public struct Scheduler: Sendable {
                         lastSweep = now
                         try await sweep()
                     }
+                    try await gaps?.step()
                 }
             } catch {
                 context.observer.note(.warning, "Scheduler could not work", [("error", error.detail)])

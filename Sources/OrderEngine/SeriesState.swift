@@ -14,6 +14,9 @@ final class SeriesState {
     var saved: (position: TickPosition, at: Int64)?
     /// Orders of this series.
     var count = 0
+    /// Its open crossings, by the last position before them: as many entries as ticks that crossed something.
+    private var openBefore: [TickPosition: Int] = [:]
+    private(set) var openCount = 0
     /// Orders whose rows stand behind `position`: armed when the index gets there, by position, last first.
     var ahead: [ArmedOrder] = []
     /// Ticks are missing that are not stored yet; nothing behind them is evaluated.
@@ -28,6 +31,22 @@ final class SeriesState {
         self.position = position
         index = MarketIndex(tickUnits: tickUnits)
     }
+
+    func opened(before position: TickPosition) {
+        openBefore[position, default: 0] += 1
+        openCount += 1
+    }
+
+    func closed(before position: TickPosition) {
+        guard let open = openBefore[position] else {
+            return assertionFailure("a crossing that nobody opened was closed")
+        }
+        openBefore[position] = open == 1 ? nil : open - 1
+        openCount -= 1
+    }
+
+    /// The last position before every open crossing; nil: there is none. O(ticks that crossed something).
+    var beforeOpen: TickPosition? { openBefore.keys.min() }
 
     func insertAhead(_ armed: ArmedOrder) {
         let index = ahead.firstIndex { $0.position <= armed.position } ?? ahead.count

@@ -251,7 +251,9 @@ extension VenueOrder {
     fileprivate var checkDelayMs: Int64? {
         switch state {
         case .intent: 1_000
-        case .submitted, .unknown, .cancelRequested: 250
+        // Who sent it records the answer; only after a sender that died it has to be looked for.
+        case .submitted: 1_000
+        case .unknown, .cancelRequested: 250
         case .open, .partial: cancelWanted ? 250 : 60_000
         case .filled, .cancelled, .expired, .rejected, .notSent, .absent: nil
         }

@@ -190,6 +190,12 @@ struct Migration: Sendable {
             up: PackageResources._032_heard_up_sql,
             down: PackageResources._032_heard_down_sql,
         ),
+        Migration(
+            version: 38,
+            name: "told_gaps",
+            up: PackageResources._038_told_gaps_up_sql,
+            down: PackageResources._038_told_gaps_down_sql,
+        ),
     ]
 }
 

@@ -14,6 +14,9 @@ private enum TimelineSQL {
     static let halts = file["halts"]
     static let gaps = file["gaps"]
     static let addGap = file["add_gap"]
+    static let untoldGap = file["untold_gap"]
+    static let ordersAcross = file["orders_across"]
+    static let setTold = file["set_told"]
 }
 
 /// The facts of `explain` in PostgreSQL.
@@ -134,6 +137,40 @@ public struct PostgresTimelineStore: TimelineStore {
                     .text(gap.series.market.description), .text(gap.series.source.rawValue), .int8(gap.from),
                     .int8(gap.to), .text(gap.reason), .bool(gap.isBackfilled),
                 ],
+            )
+        }
+    }
+
+    public func untoldGap() async throws(StoreError) -> FeedGap? {
+        try await reading {
+            try await pool.query(TimelineSQL.untoldGap, []).first.map { row in
+                FeedGap(
+                    series: PriceSeries(market: try row.market(0), source: try row.word(1)),
+                    from: try row.int64(2),
+                    to: try row.int64(3),
+                    reason: try row.string(4),
+                    isBackfilled: false,
+                )
+            }
+        }
+    }
+
+    public func orders(across gap: FeedGap, after: OrderID?, limit: Int) async throws(StoreError) -> [OrderID] {
+        try await reading {
+            let parameters: [Parameter] = [
+                .text(gap.series.market.description), .text(gap.series.source.rawValue), .int8(gap.to),
+                after.map { .uuid($0.value) } ?? .null, .int8(Int64(limit)),
+            ]
+            return try await pool.query(TimelineSQL.ordersAcross, parameters).map { OrderID(try $0.id(0)) }
+        }
+    }
+
+    public func setTold(_ gap: FeedGap) async throws(StoreError) {
+        try await writing {
+            let series = gap.series
+            _ = try await pool.query(
+                TimelineSQL.setTold,
+                [.text(series.market.description), .text(series.source.rawValue), .int8(gap.from)],
             )
         }
     }

@@ -55,6 +55,7 @@ package final class MemoryDatabase: Sendable {
         var notes: [OrderNote] = []
         var halts: [StandingHalt] = []
         var gaps: [FeedGap] = []
+        var toldGaps: Set<FeedGap> = []
         var commits: [Int64: (order: OrderID, sequence: Int64)] = [:]
         var sequences: [AccountID: Int64] = [:]
         var intents: [OrderID: [Intent]] = [:]
@@ -419,7 +420,7 @@ package struct MemoryOrderStore: OrderStore {
                 if known.clientOrderID.isEmpty { known.clientOrderID = right.clientOrderID }
                 known.fenceUntil = now + right.fenceMs
                 known.t0 = right.t0
-                known.nextCheck = now + 250
+                known.nextCheck = now + 1_000
                 known.absences = 0
                 known.absentAt = nil
                 return true
@@ -693,7 +694,9 @@ extension VenueOrder {
     fileprivate var checkDelayMs: Int64? {
         switch state {
         case .intent: 1_000
-        case .submitted, .unknown, .cancelRequested: 250
+        // Who sent it records the answer; only after a sender that died it has to be looked for.
+        case .submitted: 1_000
+        case .unknown, .cancelRequested: 250
         case .open, .partial: cancelWanted ? 250 : 60_000
         case .filled, .cancelled, .expired, .rejected, .notSent, .absent: nil
         }

@@ -68,4 +68,25 @@ package struct MemoryTimelineStore: TimelineStore {
             state.gaps.append(gap)
         }
     }
+
+    package func untoldGap() async throws(StoreError) -> FeedGap? {
+        database.state.withLock { state in
+            state.gaps.filter { !$0.isBackfilled && !state.toldGaps.contains($0) }.min { $0.from < $1.from }
+        }
+    }
+
+    package func orders(across gap: FeedGap, after: OrderID?, limit: Int) async throws(StoreError) -> [OrderID] {
+        database.state.withLock { state in
+            let across = state.rows.values.filter { row in
+                let armed = ArmedOrder(row.order)
+                let series = PriceSeries(market: armed.market, source: armed.source)
+                return armed.isLive && series == gap.series && armed.position.venueTime < gap.to
+            }
+            return Array(across.map(\.order.id).filter { id in after.map { id > $0 } ?? true }.sorted().prefix(limit))
+        }
+    }
+
+    package func setTold(_ gap: FeedGap) async throws(StoreError) {
+        database.state.withLock { _ = $0.toldGaps.insert(gap) }
+    }
 }

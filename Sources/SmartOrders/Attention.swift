@@ -22,12 +22,16 @@ public enum Attention: String, Hashable, Sendable, CaseIterable {
     case venueTLS = "VENUE_TLS"
     /// The venue's clock is not known well enough for a request to carry a time. The shell says so and takes it back.
     case venueClock = "VENUE_CLOCK"
+    /// The market does not trade, and something is held there. Cleared by the next success.
+    case marketHalted = "MARKET_HALTED"
     /// More left than had come. It is a fact of the ledger, and stays.
     case overExit = "OVER_EXIT"
     /// A job of this order ended three workers or more. Cleared when one comes through.
     case poison = "POISON"
     /// A history of the database that was lost had asked the venue for this order. Cleared by the trader's `refresh`.
     case historyRewound = "HISTORY_REWOUND"
+    /// Prices were missing while legs were armed, and no history shows them. Cleared by the trader's `refresh`.
+    case feedGapUnfilled = "FEED_GAP_UNFILLED"
 }
 
 extension Deciding {
@@ -41,8 +45,8 @@ extension Deciding {
         switch cause {
         case .exitUnresolved, .venueNoDeadline: guard order.hasUnanswered else { return }
         case .stopHeld: guard order.hasHeldExit else { return }
-        case .stopNotFlat, .keyInvalid, .positionMismatch, .attemptLimit, .venueTLS, .venueClock, .overExit, .poison,
-            .historyRewound:
+        case .stopNotFlat, .keyInvalid, .positionMismatch, .attemptLimit, .venueTLS, .venueClock, .marketHalted,
+            .overExit, .poison, .historyRewound, .feedGapUnfilled:
             break
         }
         order.attention.insert(cause)

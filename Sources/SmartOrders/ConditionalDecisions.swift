@@ -230,7 +230,7 @@ struct ConditionalDeciding {
         case .ended(.cancelled): over(index, .cancelled, .cancelled)
         case .refused(let kind, _):
             order.lastAttemptRefused = true
-            if kind == .credentials { order.needsAttention = true }
+            if kind == .credentials || kind == .marketHalted { order.needsAttention = true }
             over(index, .rejected, .refused(kind))
         case .notSent:
             order.venueUnreachable = true
@@ -275,6 +275,8 @@ struct ConditionalDeciding {
         case .refused(.priceOutOfBand) where ended.type == .immediateOrCancel: order.retry = paused(order.retry)
         case .refused(.credentials) where order.isProtection:
             order.retry = Retry(count: order.retry.count + 1, at: now.advanced(milliseconds: 5000))
+        case .refused(.marketHalted) where order.isProtection:
+            order.retry = Retry(count: order.retry.count + 1, at: now.advanced(milliseconds: 10_000))
         case .refused:
             if order.isProtection {
                 order.retry = paused(order.retry, onNextTick: order.retry.count == 0)

@@ -155,6 +155,12 @@ extension Deciding {
                     at: now.advanced(milliseconds: 5000),
                     onNextTick: false,
                 )
+            case .marketHalted:
+                order.exitRetry = Retry(
+                    count: order.exitRetry.count + 1,
+                    at: now.advanced(milliseconds: 10_000),
+                    onNextTick: false,
+                )
             case .rateLimited:
                 order.exitRetry = failed(order.exitRetry)
             case .rejected, .insufficientBalance:

@@ -97,8 +97,7 @@ extension Deciding {
     private mutating func passTicks(before fill: Fill) {
         let time = min(fill.time, moment.now)
         guard time.microseconds <= moment.position.venueTime + SmartOrder.ticksBehindFill else { return }
-        let first = TickPosition(venueTime: time.microseconds, sequence: -1)
-        order.extremePosition = max(order.extremePosition, first)
+        order.extremePosition = max(order.extremePosition, .before(ticksAt: time.microseconds))
     }
 
     private mutating func bookExit(_ fill: Fill, of key: VenueOrderKey) {

@@ -125,7 +125,7 @@ extension Deciding {
     mutating func succeeded() {
         order.lastAttemptRefused = false
         order.venueUnreachable = false
-        order.attention.subtract([.keyInvalid, .venueTLS, .venueClock])
+        order.attention.subtract([.keyInvalid, .venueTLS, .venueClock, .marketHalted])
         if order.exitAttempts < 5 { order.attention.remove(.stopNotFlat) }
     }
 }

@@ -20,6 +20,14 @@ public struct TickPosition: Hashable, Comparable, Sendable {
         self.sequence = sequence
     }
 
+    /// Behind every tick before that venue time and before every tick at it: no tick's own place.
+    public static func before(ticksAt venueTime: Int64) -> TickPosition {
+        TickPosition(venueTime: venueTime, sequence: -1)
+    }
+
+    /// A moment that was given as a time, such as a fill's: ticks may be on both sides of it, none is there.
+    public var isBetweenTicks: Bool { sequence < 0 && self > .start }
+
     public static func < (left: TickPosition, right: TickPosition) -> Bool {
         (left.venueTime, left.sequence) < (right.venueTime, right.sequence)
     }

@@ -26,6 +26,7 @@ extension Deciding {
             if !order.isUnclaimed(order.venueOrders[index]) {
                 order.lastAttemptRefused = true
                 if kind == .credentials { order.attention.insert(.keyInvalid) }
+                if kind == .marketHalted, key.leg.isExit { order.attention.insert(.marketHalted) }
             }
             over(index, .rejected, .refused(kind))
         case .notSent:

@@ -169,6 +169,6 @@ public enum VenueNews: Hashable, Sendable {
 
     /// Why a venue refused, as far as the order's reaction differs (ORDERS.md 4.9).
     public enum RefusalKind: String, Hashable, Sendable {
-        case rejected, insufficientBalance, rateLimited, priceOutOfBand, credentials
+        case rejected, insufficientBalance, rateLimited, priceOutOfBand, credentials, marketHalted
     }
 }

@@ -22,6 +22,7 @@ extension Backend {
             // What is stored is the truth: the stream may be ahead of it by ticks that only a dead feed knew, and those
             // are asked for again.
             resume: { try await cluster.newestExtreme(market: $0.market, source: $0.source) },
+            tellGap: { try await timeline.add($0) },
         )
     }
 }

@@ -179,6 +179,12 @@ import Testing
         #expect(entries[1].text == "A command was refused (NO_EXIT): No exit.")
         #expect(entries[2].text == "No mark prices for 0.25 s (socket lost): filled from the venue's history.")
         #expect(entries.map { $0.version != nil } == [true, false, false, true, false])
+        #expect(entries.allSatisfy { !$0.also.contains { $0.hasPrefix("GAP_REPLAY") } })
+        // The tick that fired was not heard when it happened.
+        let tick = try #require(entries[3].tick?.position.venueTime)
+        let replayed = FeedGap(series: gap.series, from: tick - 5, to: tick, reason: "lost", isBackfilled: true)
+        let told = TimelineBuilder.timeline(life.versions, gaps: [replayed])
+        #expect(told.filter { $0.also.contains { $0.hasPrefix("GAP_REPLAY: ") } }.map(\.kind) == [.fired])
     }
 
     @Test(arguments: 0..<120 as Range<UInt64>)

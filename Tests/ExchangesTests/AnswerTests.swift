@@ -48,6 +48,7 @@ import Testing
             Row(product, -1013, "Filter failure: PERCENT_PRICE_BY_SIDE", is: .priceBand),
             Row(product, -1013, "Filter failure: PERCENT_PRICE", is: .priceBand),
             Row(product, -1013, "Filter failure: MAX_NUM_ORDERS", is: .tooManyOrders),
+            Row(product, -1013, "Market is closed.", is: .marketHalted),
             Row(product, -1006, is: .unknownOutcome),
             Row(product, -1007, "Timeout waiting for response from backend server.", status: 408, is: .unknownOutcome),
             Row(product, -9_999, "never heard of it", is: .other),

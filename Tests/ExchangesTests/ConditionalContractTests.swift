@@ -8,7 +8,7 @@ import Testing
 
 private let futures: [AccountKind] = [.oneWay, .hedged]
 
-@Suite(.timeLimit(.minutes(1))) struct ConditionalContractTests {
+@Suite(.timeLimit(.minutes(5))) struct ConditionalContractTests {
     /// A long of 2 at 100.
     private func open(_ rig: VenueRig) async {
         await rig.price("100", "50")

@@ -16,7 +16,7 @@ import Glibc
 import Darwin
 #endif
 
-@Suite(.timeLimit(.minutes(1))) struct `A hostile venue` {
+@Suite(.timeLimit(.minutes(5))) struct `A hostile venue` {
     private static let market = MarketID(venue: "paper", product: "linear", symbol: "BTCUSDT")
 
     /// An adapter whose venue answers questions about time and catalogue, and everything else with `answer`.
@@ -85,7 +85,7 @@ import Darwin
     func `makes an outcome unknown, nothing else`(index: Int) async throws {
         let (name, answer) = Self.answers[index]
         let (venue, receiver, http) = try venue(answer)
-        try await venue.prepare()
+        try await venue.prepareCalmly()
         let told = await venue.place(placement(venue))
         #expect(told.isUnknown, "\(name): \(told)")
         let looked = await venue.lookUp(market: Self.market, clientOrderID: "so-test")
@@ -104,7 +104,7 @@ import Darwin
         let (venue, receiver, http) = try venue(
             ReceiverAnswer(status, headers: [("Location", "http://127.0.0.1:\(other.port)/fapi/v1/order")])
         )
-        try await venue.prepare()
+        try await venue.prepareCalmly()
         #expect(await venue.place(placement(venue)).isUnknown)
         #expect(other.connectionCount == 0 && other.requests.isEmpty)
         other.close()
@@ -128,7 +128,7 @@ import Darwin
     @Test func `whose time is not known well gets no entries, later nothing, and the fence grows`() async throws {
         let clock = AgingClock()
         let (venue, receiver, http) = try venue(ReceiverAnswer(503, body: ""), clock: clock)
-        try await venue.prepare()
+        try await venue.prepareCalmly()
         let fence = venue.fenceMs
         #expect(await venue.place(placement(venue, isExit: false)).isUnknown)
         // 50 ms each minute: 600 ms now.
@@ -244,6 +244,7 @@ import Darwin
             clock: RealClock(),
             observer: Quiet(),
             resume: { _ in nil },
+            tellGap: { _ in },
         )
         func trade(_ price: String, id: String = "7", time: String = "1700000000000") -> String {
             #"{"stream":"s","data":{"e":"aggTrade","s":"BTCUSDT","a":\#(id),"p":\#(price),"q":"1","T":\#(time)}}"#

@@ -6,7 +6,7 @@ import PaperVenue
 import SmartOrders
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct OrderListContractTests {
+@Suite(.timeLimit(.minutes(5))) struct OrderListContractTests {
     /// A take-profit at 110 and a stop at 95 for 2 coins of the 10.
     private func place(_ rig: VenueRig, _ target: String = "t1", _ stop: String = "s1") async -> [PlacementAnswer] {
         await rig.venue.placeList(

@@ -6,7 +6,7 @@ import OwnerThread
 import SmartOrders
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct PaperStreamTests {
+@Suite(.timeLimit(.minutes(5))) struct PaperStreamTests {
     /// Reads until the stream is open, or open again.
     private func opened(_ events: inout AsyncStream<VenueStreamEvent>.Iterator) async -> Bool {
         while let event = await events.next(isolation: nil) { if case .interrupted = event { return true } }

@@ -8,7 +8,7 @@ import SmartOrders
 import TestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct TradeFeedTests {
+@Suite(.timeLimit(.minutes(5))) struct TradeFeedTests {
     /// What came out of a feed.
     private final class Heard: Sendable {
         private let ticks = Locked<[SourcedTick]>([])
@@ -34,7 +34,7 @@ import Testing
         func measure(_ name: StaticString, milliseconds: Double) {}
     }
 
-    private func feed(_ rig: VenueRig, after id: Int64?) -> BinanceTrades {
+    private func feed(_ rig: VenueRig, after id: Int64?, gaps: Locked<[FeedGap]> = Locked([])) -> BinanceTrades {
         let market = BinanceTrades.Market(id: rig.kind.market, decimals: 2)
         return BinanceTrades(
             product: rig.kind.product,
@@ -45,6 +45,12 @@ import Testing
             clock: RealClock(),
             observer: Quiet(),
             resume: { _ in id.map { TickPosition(venueTime: 0, sequence: $0) } },
+            tellGap: { gap in
+                gaps.withLock { gaps in
+                    gaps.removeAll { $0.from == gap.from }
+                    gaps.append(gap)
+                }
+            },
         )
     }
 
@@ -63,9 +69,14 @@ import Testing
         )
     }
 
-    private func following(_ rig: VenueRig, after id: Int64?, _ body: (Heard) async throws -> Void) async throws {
+    private func following(
+        _ rig: VenueRig,
+        after id: Int64?,
+        gaps: Locked<[FeedGap]> = Locked([]),
+        _ body: (Heard) async throws -> Void,
+    ) async throws {
         let heard = Heard()
-        let feed = feed(rig, after: id)
+        let feed = feed(rig, after: id, gaps: gaps)
         try await withThrowingTaskGroup { group in
             group.addTask { try await feed.run { heard.add($0) } }
             try await body(heard)
@@ -117,6 +128,33 @@ import Testing
                 await trades(rig, 2...12)
                 #expect(await heard.has(12))
                 #expect(heard.ids(.last) == Array(1...12))
+            }
+        }
+    }
+
+    @Test func `a stretch that was not heard is told, filled or not`() async throws {
+        try await withRig(.oneWay) { rig async throws in
+            let gaps = Locked<[FeedGap]>([])
+            await trades(rig, 1...1)
+            try await following(rig, after: 1, gaps: gaps) { heard in
+                await trades(rig, 2...2)
+                #expect(await heard.has(1))
+                // The venue's history does not show 3 to 5.
+                await trades(rig, 6...6)
+                #expect(await heard.has(2))
+                while gaps.withLock({ $0.isEmpty }) { try await Task.sleep(for: .milliseconds(20)) }
+                let lost = try #require(gaps.withLock { $0.last })
+                #expect(lost.series == PriceSeries(market: rig.kind.market, source: .last))
+                #expect(!lost.isBackfilled && lost.reason == "not in the venue's history" && lost.to >= lost.from)
+                // Nothing is heard of 7 when it happens; a second later its history is asked.
+                let before = gaps.withLock { $0.count }
+                try await rig.control(#"{"stream":{"skipPublic":1}}"#)
+                try await Task.sleep(for: .milliseconds(1_100))
+                await trades(rig, 7...7)
+                #expect(await heard.has(3))
+                while gaps.withLock({ $0.count }) == before { try await Task.sleep(for: .milliseconds(20)) }
+                let filled = try #require(gaps.withLock { $0.last })
+                #expect(filled.isBackfilled && filled.from == lost.to && filled.to >= filled.from + 1_000_000)
             }
         }
     }

@@ -121,6 +121,9 @@ final class MemoryOrders: OrderStore, TimelineStore {
     ) async throws(StoreError) -> [StandingHalt] { [] }
     func gaps(_ series: PriceSeries, from: Int64, to: Int64) async throws(StoreError) -> [FeedGap] { [] }
     func add(_ gap: FeedGap) async throws(StoreError) {}
+    func untoldGap() async throws(StoreError) -> FeedGap? { nil }
+    func orders(across gap: FeedGap, after: OrderID?, limit: Int) async throws(StoreError) -> [OrderID] { [] }
+    func setTold(_ gap: FeedGap) async throws(StoreError) {}
 
     func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder] {
         try check()

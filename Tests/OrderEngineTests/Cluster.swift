@@ -141,6 +141,7 @@ final class Cluster: Sendable {
             identity: identity,
             random: { random.withLock { $0.next() } },
             worker: id,
+            timeline: MemoryTimelineStore(database),
             recovery: recovery,
         )
     }

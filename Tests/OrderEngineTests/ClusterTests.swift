@@ -345,6 +345,25 @@ import Testing
         }
     }
 
+    @Test func `a series knows what it may not pass`() {
+        let one = SeriesState(
+            PriceSeries(market: MarketID(venue: "paper", product: "linear", symbol: "DEMO"), source: .mark),
+            decimals: 2,
+            tickUnits: 1,
+            position: .start,
+        )
+        func at(_ sequence: Int64) -> TickPosition { TickPosition(venueTime: 1, sequence: sequence) }
+        for sequence: Int64 in [7, 3, 3, 9] { one.opened(before: at(sequence)) }
+        #expect(one.beforeOpen == at(3) && one.openCount == 4)
+        one.closed(before: at(3))
+        #expect(one.beforeOpen == at(3))
+        one.closed(before: at(3))
+        #expect(one.beforeOpen == at(7) && one.openCount == 2)
+        one.closed(before: at(9))
+        one.closed(before: at(7))
+        #expect(one.beforeOpen == nil && one.openCount == 0)
+    }
+
     @Test func `a part that was filled is counted once, however often it is looked up`() async throws {
         let cluster = Cluster()
         try await cluster.setUp()

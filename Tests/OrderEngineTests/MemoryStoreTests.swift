@@ -98,4 +98,7 @@ private func check(_ fact: (StoresUnderTest) async throws -> Void) async throws 
     }
     @Test func `a note is counted`() async throws { try await check(TimelineStoreContract.notesAreCounted) }
     @Test func `gaps touch the stretch`() async throws { try await check(TimelineStoreContract.gapsTouchTheStretch) }
+    @Test func `orders stand across a gap`() async throws {
+        try await check(TimelineStoreContract.ordersStandAcrossAGap)
+    }
 }

@@ -71,13 +71,15 @@ struct MemoryRecovery: RecoveryStore {
     @Test func `an exit of the lost history is found and counted, not sent again`() async throws {
         let (cluster, id) = try await restored(.held([(105, 40), (110, 60)], stop: 95), after: [105])
         #expect(cluster.venue.accepted.count == 1)
+        // On a slow machine the lost history may have asked more than once: the venue refuses what comes late.
+        let asked = cluster.venue.requests
         #expect(try await cluster.order(id).exited == .zero, "the backup is older")
         try await cluster.run(["w2"]) {
             // Its price never comes again.
             try await cluster.tick(101)
             let known = try await cluster.wait(for: id) { $0.exited.isPositive }
             #expect(known.exited == Quantity(ExactDecimal(4)) && known.attempts[.takeProfit(1)] == 1)
-            #expect(cluster.venue.requests == 1)
+            #expect(cluster.venue.requests == asked)
             try await cluster.tick(94)
             let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
             #expect(ended.status == .stopped && ended.exited == Quantity(ExactDecimal(10)))
@@ -89,11 +91,12 @@ struct MemoryRecovery: RecoveryStore {
 
     @Test func `a stop of the lost history that fires again is not sent again`() async throws {
         let (cluster, id) = try await restored(.held(stop: 95), after: [94])
+        let asked = cluster.venue.requests
         try await cluster.run(["w2"]) {
             try await cluster.tick(94)
             let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
             #expect(ended.exited == Quantity(ExactDecimal(10)))
-            #expect(cluster.venue.requests == 1 && cluster.venue.accepted.count == 1)
+            #expect(cluster.venue.requests == asked && cluster.venue.accepted.count == 1)
         }
     }
 

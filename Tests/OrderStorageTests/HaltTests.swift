@@ -56,6 +56,27 @@ import Testing
         }
     }
 
+    @Test func `the cluster halts an account once, and leaves an operator's halt as it is`() async throws {
+        try await withStores { stores, pool in
+            let account = try await stores.account()
+            for reason in ["UNKNOWN_VENUE_ORDER: 1", "UNKNOWN_VENUE_ORDER: 2"] {
+                try await stores.cluster.haltEntries(of: account, reason: reason)
+            }
+            let halts = try await Halt.all(pool)
+            #expect(halts.map(\.reason) == ["UNKNOWN_VENUE_ORDER: 1"] && halts.map(\.level) == [.entries])
+            let inForce = HaltInForce(scope: .account, subject: "\(account)", level: .entries)
+            #expect(try await stores.cluster.halts() == [inForce])
+            let told = try await pool.query(
+                Statement(sql: "SELECT reason FROM audit WHERE action = 'halt.entries' AND actor = 'worker'")
+            )
+            #expect(try told.map { try $0.string(0) } == ["UNKNOWN_VENUE_ORDER: 1"])
+            try await Halt.lift(pool, scope: .account, subject: "\(account)")
+            try await Halt(scope: .account, subject: "\(account)", level: .sends, reason: "mine", actor: "me").set(pool)
+            try await stores.cluster.haltEntries(of: account, reason: "UNKNOWN_VENUE_ORDER: 3")
+            #expect(try await Halt.all(pool).map(\.level) == [.sends])
+        }
+    }
+
     @Test func `a restored database is in quarantine and forgets old decisions`() async throws {
         try await withStores { stores, pool in
             let order = try await stores.order(1, stores.account())

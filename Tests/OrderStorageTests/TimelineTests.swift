@@ -18,6 +18,9 @@ import Testing
     }
     @Test func `a note is counted`() async throws { try await check(TimelineStoreContract.notesAreCounted) }
     @Test func `gaps touch the stretch`() async throws { try await check(TimelineStoreContract.gapsTouchTheStretch) }
+    @Test func `orders stand across a gap`() async throws {
+        try await check(TimelineStoreContract.ordersStandAcrossAGap)
+    }
 
     @Test func `a halt concerns its orders`() async throws {
         try await withStores { stores, pool in

@@ -47,10 +47,10 @@ struct EntryTests {
             let decision = try created.decide(.venue(key(.entry), .fill(fill)), at: moment(known, newest: newest))
             return try #require(decision).next.extremePosition
         }
-        #expect(try filled(500, known: 600, newest: 0) == TickPosition(venueTime: at(500).microseconds, sequence: -1))
+        #expect(try filled(500, known: 600, newest: 0) == .before(ticksAt: at(500).microseconds))
         #expect(try filled(500, known: 900, newest: 700) == position(700), "what is known is newer")
         // A venue whose clock is ahead, and one whose prices are of another day.
-        #expect(try filled(900, known: 600, newest: 0) == TickPosition(venueTime: at(600).microseconds, sequence: -1))
+        #expect(try filled(900, known: 600, newest: 0) == .before(ticksAt: at(600).microseconds))
         #expect(try filled(500, known: 600, newest: -86_400_000) == position(-86_400_000))
     }
 

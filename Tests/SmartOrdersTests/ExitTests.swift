@@ -231,6 +231,21 @@ struct ExitTests {
         #expect(desk.order.nextTimer == desk.now.advanced(milliseconds: 5000))
     }
 
+    @Test func `a halted market needs attention and is tried every 10 s, until it trades`() throws {
+        var desk = try Desk(draft(stop: "95"), answers: .silence)
+        desk.fill(key(.entry), "10")
+        desk.tick("95")
+        desk.refuse(key(.stop), .marketHalted)
+        #expect(desk.order.attention == [.marketHalted] && desk.order.health == .needsAttention)
+        #expect(desk.order.nextTimer == desk.now.advanced(milliseconds: 10_000))
+        desk.quietTick("94")
+        #expect(desk.last?.attempt == 1, "no tick brings it forward")
+        desk.timer(after: 9_000)
+        #expect(desk.last?.attempt == 2)
+        desk.fill(key(.stop, 2), "10")
+        #expect(desk.order.closeReason == .stopLoss && desk.order.attention.isEmpty)
+    }
+
     @Test func `a latched stop executes although the price recovered`() throws {
         var desk = try Desk(draft(stop: "95"), answers: .silence)
         desk.fill(key(.entry), "10")

@@ -133,5 +133,36 @@ package enum TimelineStoreContract {
         #expect(try await timeline.gaps(series, from: 0, to: 100) == [gap(10, 20), gap(30, 45, true)])
         #expect(try await timeline.gaps(series, from: 21, to: 30) == [gap(30, 45, true)])
         #expect(try await timeline.gaps(PriceSeries(market: series.market, source: .last), from: 0, to: 99).isEmpty)
+        // Who has to be told of those that stay.
+        try await timeline.add(gap(50, 60))
+        #expect(try await timeline.untoldGap() == gap(10, 20))
+        try await timeline.setTold(gap(10, 20))
+        #expect(try await timeline.untoldGap() == gap(50, 60))
+        try await timeline.add(gap(50, 60, true))
+        #expect(try await timeline.untoldGap() == nil)
+    }
+
+    package static func ordersStandAcrossAGap(_ stores: StoresUnderTest, _ timeline: any TimelineStore) async throws {
+        let account = try await stores.account()
+        var orders: [SmartOrder] = []
+        for number in 1...3 { orders.append(try await stores.order(number, account)) }
+        let ids = orders.map(\.id).sorted()
+        let armed = ArmedOrder(.smart(orders[0]))
+        func across(
+            _ source: TriggerSource,
+            end: Int64,
+            after: OrderID? = nil,
+            limit: Int = 9,
+        ) async throws -> [OrderID] {
+            let series = PriceSeries(market: armed.market, source: source)
+            let gap = FeedGap(series: series, from: 0, to: end, reason: "lost", isBackfilled: false)
+            return try await timeline.orders(across: gap, after: after, limit: limit)
+        }
+        let source = armed.source
+        #expect(try await across(source, end: .max) == ids)
+        #expect(try await across(source, end: .max, limit: 2) == Array(ids.prefix(2)))
+        #expect(try await across(source, end: .max, after: ids[1]) == [ids[2]])
+        #expect(try await across(source, end: armed.position.venueTime).isEmpty, "armed behind it")
+        #expect(try await across(source == .bid ? .ask : .bid, end: .max).isEmpty)
     }
 }

@@ -105,7 +105,7 @@ import Testing
         90 | sim clock; test a venue clock that is off refuses what its own time says is old
         91 | test an accepted order can be ended by the venue at once
         92 | test only classes without an effect are refusals; test makes an outcome unknown, nothing else
-        93 | sim venueOutage; test margin, halted markets and full books are refused in their own words
+        93 | sim venueOutage; test margin, halted markets and full books are refused in their own words; test a halted market needs attention and is tried every 10 s, until it trades
         94 | test refused credentials need attention at once and are tried every 5 s
         95 | sim venueRefusal; test refusals pause longer and longer, and after five somebody should look
         96 | test flat or flipped elsewhere: cancelled, nothing sent
@@ -116,7 +116,7 @@ import Testing
         101 | test tells no price by a frame that is none; test a ping is answered, a bad frame ends the connection, a wrong path is no stream
         102 | test unlimited replays whole files in batches, exact and in order
         103 | test a repeated or late append changes nothing
-        104 | sim feed; test a jump in the ids is filled before the newer trade comes out, also while the history fails; test a hole in the prices voids what is before it
+        104 | sim feed; test a jump in the ids is filled before the newer trade comes out, also while the history fails; test a hole in the prices voids what is before it; test a stretch that was not heard is told, filled or not; test who was armed is told once, who came later is not, and a refresh confirms
         105 | test what happened before the feed began is read from the venue's history
         106 | open a guard against bad prints is not built
         107 | sim kill feed; test a repeated or late append changes nothing; chaos kill_feed

@@ -20,6 +20,7 @@ public enum VenueErrorClass: String, Hashable, Sendable, CaseIterable {
     case reduceOnlyRejected = "REDUCE_ONLY_REJECTED"
     case wouldTrigger = "WOULD_TRIGGER"
     case tooManyOrders = "TOO_MANY_ORDERS"
+    case marketHalted = "MARKET_HALTED"
     case unavailable = "UNAVAILABLE"
     case unknownOutcome = "UNKNOWN_OUTCOME"
     case other = "OTHER"
@@ -31,6 +32,7 @@ public enum VenueErrorClass: String, Hashable, Sendable, CaseIterable {
         case .rateLimited, .unavailable, .clockSkew: .rateLimited
         case .auth: .credentials
         case .priceBand: .priceOutOfBand
+        case .marketHalted: .marketHalted
         case .invalidRequest, .invalidSize, .postOnlyWouldCross, .wouldNotFill, .reduceOnlyRejected, .wouldTrigger,
             .tooManyOrders:
             .rejected
@@ -73,6 +75,7 @@ public enum BinanceAnswers {
         case -1013:
             if text.contains("PERCENT_PRICE") { return .priceBand }
             if text.contains("MAX_NUM") { return .tooManyOrders }
+            if text.contains("Market is closed") { return .marketHalted }
             return .invalidSize
         case -1111, -4001, -4003, -4004, -4005, -4014, -4023, -4164: return .invalidSize
         case -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1115, -1116, -1117, -1121, -4120: return .invalidRequest

@@ -4,8 +4,10 @@
 // that was opened, and a silent one are answered with the venue's own history before anything newer comes out
 // (RELIABILITY.md 4.4). A position is (venue time, trade id), so two feeds of one venue tell the same ticks.
 // A mark price has no id and no history here: what was missed of it is not invented.
+// A stretch of a second or more whose trades were not heard when they happened is told as a gap, and so is every stretch
+// that the history does not show.
 // Limits: 20,000 frames wait while a gap is filled, what is dropped beyond is found as a gap again; a gap that the venue
-// does not answer for 10 s is let through and told.
+// does not answer for 10 s is let through and told; 1,000 gaps wait for somebody who takes them.
 internal import JSONText
 public import OrderEngine
 internal import OwnerThread
@@ -36,6 +38,8 @@ public struct BinanceTrades: TickSource {
     /// What came out of one market last.
     private struct Last {
         var position: TickPosition?
+        /// Before the first trade that came out of the history since the stream was heard last.
+        var silentSince: TickPosition?
         var markTime: Int64 = 0
     }
 
@@ -53,18 +57,26 @@ public struct BinanceTrades: TickSource {
     private let clock: any EngineClock
     private let observer: any EngineObserver
     private let resume: @Sendable (PriceSeries) async throws -> TickPosition?
+    private let tellGap: @Sendable (FeedGap) async throws -> Void
+    /// Found and not told yet; of two that begin at the same time the later one counts.
+    private let untold = Locked<[FeedGap]>([])
 
     private static let bufferLimit = 20_000
     private static let pageLimit = 1_000
     private static let holdNanoseconds: Int64 = 10_000_000_000
     private static let refreshNanoseconds: Int64 = 10_000_000_000
     private static let silenceNanoseconds: Int64 = 5_000_000_000
+    /// The shortest stretch, in microseconds, that is told when the history fills it.
+    private static let toldSpan: Int64 = 1_000_000
+    private static let untoldLimit = 1_000
 
     /// - Parameters:
     ///   - rest: `https://fapi.binance.com`
     ///   - stream: base of the market streams: `wss://fstream.binance.com/market`.
     ///   - catalogue: the markets to follow, of `product`, at most 200 (one connection); asked again every 10 s.
     ///   - resume: after which trade of a series to go on; nil: with the next one that happens.
+    ///   - tellGap: takes a stretch without prices, once a second; one that it throws at is told again. One that begins
+    ///     where an earlier one did takes its place.
     public init(
         product: BinanceProduct,
         rest: String,
@@ -74,6 +86,7 @@ public struct BinanceTrades: TickSource {
         clock: any EngineClock,
         observer: any EngineObserver,
         resume: @escaping @Sendable (PriceSeries) async throws -> TickPosition?,
+        tellGap: @escaping @Sendable (FeedGap) async throws -> Void,
     ) {
         self.product = product
         self.rest = rest
@@ -83,10 +96,20 @@ public struct BinanceTrades: TickSource {
         self.clock = clock
         self.observer = observer
         self.resume = resume
+        self.tellGap = tellGap
     }
 
     /// Follows the venue until the task is cancelled.
     public func run(_ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws {
+        try await withThrowingTaskGroup { group in
+            // Beside the trades, which wait for no store.
+            group.addTask { await tellGaps() }
+            defer { group.cancelAll() }
+            try await follow(emit)
+        }
+    }
+
+    private func follow(_ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws {
         var state = State()
         while true {
             do {
@@ -226,9 +249,10 @@ public struct BinanceTrades: TickSource {
             let symbol = market.id.symbol
             if let known = state.last[symbol]?.position {
                 guard id > known.sequence else { return }
-                if id > known.sequence + 1 { try await fillGap(before: id, market, &state, emit) }
+                if id > known.sequence + 1 { try await fillGap(before: id, tick.tick.position, market, &state, emit) }
             }
             try await send([tick], market, &state, emit)
+            state.last[symbol]?.silentSince = nil
         case .mark(let tick, let market):
             let time = tick.position.venueTime
             guard time > state.last[market.id.symbol]?.markTime ?? 0 else { return }
@@ -313,6 +337,7 @@ public struct BinanceTrades: TickSource {
     /// Fills what lies before trade `id`; live trades wait meanwhile, at most 10 s.
     private func fillGap(
         before id: Int64,
+        _ next: TickPosition,
         _ market: Market,
         _ state: inout State,
         _ emit: @Sendable ([SourcedTick]) async throws -> Void,
@@ -321,6 +346,9 @@ public struct BinanceTrades: TickSource {
         while true {
             do {
                 _ = try await fill(before: id, market, &state, emit)
+                if let last = state.last[market.id.symbol]?.position, last.sequence + 1 < id {
+                    noteHole(market, from: last, to: next)
+                }
                 return
             } catch let error as CancellationError {
                 throw error
@@ -332,6 +360,9 @@ public struct BinanceTrades: TickSource {
                         "FEED_GAP_UNFILLED",
                         [("market", "\(market.id)"), ("before", "\(id)"), ("error", "\(error)")],
                     )
+                    if let last = state.last[market.id.symbol]?.position {
+                        note(market, from: last, to: next, "the venue's history did not answer", isBackfilled: false)
+                    }
                     return
                 }
                 try await clock.sleep(milliseconds: 250)
@@ -346,8 +377,11 @@ public struct BinanceTrades: TickSource {
         _ state: inout State,
         _ emit: @Sendable ([SourcedTick]) async throws -> Void,
     ) async throws -> Int {
+        let symbol = market.id.symbol
         var count = 0
-        while let known = state.last[market.id.symbol]?.position?.sequence {
+        var since = state.last[symbol]?.silentSince ?? state.last[symbol]?.position
+        while let last = state.last[symbol]?.position {
+            let known = last.sequence
             let path = product == .spot ? "/api/v3/aggTrades" : "/fapi/v1/aggTrades"
             let query = "symbol=\(market.id.symbol)&fromId=\(known + 1)&limit=\(Self.pageLimit)"
             let request = SignedRequest(method: .get, base: rest, path: path, query: query)
@@ -361,17 +395,67 @@ public struct BinanceTrades: TickSource {
             let ticks = try page.compactMap { try trade($0, market) }
                 .filter { $0.id > known && $0.id < end ?? .max }.sorted { $0.id < $1.id }
             if let first = ticks.first, first.id > known + 1 {
-                observer.note(
-                    .warning,
-                    "FEED_GAP_UNFILLED",
-                    [("market", "\(market.id)"), ("from", "\(known + 1)"), ("before", "\(first.id)")],
-                )
+                since = first.tick.tick.position
+                noteHole(market, from: last, to: first.tick.tick.position)
             }
             try await send(ticks.map(\.tick), market, &state, emit)
             count += ticks.count
             if page.count < Self.pageLimit || ticks.isEmpty { break }
         }
-        if count > 0 { observer.count("feed_backfilled_total", count) }
+        if count > 0, let since, let last = state.last[symbol]?.position {
+            observer.count("feed_backfilled_total", count)
+            state.last[symbol]?.silentSince = since
+            if last.venueTime - since.venueTime >= Self.toldSpan {
+                note(market, from: since, to: last, "the stream was silent", isBackfilled: true)
+            }
+        }
         return count
+    }
+
+    private func noteHole(_ market: Market, from: TickPosition, to: TickPosition) {
+        observer.note(
+            .error,
+            "FEED_GAP_UNFILLED",
+            [("market", "\(market.id)"), ("from", "\(from.sequence + 1)"), ("before", "\(to.sequence)")],
+        )
+        note(market, from: from, to: to, "not in the venue's history", isBackfilled: false)
+    }
+
+    private func note(
+        _ market: Market,
+        from: TickPosition,
+        to: TickPosition,
+        _ reason: String,
+        isBackfilled: Bool,
+    ) {
+        let gap = FeedGap(
+            series: PriceSeries(market: market.id, source: .last),
+            from: from.venueTime,
+            to: max(from.venueTime, to.venueTime),
+            reason: reason,
+            isBackfilled: isBackfilled,
+        )
+        untold.withLock { untold in
+            untold.removeAll { $0.series == gap.series && $0.from == gap.from }
+            if untold.count < Self.untoldLimit { untold.append(gap) }
+        }
+    }
+
+    /// Until it is cancelled.
+    private func tellGaps() async {
+        while !Task.isCancelled {
+            for gap in untold.withLock({ $0 }) {
+                do {
+                    try await tellGap(gap)
+                    // It may have grown meanwhile.
+                    untold.withLock { untold in untold.removeAll { $0 == gap } }
+                    observer.count("price_feed_gaps_total", 1)
+                } catch {
+                    observer.count("store_errors_total", 1)
+                    break
+                }
+            }
+            do { try await clock.sleep(milliseconds: 1_000) } catch { return }
+        }
     }
 }

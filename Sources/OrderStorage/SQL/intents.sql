@@ -29,7 +29,7 @@ UPDATE intents SET
     state = 'SUBMITTED', is_live = true, send_token = $6::bigint, sends = sends + 1,
     client_order_id = coalesce(client_order_id, $7::text), t0 = $8::timestamptz,
     fence_until = clock_timestamp() + $9::bigint * interval '1 ms',
-    next_check_at = clock_timestamp() + interval '250 ms', absences = 0, absent_at = NULL, updated_at = clock_timestamp()
+    next_check_at = clock_timestamp() + interval '1 s', absences = 0, absent_at = NULL, updated_at = clock_timestamp()
 FROM control
 WHERE order_id = $1::uuid AND leg = $2::text AND attempt = $3::integer AND account_id = $4::uuid
     AND send_token IS NOT DISTINCT FROM $5::bigint

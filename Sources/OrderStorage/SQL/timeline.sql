@@ -52,3 +52,18 @@ INSERT INTO feed_gaps (market, source, from_time, to_time, reason, is_backfilled
 VALUES ($1::text, $2::text, $3::bigint, $4::bigint, $5::text, $6::boolean)
 ON CONFLICT (market, source, from_time) DO UPDATE SET
     to_time = excluded.to_time, reason = excluded.reason, is_backfilled = excluded.is_backfilled
+
+-- name: untold_gap
+SELECT market, source, from_time, to_time, reason FROM feed_gaps
+WHERE NOT is_backfilled AND told_at IS NULL
+ORDER BY from_time LIMIT 1
+
+-- name: orders_across
+SELECT id FROM orders
+WHERE is_live AND market = $1::text AND source = $2::text AND position_time < $3::bigint
+    AND ($4::uuid IS NULL OR id > $4::uuid)
+ORDER BY id LIMIT $5::bigint
+
+-- name: set_told
+UPDATE feed_gaps SET told_at = clock_timestamp()
+WHERE market = $1::text AND source = $2::text AND from_time = $3::bigint AND NOT is_backfilled
