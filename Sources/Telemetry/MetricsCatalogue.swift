@@ -21,7 +21,10 @@ public enum MetricsCatalogue {
         counter("ticks_published_total", "Ticks that the feed published."),
         counter("ticks_restored_total", "Ticks that the feed appended again because the stream had lost them."),
         counter("feed_backfilled_total", "Trades that the feed read from the venue's history after a gap."),
-        counter("price_feed_gaps_total", "Stretches of a second or more whose prices were not heard when they happened."),
+        counter(
+            "price_feed_gaps_total",
+            "Stretches of a second or more whose prices were not heard when they happened.",
+        ),
         counter("feed_backfill_errors_total", "Questions to the venue's history that failed."),
         counter("ticklog_errors_total", "Requests to the tick streams that failed."),
         counter("crossings_offered_total", "Trigger events that the evaluator offered to the queue."),
