@@ -13,6 +13,7 @@ internal import NIOCore
 internal import NIOPosix
 public import OrderEngine
 internal import OwnerThread
+public import SmartOrders
 
 public final class APIServer: Sendable {
     private struct State {
@@ -59,6 +60,7 @@ public final class APIServer: Sendable {
         timeline: any TimelineStore,
         cluster: any ClusterStore,
         readings: (any VenueReadings)? = nil,
+        reader: (@Sendable (_ order: OrderID, _ accounts: [AccountID]) async throws -> StoredOrder?)? = nil,
         clock: any EngineClock,
         readiness: @escaping @Sendable () async -> [ReadinessCheck],
         metrics: @escaping @Sendable () -> String,
@@ -71,6 +73,9 @@ public final class APIServer: Sendable {
         backend = Backend(
             configuration: configuration,
             orders: orders,
+            reader: reader ?? { id, accounts in
+                try await orders.loadNoted([id]).first { accounts.contains($0.account) }
+            },
             accounts: accounts,
             traders: traders,
             panel: panel,

@@ -286,9 +286,20 @@ extension CommandService {
         )
     }
 
-    /// The newest tick. Where the stream is away, or shows nothing of the last two seconds, what the feed stored in the last
-    /// minute may be newer: after an outage the stream still ends where that began (RELIABILITY.md 4.5).
-    func newest(_ series: PriceSeries) async throws -> ExtremeBucket.Point? {
+    /// The newest tick.
+    func newest(_ series: PriceSeries) async throws(StoreError) -> ExtremeBucket.Point? {
+        guard let looks else { return try await Self.newest(series, context) }
+        return try await looks.newest(series) { [context] series throws(StoreError) in
+            try await Self.newest(series, context)
+        }
+    }
+
+    /// Where the stream is away, or shows nothing of the last two seconds, what the feed stored in the last minute may be
+    /// newer: after an outage the stream still ends where that began (RELIABILITY.md 4.5).
+    private static func newest(
+        _ series: PriceSeries,
+        _ context: EngineContext,
+    ) async throws(StoreError) -> ExtremeBucket.Point? {
         let now = context.clock.now().microseconds
         var newest: ExtremeBucket.Point?
         do throws(TickLogError) {

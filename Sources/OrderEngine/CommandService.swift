@@ -62,6 +62,8 @@ public struct CommandService: Sendable {
     public let isLiveEnabled: Bool
     /// Joins the commits of concurrent commands; nil: each has a transaction of its own.
     let committer: CommitBatcher?
+    /// Shares their looks at prices; nil: each has its own.
+    let looks: PriceLooks?
 
     public init(
         context: EngineContext,
@@ -73,6 +75,7 @@ public struct CommandService: Sendable {
         self.history = history
         self.isLiveEnabled = isLiveEnabled
         self.committer = committer
+        looks = committer == nil ? nil : PriceLooks()
     }
 
     /// Creates an order. The same idempotency key and body gives the same order again.

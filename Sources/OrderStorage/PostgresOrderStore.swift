@@ -20,6 +20,7 @@ enum OrderSQL {
     static let horizon = orders["horizon"]
     static let changes = orders["changes"]
     static let loadNoted = orders["load_noted"]
+    static let current = orders["current"]
     static let list = orders["list"]
     static let search = orders["search"]
     static let live = orders["live"]
@@ -48,6 +49,8 @@ public final class PostgresOrderStore: OrderStore {
     private let began: Locked<Timestamp?>
     /// Orders that were compared with the venue since; an answer that does not change.
     let recoveredOrders = Locked<Set<OrderID>>([])
+    /// Joins what concurrent readers of single orders ask.
+    let readers: Gatherer<OrderReader, OrderAnswer>
     private static let maximumCollisions = 3
     /// The most commits that one call may bring.
     public static let maximumBatch = 256
@@ -58,6 +61,8 @@ public final class PostgresOrderStore: OrderStore {
         self.pool = pool
         self.incarnation = Locked(incarnation)
         self.began = Locked(began)
+        let read = ReadOrders()
+        readers = Gatherer { asked throws(StoreError) in try await read.read(asked, pool) }
     }
 
     public var historyBegan: Timestamp? { began.withLock { $0 } }
@@ -79,13 +84,18 @@ public final class PostgresOrderStore: OrderStore {
         }
     }
 
+    /// An order of one of these accounts as it is now, with its trader's note; nil: there is none.
+    public func current(_ id: OrderID, of accounts: [AccountID]) async throws(StoreError) -> StoredOrder? {
+        // Many accounts would make many rows of one question.
+        guard (1...8).contains(accounts.count), Tenancy.accounts == accounts else {
+            return try await loadNoted([id]).first { accounts.contains($0.account) }
+        }
+        return try await readers.ask(OrderReader(order: id, accounts: accounts)).get()
+    }
+
     /// A row of state and note.
     func noted(_ row: Row) throws -> StoredOrder {
-        let stored = try StoredOrder(encodedState: row.bytes(0))
-        guard !row.isNull(1), case .smart(var order) = stored else { return stored }
-        let note = try row.string(1)
-        order.draft.note = note.isEmpty ? nil : note
-        return .smart(order)
+        try StoredOrder(encodedState: row.bytes(0)).noted(row.isNull(1) ? nil : row.string(1))
     }
 
     public func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {

@@ -74,6 +74,7 @@ struct APIBenchmark {
             timeline: backend.timeline,
             cluster: backend.cluster,
             readings: backend.readings,
+            reader: { try await backend.orders.current($0, of: $1) },
             clock: backend.clock,
             readiness: { [] },
             metrics: { "" },
@@ -84,6 +85,7 @@ struct APIBenchmark {
             group.addTask { try await server.run() }
             // The worker's half of a question to the venue: nothing is held anywhere.
             group.addTask { try await Self.answerForVenues(other) }
+            group.addTask { try await Self.feed(other) }
             guard let port = await server.listening() else {
                 throw Failure(.failed, "BENCH_API", "the API does not listen.")
             }
@@ -132,6 +134,18 @@ struct APIBenchmark {
         }
     }
 
+    /// A market that is open: of one without ticks, every creation would look for older prices in the database.
+    private static func feed(_ backend: Backend) async throws {
+        while !Task.isCancelled {
+            try await backend.ticks.append([tick(at: backend.clock.now().microseconds)], to: DevMarkets.demoSeries)
+            try await backend.clock.sleep(milliseconds: 250)
+        }
+    }
+
+    private static func tick(at now: Int64) -> RawTick {
+        RawTick(position: TickPosition(venueTime: now, sequence: 1), price: 101 * 100_000_000, receivedAt: now)
+    }
+
     private static func seed(_ backend: Backend) async throws -> Trader {
         var random = SystemRandomNumberGenerator()
         let account = AccountID(UniqueID(unixMilliseconds: backend.clock.now().milliseconds, random: &random))
@@ -157,13 +171,7 @@ struct APIBenchmark {
             quoteAsset: "USDT",
         )
         try await backend.accounts.save([instrument])
-        let now = backend.clock.now().microseconds
-        let tick = RawTick(
-            position: TickPosition(venueTime: now, sequence: 1),
-            price: 101 * 100_000_000,
-            receivedAt: now,
-        )
-        try await backend.ticks.append([tick], to: DevMarkets.demoSeries)
+        try await backend.ticks.append([tick(at: backend.clock.now().microseconds)], to: DevMarkets.demoSeries)
         return Trader(account: account, key: key)
     }
 

@@ -69,6 +69,7 @@ struct APIRole: Sendable {
             timeline: backend.timeline,
             cluster: backend.cluster,
             readings: backend.readings,
+            reader: { try await backend.orders.current($0, of: $1) },
             clock: backend.clock,
             readiness: { await Self.checks(backend) },
             metrics: { metrics.render() },

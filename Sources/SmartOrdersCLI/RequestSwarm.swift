@@ -94,8 +94,12 @@ final class RequestSwarm: Sendable {
             }
             var polled = connections.map { pollfd(fd: $0.socket, events: Int16(POLLIN), revents: 0) }
             let isWaiting = rate != nil && sent < count && connections.contains { $0.begun == nil }
-            let patience = isWaiting ? max(0, (due(sent) - Self.now()) / 1_000_000) : 1_000
-            guard poll(&polled, nfds_t(polled.count), Int32(patience)) > 0 else { continue }
+            let patience = isWaiting ? max(0, due(sent) - Self.now()) : 1_000_000_000
+            guard poll(&polled, nfds_t(polled.count), Int32(patience / 1_000_000)) > 0 else {
+                // The rest of a millisecond in naps: a loop would take a core that the server needs.
+                if patience < 1_000_000 { usleep(UInt32(min(patience / 1_000, 100))) }
+                continue
+            }
             for index in polled.indices where polled[index].revents != 0 {
                 let size = read(polled[index].fd, &buffer, buffer.count)
                 guard size > 0 else {

@@ -253,6 +253,7 @@ func withStoredAPI(
         timeline: timeline,
         cluster: cluster,
         readings: readings,
+        reader: { try await seenOrders.current($0, of: $1) },
         clock: RealClock(),
         readiness: { [] },
         metrics: { "" },

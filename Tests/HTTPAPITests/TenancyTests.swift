@@ -177,6 +177,8 @@ struct `Tenants are apart` {
             for accounts in [nil, [], [stranger.account]] as [[AccountID]?] {
                 try await Tenancy.$accounts.withValue(accounts) {
                     #expect(try await store.load([id]).isEmpty)
+                    #expect(try await store.current(id, of: [owner.account]) == nil)
+                    #expect(try await store.current(id, of: accounts ?? []) == nil)
                     #expect(try await store.list(OrderFilter(account: owner.account)).isEmpty)
                     #expect(
                         try await store.live(account: owner.account, market: order.instrument.market, limit: 10).isEmpty

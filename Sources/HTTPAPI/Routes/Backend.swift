@@ -9,10 +9,15 @@ internal import OrderJSON
 internal import OwnerThread
 internal import SmartOrders
 
+/// An order of one of these accounts as it is now, with its trader's note; nil: there is none.
+typealias OrderReading = @Sendable (_ order: OrderID, _ accounts: [AccountID]) async throws -> StoredOrder?
+
 /// The ports of the API process, and what it keeps beside them.
 struct Backend: Sendable {
     let configuration: APIConfiguration
     let orders: any OrderStore
+    /// Joins what many ask for single orders.
+    let reader: OrderReading
     let accounts: any AccountStore
     let traders: any TraderStore
     let panel: any PanelStore

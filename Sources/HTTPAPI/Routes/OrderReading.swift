@@ -21,7 +21,7 @@ extension OrderRoutes {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         guard let id = OrderID(call.captures[0]) else { throw Problem.notFound }
-        let known = try await backend.orders.loadNoted([id]).first
+        let known = try await backend.reader(id, caller.accountIDs)
         guard let order = known?.smart else { throw Problem.notFound }
         let context = await backend.context(of: order, in: try caller.account(order.account))
         var writer = JSONWriter(reserving: 4_096)

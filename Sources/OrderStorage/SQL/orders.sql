@@ -15,6 +15,15 @@ JOIN orders AS o ON o.id = t.id
 JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
 LEFT JOIN trader_notes AS n ON n.order_id = o.id AND n.account_id = o.account_id
 
+-- name: current
+-- The same for several askers: an order for those of whose accounts it is, and of no other. Arrays: place of the question,
+-- order, account, and the commit that the asker's process has read; its state is not told again.
+SELECT t.place, e.commit_id, CASE WHEN e.commit_id IS DISTINCT FROM t.known THEN e.state END, n.text
+FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::bigint[]) AS t(place, id, account_id, known)
+JOIN orders AS o ON o.id = t.id AND o.account_id = t.account_id
+JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
+LEFT JOIN trader_notes AS n ON n.order_id = o.id AND n.account_id = o.account_id
+
 -- name: armed
 SELECT id, version, market, source, position_time, position_seq, watches, wants_every_tick, is_busy, due_at, is_live
 FROM orders WHERE id = ANY ($1::uuid[])
