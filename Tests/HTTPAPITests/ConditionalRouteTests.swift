@@ -94,6 +94,36 @@ struct `Conditional order routes` {
         }
     }
 
+    @Test func `who waits is told when it has settled, or that it has not`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant()
+            func create(_ key: String) async throws -> String {
+                let body = api.conditional(tenant.account)
+                let created = try await api.send(.POST, Self.path, key: tenant.key, body: body, idempotency: key)
+                return try #require(created.json["id"]?.text)
+            }
+            func cancel(_ id: String) async throws -> Answer {
+                try await api.send(
+                    .DELETE,
+                    "\(Self.path)/\(id)",
+                    key: tenant.key,
+                    headers: [("Prefer", "wait=1")],
+                    ifMatch: "*",
+                )
+            }
+            let (waiting, fired) = (try await create("a"), try await create("b"))
+            let gone = try await cancel(waiting)
+            #expect(gone.status == 200 && gone["Preference-Applied"] == "wait=1", "\(gone.text)")
+            #expect(gone.json["status"]?.text == "CANCELLED")
+            // Its order is asked for at the venue, and nobody is there to ask.
+            try await api.price(9_390_000_000)
+            try await Self.fire(fired, api)
+            let late = try await cancel(fired)
+            #expect(late.status == 202 && late["Preference-Applied"] == nil, "\(late.text)")
+            #expect(late.json["status"]?.text == "TRIGGERED")
+        }
+    }
+
     @Test func `why it fired, and how near it was before`() async throws {
         try await withStoredAPI { api in
             let tenant = try await api.tenant()

@@ -163,7 +163,10 @@ struct ConditionalRoutes: Sendable {
     private func get(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
-        return try await backend.show(.conditional(try await conditional(call, caller)), caller, .ok)
+        guard let id = OrderID(call.captures[0]) else { throw Problem.notFound }
+        let known = try await backend.reader(id, caller.accountIDs)
+        guard let order = known?.conditional else { throw Problem.notFound }
+        return try await backend.show(.conditional(order), caller, .ok)
     }
 
     private func list(_ call: Call) async throws -> Reply {
@@ -257,6 +260,7 @@ struct ConditionalRoutes: Sendable {
             throw try await problem(error, on: order.id, call, caller)
         }
         hub.poke()
+        if let reply = try await backend.waited(answer, call, show) { return reply }
         return try await answer.told(.ok, idle: .ok, show)
     }
 
@@ -281,6 +285,7 @@ struct ConditionalRoutes: Sendable {
             throw try await problem(error, on: order.id, call, caller)
         }
         hub.poke()
+        if let reply = try await backend.waited(answer, call, show) { return reply }
         return try await answer.told(.accepted, idle: .ok, show)
     }
 

@@ -217,11 +217,7 @@ struct OrderRoutes: Sendable {
         let command = try read(json, order)
         let show: Showing = { order, status in try await backend.show(order, caller, status) }
         let answer = try await execute(command, on: order, call, body, caller) { try await show($0, status).kept }
-        if let settled = try await backend.settled(answer, call) {
-            var reply = try await show(settled.stored, .ok)
-            reply.headers[.preferenceApplied] = "wait=\(call.waitSeconds ?? 0)"
-            return reply
-        }
+        if let reply = try await backend.waited(answer, call, show) { return reply }
         return try await answer.told(status, idle: .ok, show)
     }
 

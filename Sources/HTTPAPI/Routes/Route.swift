@@ -36,9 +36,12 @@ struct Route: Sendable {
     let handler: @Sendable (Call) async throws -> Reply
 
     /// What sets or ends something and has an idempotency key is answered again by what was kept (INTERFACES.md 1.4).
-    var isRepeatable: Bool {
+    var isRepeatable: Bool { mayHaveIdempotencyKey && !keepsAnswer }
+
+    /// Of commands that need none: whatever sets or ends something.
+    var mayHaveIdempotencyKey: Bool {
         switch method {
-        case .put, .patch, .delete: !keepsAnswer
+        case .put, .patch, .delete: true
         case _: false
         }
     }
@@ -59,7 +62,8 @@ package struct RouteSummary: Hashable, Sendable {
     package let pattern: String
     /// Nil: anybody may ask.
     package let scope: String?
-    package let needsIdempotencyKey: Bool
+    /// `none`, `optional`, `required`.
+    package let idempotencyKey: String
     /// `none`, `required`, `requiredOrAny`, `requiredOrNew`.
     package let ifMatch: String
     package let hasBody: Bool
@@ -71,7 +75,7 @@ package struct RouteSummary: Hashable, Sendable {
         case .open: scope = nil
         case .key: scope = route.neededScope.rawValue
         }
-        needsIdempotencyKey = route.needsIdempotencyKey
+        idempotencyKey = route.needsIdempotencyKey ? "required" : route.mayHaveIdempotencyKey ? "optional" : "none"
         switch route.ifMatch {
         case .none: ifMatch = "none"
         case .required: ifMatch = "required"

@@ -1,11 +1,24 @@
 // `Prefer: wait=N`: an answer is held back until the order has left its transitional phase (INTERFACES.md 1.1).
 
+internal import HTTPTypes
 internal import OrderEngine
 internal import SmartOrders
 
-extension SmartOrder {
+extension StoredOrder {
     /// Something was decided that the venue has not settled yet.
     var isInTransition: Bool {
+        switch self {
+        case .smart(let order): order.isInTransition
+        case .conditional(let order):
+            // One that was triggered is at the venue, or about to be; one that is to end waits for what is there.
+            !order.status.isTerminal
+                && (order.endReason != nil || order.venueOrders.contains { SmartOrder.isAsked($0.state) })
+        }
+    }
+}
+
+extension SmartOrder {
+    fileprivate var isInTransition: Bool {
         switch phase {
         case .stopping, .closing, .cancelling: true
         case .entryWorking, .waitingEntry, .monitoring: venueOrders.contains { Self.isAsked($0.state) }
@@ -16,7 +29,7 @@ extension SmartOrder {
 
 extension SmartOrder {
     /// The venue is asked for it, or is about to be.
-    private static func isAsked(_ state: VenueOrderState) -> Bool {
+    fileprivate static func isAsked(_ state: VenueOrderState) -> Bool {
         switch state {
         case .intent, .submitted, .unknown, .cancelRequested: true
         case .open, .partial, .filled, .cancelled, .expired, .rejected, .notSent, .absent: false
@@ -28,16 +41,24 @@ extension Backend {
     private static let pollMs: Int64 = 50
 
     /// The answer with the order as it has settled; nil: nobody waits, or it did not settle in time.
-    func settled(_ answer: CommandAnswer, _ call: Call) async throws -> CommandAnswer? {
+    private func settled(_ answer: CommandAnswer, _ call: Call) async throws -> CommandAnswer? {
         guard let seconds = call.waitSeconds else { return nil }
         let until = clock.monotonicNanoseconds() + seconds * 1_000_000_000
-        var order = answer.order
+        var order = answer.stored
         while order.isInTransition {
             guard clock.monotonicNanoseconds() < until else { return nil }
             try await clock.sleep(milliseconds: Self.pollMs)
-            guard let now = try await orders.load([order.id]).first?.smart else { return nil }
+            guard let now = try await orders.load([order.id]).first else { return nil }
             order = now
         }
-        return CommandAnswer(stored: .smart(order), isCommitted: answer.isCommitted, isReplay: answer.isReplay)
+        return CommandAnswer(stored: order, isCommitted: answer.isCommitted, isReplay: answer.isReplay)
+    }
+
+    /// What whoever waits is told when the order has settled in time; nil: the answer is that of a command.
+    func waited(_ answer: CommandAnswer, _ call: Call, _ show: Showing) async throws -> Reply? {
+        guard let settled = try await settled(answer, call) else { return nil }
+        var reply = try await show(settled.stored, .ok)
+        reply.headers[.preferenceApplied] = "wait=\(call.waitSeconds ?? 0)"
+        return reply
     }
 }
