@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import urllib.parse
 import urllib.request
 
 import schemathesis
@@ -15,11 +16,22 @@ numbers = itertools.count()
 chance = random.Random(1)
 
 
-def call(method, path, **headers):
-    headers["Authorization"] = f"Bearer {KEY}"
-    request = urllib.request.Request(ADDRESS + path, method=method, headers=headers)
+def call(method, path, body=None, **headers):
+    headers |= {"Authorization": f"Bearer {KEY}", "Idempotency-Key": f"undo-{next(numbers)}"}
+    data = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = json.dumps(body).encode()
+    request = urllib.request.Request(ADDRESS + path, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:
-        return answer.read()
+        return answer.status, json.loads(answer.read() or b"null")
+
+
+def end_halt(method, path):
+    """In two steps."""
+    status, answer = call(method, path, {"reason": "undo"})
+    if status == 202:
+        call(method, path, {"reason": "undo", "code": answer["code"]})
 
 
 def whole(value):
@@ -41,9 +53,10 @@ def is_right(case):
 def before_call(context, case, kwargs):
     path = case.operation.path
     parts = case.path_parameters or {}
-    kind = path.split("/")[2] if path.count("/") > 2 else ""
-    if kind == "keys" and parts.get("id") == KNOWN["own"]:
-        parts["id"] = chance.choice(KNOWN["keys"])
+    kind = path.removeprefix("/v1/admin").removeprefix("/v1").split("/")[1]
+    # Neither the key that asks nor its user's roles, nor the last worker.
+    if parts.get("id") in KNOWN["own"] or path.endswith("/workers/{id}/stop"):
+        parts["id"] = chance.choice(KNOWN["users" if kind == "users" else "keys"])
     if not is_right(case):
         return
     if path == "/v1/events":
@@ -57,7 +70,7 @@ def before_call(context, case, kwargs):
         del case.query["cursor"]  # signed: nobody can make one
     if case.query and "status" in case.query and "group" in case.query:
         del case.query["group"]  # one or the other
-    if "id" in parts and kind in KNOWN and chance.random() < 0.8:
+    if "id" in parts and kind in KNOWN and not path.endswith("/stop") and chance.random() < 0.8:
         parts["id"] = chance.choice(KNOWN[kind])
     if "market" in parts and chance.random() < 0.8:
         parts["market"] = "paper:linear:DEMO"
@@ -70,5 +83,17 @@ def before_call(context, case, kwargs):
 
 @schemathesis.hook
 def after_call(context, case, response):
-    if case.operation.path == "/v1/accounts/{id}/halt" and case.method.upper() == "POST" and response.status_code == 202:
-        call("DELETE", f"/v1/accounts/{case.path_parameters['id']}/halt")
+    """Nothing that would have the rest of the run refused stays."""
+    if case.method.upper() != "POST" or not 200 <= response.status_code < 300:
+        return
+    path, parts = case.operation.path, case.path_parameters or {}
+    if path == "/v1/accounts/{id}/halt":
+        call("DELETE", f"/v1/accounts/{parts['id']}/halt")
+    elif path == "/v1/admin/accounts/{id}/halt":
+        end_halt("POST", f"/v1/admin/accounts/{parts['id']}/resume")
+    elif path == "/v1/admin/halts":
+        for halt in call("GET", "/v1/admin/halts")[1]["items"]:
+            end_halt("DELETE", "/v1/admin/halts/" + urllib.parse.quote(halt["id"], safe=""))
+    elif path in ("/v1/admin/queues/{id}/pause", "/v1/admin/workers/{id}/quiet"):
+        stem = path.rsplit("/", 1)[0].replace("{id}", urllib.parse.quote(parts["id"], safe=""))
+        call("POST", f"{stem}/resume", {"reason": "undo"})

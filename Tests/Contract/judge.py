@@ -12,6 +12,7 @@ import urllib.request
 from server import start
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+ORIGIN = "http://judge.example"
 
 
 class Client:
@@ -31,12 +32,11 @@ class Client:
             return json.loads(text) if text else None
 
 
-def seed(client):
-    """Something of each kind to ask for."""
+def seed(client, own):
+    """Something of each kind to ask for. `own`: the id of the key that asks."""
     me = client.send("GET", "/v1/me")
     account = me["accounts"][0]["id"]
-    own = [key["id"] for key in client.send("GET", "/v1/keys")["items"]][0]
-    known = {"own": own, "accounts": [account], "orders": [], "conditional-orders": []}
+    known = {"own": [own, me["user"]["id"]], "accounts": [account], "orders": [], "conditional-orders": []}
     for number in range(4):
         plan = {
             "accountId": account, "market": "paper:linear:DEMO", "side": "BUY", "qty": "4",
@@ -54,7 +54,34 @@ def seed(client):
     known["shares"] = [client.send("POST", f"/v1/orders/{order}/share", {})["id"]]
     batch = client.send("POST", f"/v1/accounts/{account}/cancel-all", {"kinds": []})
     known["batches"] = [batch["id"]]
+    user = client.send("POST", "/v1/admin/users", {"reason": "to be changed", "name": "somebody"})
+    known["users"] = [user["id"]]
+    known["workers"] = [worker["id"] for worker in client.send("GET", "/v1/admin/workers")["items"]]
+    known["queues"] = ["targets-03"]
     return known
+
+
+def operator_key(program, data, address):
+    """A key that may do everything, made as an operator makes it: a code of the command line signs a browser in."""
+    code = subprocess.run(
+        [program, "users", "sign-in-link", "trader", "--database", f"host={data}/pg/s port=5432 user=postgres dbname=postgres",
+         "--redis", f"unix://{data}/redis/redis.sock"],
+        check=True, capture_output=True, text=True, timeout=60,
+    ).stdout.split()[-1]
+
+    def send(path, body, **headers):
+        headers |= {"Content-Type": "application/json", "Origin": ORIGIN}
+        request = urllib.request.Request(address + path, json.dumps(body).encode(), headers, method="POST")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read()), answer.headers
+
+    me, headers = send("/v1/sign-in", {"code": code})
+    cookie = headers["Set-Cookie"].split(";")[0]
+    key, _ = send(
+        "/v1/keys", {"scopes": ["read", "trade", "operate", "admin"]},
+        **{"Cookie": cookie, "X-CSRF-Token": me["csrfToken"], "Idempotency-Key": "operator"},
+    )
+    return key["secret"], key["id"]
 
 
 def main():
@@ -69,9 +96,13 @@ def main():
     parser.add_argument("--rate", help="for a server with its own limits, for example 18/s")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, open(ROOT / ".build/schemathesis-server.log", "w") as log:
-        server, address, key = start(options.program, options.seconds + 60, log)
+        # A short path: sockets are in it. PostgreSQL's account must be able to enter it.
+        os.chmod(folder, 0o755)
+        data = f"{folder}/data"
+        server, address, _ = start(options.program, options.seconds + 60, log, data, SMARTORDERS_PUBLIC_URL=ORIGIN)
         try:
-            known = seed(Client(address, key))
+            key, own = operator_key(options.program, data, address)
+            known = seed(Client(address, key), own)
             command = [
                 options.schemathesis, "--config-file", str(ROOT / "Tests/Contract/schemathesis.toml"), "run",
                 options.contract or f"{address}/openapi.yaml", "--url", address, "-H", f"Authorization: Bearer {key}", "--checks", "all", "--no-color",

@@ -7,11 +7,11 @@ import sys
 import threading
 
 
-def start(program, seconds, log):
-    """The server's address and key, once it is ready."""
-    environment = dict(os.environ, SMARTORDERS_RATE_FACTOR="1000")
+def start(program, seconds, log, data=None, **environment):
+    """The server's address and key, once it is ready. `data`: where its private servers keep their data."""
+    environment = dict(os.environ, SMARTORDERS_RATE_FACTOR="1000", **environment)
     server = subprocess.Popen(
-        [program, "dev", "--for", f"{seconds}s", "--port", "0"],
+        [program, "dev", "--for", f"{seconds}s", "--port", "0"] + (["--data", data] if data else []),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

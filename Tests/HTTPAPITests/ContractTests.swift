@@ -11,10 +11,10 @@ private struct Operation: Hashable, CustomStringConvertible {
     var method: String
     var path: String
     var scope = ""
-    var needsIdempotencyKey = false
+    var idempotencyKey = "none"
     var ifMatch = "none"
 
-    var description: String { "\(method) \(path) \(scope) \(needsIdempotencyKey) \(ifMatch)" }
+    var description: String { "\(method) \(path) \(scope) \(idempotencyKey) \(ifMatch)" }
 
     /// Reads the file line by line: it is written in one form, two spaces a level.
     static func read(_ yaml: String) -> Set<Operation> {
@@ -35,7 +35,9 @@ private struct Operation: Hashable, CustomStringConvertible {
             } else if line.hasPrefix("      x-scope: ") {
                 present?.scope = String(line.dropFirst("      x-scope: ".count))
             } else if line.contains("parameters/IdempotencyKey'") {
-                present?.needsIdempotencyKey = true
+                present?.idempotencyKey = "required"
+            } else if line.contains("parameters/IdempotencyKeyIfAny'") {
+                present?.idempotencyKey = "optional"
             } else if line.contains("parameters/IfMatch'") {
                 present?.ifMatch = "required"
             } else if line.contains("parameters/IfMatchOrAny'") {
@@ -63,7 +65,7 @@ struct `The contract files` {
                         method: route.method,
                         path: route.pattern,
                         scope: route.scope ?? "open",
-                        needsIdempotencyKey: route.needsIdempotencyKey,
+                        idempotencyKey: route.idempotencyKey,
                         ifMatch: route.ifMatch,
                     )
                 }

@@ -94,7 +94,8 @@ struct QueueAdminRoutes: Sendable {
         [
             begin(.requeue), begin(.discard), begin(.promote),
             preview("/jobs/requeue/preview", fields: Self.selectors.union(Self.works)) { _, json in
-                try await queue.preview(try Self.work(.requeue, json)).json
+                _ = try Self.bounds(json)
+                return try await queue.preview(try Self.work(.requeue, json)).json
             },
             admin.post("/batches/{id}/resume", resume),
         ]
@@ -230,13 +231,18 @@ struct QueueAdminRoutes: Sendable {
         return work
     }
 
+    /// How many jobs it may be, and whether that does not matter.
+    private static func bounds(_ json: JSONField) throws -> (maximum: Int, isForced: Bool) {
+        let maximum = try json.optional("max").map { try number($0, 1...1_000_000) }
+        return (maximum ?? Self.maximum, try json.optional("force")?.bool() ?? false)
+    }
+
     // MARK: Bulk
 
     private func begin(_ kind: BulkWork.Kind) -> Route {
         admin.post("/jobs/\(kind.rawValue)", fields: Self.selectors.union(Self.works)) { call, caller, order in
             let work = try Self.work(kind, order.json)
-            let maximum = try order.json.optional("max").map { try Self.number($0, 1...1_000_000) } ?? Self.maximum
-            let isForced = try order.json.optional("force")?.bool() ?? false
+            let (maximum, isForced) = try Self.bounds(order.json)
             if let known = try await admin.backend.known(call, caller, order.body) { return known }
             let matched = try await queue.preview(work).matched
             if !isForced, matched > maximum || work.selection == JobSelection() {
