@@ -193,9 +193,13 @@ struct QueueAdminRoutes: Sendable {
     }
 
     private static func selection(_ json: JSONField) throws -> JobSelection {
-        func word(_ key: String) throws -> String? { try json.optional(key)?.prose(limit: 200) }
+        func word(_ key: String) throws -> String? { try json.optional(key)?.prose(limit: 100) }
         var selection = JobSelection()
-        selection.ids = try json.optional("ids")?.elements().map { try $0.prose(limit: 200) } ?? []
+        if let field = try json.optional("ids") {
+            let ids = try field.elements()
+            guard ids.count <= 100 else { throw field.error(.wrongType, expected: "at most 100 ids") }
+            selection.ids = try ids.map { try $0.prose(limit: 100) }
+        }
         selection.queue = try word("queue") ?? "all"
         selection.state = try word("state")
         selection.error = try word("error")
