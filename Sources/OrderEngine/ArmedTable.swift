@@ -8,7 +8,7 @@ internal import TriggerIndex
 /// One armed order.
 struct ArmedEntry {
     var armed: ArmedOrder
-    /// Empty while a crossing is open.
+    /// While a crossing is open: those of its stops, where it is none of a stop itself.
     var handles = WatchHandles()
     var open: OpenCrossing?
 }
@@ -29,20 +29,20 @@ final class OpenCrossing {
     }
 }
 
-/// The watches of one order in the index. Most have one, which needs no array.
+/// The watches of one order in the index, by their numbers in its row. Most have one, which needs no array.
 struct WatchHandles {
-    private var first: WatchHandle?
-    private var rest: [WatchHandle] = []
+    private var first: (handle: WatchHandle, number: UInt8)?
+    private var rest: [(handle: WatchHandle, number: UInt8)] = []
 
     var isEmpty: Bool { first == nil }
 
-    mutating func append(_ handle: WatchHandle) {
-        if first == nil { first = handle } else { rest.append(handle) }
+    mutating func append(_ handle: WatchHandle, number: UInt8) {
+        if first == nil { first = (handle, number) } else { rest.append((handle, number)) }
     }
 
-    func forEach(_ body: (WatchHandle) -> Void) {
-        if let first { body(first) }
-        rest.forEach(body)
+    func forEach(_ body: (WatchHandle, UInt8) -> Void) {
+        if let first { body(first.handle, first.number) }
+        for (handle, number) in rest { body(handle, number) }
     }
 }
 
@@ -95,8 +95,9 @@ struct ArmedTable {
 
     func slot(of id: OrderID) -> Int? { slotByID[id].map(Int.init) }
 
-    mutating func append(_ handle: WatchHandle, toSlot slot: Int) {
-        rows[slot]?.handles.append(handle)
+    /// - Parameter tag: as the index carries it: the slot, then the number of the watch in eight bits.
+    mutating func append(_ handle: WatchHandle, tag: UInt64) {
+        rows[Int(tag >> 8)]?.handles.append(handle, number: UInt8(tag & 255))
     }
 
     /// Ids of the orders that `isWanted` accepts, in no order.

@@ -38,7 +38,7 @@ enum CatchUp {
         if newest.position > row.position,
             let crossed = try await firstCrossing(of: row, in: series, through: newest.position, history: history)
         {
-            let (moment, isDecided) = decide(&transition, on: crossed, of: series, history, holdings)
+            let (moment, isDecided) = decide(&transition, on: crossed, holdings)
             if isDecided {
                 let price = Price(units: crossed.price, decimals: decimals)
                 let tick = Tick(market: series.market, source: series.source, price: price, position: crossed.position)
@@ -62,21 +62,36 @@ enum CatchUp {
         )
     }
 
+    /// Whether a tick before `last` could cross something: what the row waits for may have come before a crossing of one
+    /// of its stops. False is certain. O(1).
+    static func mayCross(_ row: StoredOrder, before last: TickPosition, _ history: PriceHistory) -> Bool {
+        let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
+        let decimals = row.instrument.priceDecimals
+        guard let found = history.context(series, after: row.position, at: last),
+            let tickUnits = row.instrument.tickSize.value.units(decimals: decimals)
+        else { return true }
+        guard let high = found.high, let low = found.low else { return false }
+        let rules = row.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) }
+        return WatchSet(rules: rules, tickUnits: tickUnits).mayCross(high: high, low: low)
+    }
+
     /// Decides on the first tick before `last` that crosses something and is not answered with nothing; crossings that are
     /// move the row on. Nil: there is none, and the row stands before `last`.
+    /// - Parameter isInclusive: `last` itself counts too.
     static func firstDecision(
         _ transition: inout Transition,
         before last: TickPosition,
         _ history: PriceHistory,
         holdings: Holdings,
+        isInclusive: Bool = false,
     ) async throws -> Tick? {
         let row = transition.order
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
         while let crossed = try await firstCrossing(of: transition.order, in: series, through: last, history: history),
-            crossed.position < last
+            isInclusive || crossed.position < last
         {
             let price = Price(units: crossed.price, decimals: row.instrument.priceDecimals)
-            guard decide(&transition, on: crossed, of: series, history, holdings).isDecided else { continue }
+            guard decide(&transition, on: crossed, holdings).isDecided else { continue }
             return Tick(market: series.market, source: series.source, price: price, position: crossed.position)
         }
         return nil
@@ -85,16 +100,11 @@ enum CatchUp {
     /// Puts one tick to the row, with the quiet ones before it.
     private static func decide(
         _ transition: inout Transition,
-        on crossed: ExtremeBucket.Point,
-        of series: PriceSeries,
-        _ history: PriceHistory,
+        on crossed: TickContext,
         _ holdings: Holdings,
     ) -> (moment: Moment, isDecided: Bool) {
-        let row = transition.order
-        let decimals = row.instrument.priceDecimals
-        if let found = history.context(series, after: row.position, at: crossed.position) {
-            transition.absorb(found, decimals: decimals)
-        }
+        let decimals = transition.order.instrument.priceDecimals
+        transition.absorb(crossed, decimals: decimals)
         let moment = Moment(
             now: Timestamp(microseconds: crossed.position.venueTime),
             price: Price(units: crossed.price, decimals: decimals),
@@ -102,7 +112,10 @@ enum CatchUp {
         ).with(holdings)
         let isDecided = apply(&transition, moment)
         // A tick that a rule answers with nothing still counts as a price (ORDERS.md R10).
-        if !isDecided { transition.absorb(crossed, decimals: decimals) }
+        if !isDecided {
+            let point = ExtremeBucket.Point(position: crossed.position, price: crossed.price)
+            transition.absorb(point, decimals: decimals)
+        }
         transition.reach(crossed.position)
         return (moment, isDecided)
     }
@@ -115,13 +128,14 @@ enum CatchUp {
         }
     }
 
-    /// The first tick after the row that crosses one of its watches.
+    /// The first tick after the row that crosses one of its watches, with what lies between: it may be older than what is
+    /// in memory.
     private static func firstCrossing(
         of row: StoredOrder,
         in series: PriceSeries,
         through last: TickPosition,
         history: PriceHistory,
-    ) async throws -> ExtremeBucket.Point? {
+    ) async throws -> TickContext? {
         let decimals = row.instrument.priceDecimals
         let rules = row.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) }
         guard !rules.isEmpty, let tickUnits = row.instrument.tickSize.value.units(decimals: decimals) else {
@@ -133,10 +147,24 @@ enum CatchUp {
         {
             return nil
         }
-        var crossed: ExtremeBucket.Point?
+        var crossed: TickContext?
+        var (high, low) = (Int64?.none, Int64?.none)
+        var before = row.position
         let isComplete = try await history.walk(series, after: row.position, through: last) { point in
-            if set.cross(point.price) != nil { crossed = point }
-            return crossed == nil
+            if set.cross(point.price) != nil {
+                crossed = TickContext(
+                    price: point.price,
+                    position: point.position,
+                    high: high,
+                    low: low,
+                    before: before,
+                )
+                return false
+            }
+            high = max(high ?? point.price, point.price)
+            low = min(low ?? point.price, point.price)
+            before = point.position
+            return true
         }
         guard isComplete || crossed != nil else {
             throw StoreError(.unavailable, "prices of \(series) since the last version are not stored yet")

@@ -28,13 +28,28 @@ private final class Arrival {
 
     /// Knows the extremes of everything between the page's orders and `start`.
     func reach(_ history: PriceHistory) async throws {
-        let needed = page.reduce(oldest) { min($0, $1.position) }
+        // A threshold that stands still needs no prices from before `start`.
+        let needed = page.reduce(oldest) { $1.watches.contains(where: \.trails) ? min($0, $1.position) : $0 }
         guard needed < oldest else { return }
         oldest = needed
         // What the last holder saw and nobody stored is gone for good; what there is counts.
         _ = try await history.load(one.name, after: oldest, through: start)
         let newest = min(start, history.latest(one.name)?.position ?? start)
-        suffix = SuffixExtremes(points: history.points(one.name, after: oldest, through: newest) ?? [])
+        guard let points = history.points(one.name, after: oldest, through: newest) else {
+            if history.latest(one.name) == nil { return }
+            throw StoreError(.unavailable, "prices of \(one.name) were forgotten while its orders were loaded")
+        }
+        suffix = SuffixExtremes(points: points)
+    }
+}
+
+extension Watch {
+    /// Its threshold follows the prices.
+    fileprivate var trails: Bool {
+        switch condition {
+        case .atOrAbove, .atOrBelow: false
+        case .trailsHigh, .trailsLow: true
+        }
     }
 }
 
@@ -103,7 +118,7 @@ extension EvaluatorState {
             guard let arrival else { continue }
             let handles = arrival.one.index.arm(contentsOf: arrival.bulk)
             for (watch, handle) in zip(arrival.bulk, handles) {
-                entries.append(handle, toSlot: Int(watch.tag >> 8))
+                entries.append(handle, tag: watch.tag)
             }
         }
         return count

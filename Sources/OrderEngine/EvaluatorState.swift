@@ -46,9 +46,12 @@ struct EvaluatorState {
     private static let cursorLife: Int64 = 10_000_000_000
     private static let idleLimit: Int64 = 30_000_000_000
     private static let reportPause: Int64 = 240_000_000
+    /// Without a tick, until the stored prices are looked at.
+    private static let quietPause: Int64 = 2_000_000_000
     private static let firstQuestionMs: Int64 = 250
     private static let nextQuestionMs: Int64 = 1_000
     private static let questionPage = 512
+    private static let mootAtOnce = 1_000
     /// A quarter of a second's share while the queue was found to have lost something.
     private static let questionsAtOnce = 2_048
     /// The same while it has everything: what waits behind a storm is asked about in passing, or the asking becomes the
@@ -169,7 +172,7 @@ struct EvaluatorState {
         unarmed[id] = nil
         guard let entry = entries.remove(id) else { return }
         if let one = series[entry.armed.series] {
-            entry.handles.forEach { one.index.disarm($0) }
+            entry.handles.forEach { handle, _ in one.index.disarm(handle) }
             one.count -= 1
             if let open = entry.open { one.closed(before: open.before) }
         }
@@ -234,7 +237,8 @@ struct EvaluatorState {
         return rule
     }
 
-    /// Evaluates one order over the ticks after `position` up to where its series stands, then arms it there.
+    /// Evaluates one order over the ticks after `position` up to where its series stands, then arms it there. Behind a
+    /// crossing its stops go on.
     mutating func walk(
         _ id: OrderID,
         _ one: SeriesState,
@@ -243,40 +247,68 @@ struct EvaluatorState {
     ) async throws {
         guard let armed = entries[id]?.armed else { return }
         var set = WatchSet(rules: rules, tickUnits: one.tickUnits)
-        if position < one.position, !rules.isEmpty {
-            let through = one.position
-            if history.extremes(one.name, after: position, through: through) == nil {
-                _ = try await history.load(one.name, after: position, through: through)
-            }
-            if let range = history.extremes(one.name, after: position, through: through),
-                range.isEmpty || !set.mayCross(high: range.high, low: range.low)
-            {
-                if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
-            } else {
-                var before = position
-                var crossed: (watch: Int, at: TickPosition)?
-                let isComplete = try await history.walk(one.name, after: position, through: through) { point in
-                    if let watch = set.cross(point.price) {
-                        crossed = (watch, point.position)
-                        return false
-                    }
-                    before = point.position
-                    return true
-                }
-                if let crossed {
-                    let watch = armed.watches[crossed.watch]
-                    found.append(note(id, one, watch, at: crossed.at, before: before, receivedAt: 0))
-                    return
-                }
-                guard isComplete else {
-                    throw StoreError(.unavailable, "prices of \(one.name) since the row of \(id) are not stored yet")
-                }
-            }
+        var numbers = Array(rules.indices)
+        var position = position
+        while let crossed = try await firstCrossing(of: &set, one, after: position, id) {
+            let watch = armed.watches[numbers[crossed.watch]]
+            found.append(note(id, one, watch, at: crossed.at, before: crossed.before, receivedAt: 0))
+            let stops = watch.leg.isStop ? [] : numbers.indices.filter { armed.watches[numbers[$0]].leg.isStop }
+            if stops.isEmpty { return }
+            set.absorb(high: crossed.price, low: crossed.price)
+            set = WatchSet(rules: stops.map { set.rules[$0] }, tickUnits: one.tickUnits)
+            numbers = stops.map { numbers[$0] }
+            position = crossed.at
         }
         guard let slot = entries.slot(of: id) else { return }
-        for (number, rule) in set.rules.enumerated() {
-            entries.append(one.index.arm(rule, tag: UInt64(slot) << 8 | UInt64(number)), toSlot: slot)
+        for (number, rule) in zip(numbers, set.rules) {
+            let tag = UInt64(slot) << 8 | UInt64(number)
+            entries.append(one.index.arm(rule, tag: tag), tag: tag)
         }
+    }
+
+    private struct WalkedCrossing {
+        /// Place in the set.
+        let watch: Int
+        let price: Int64
+        let at: TickPosition
+        let before: TickPosition
+    }
+
+    /// The first tick after `position`, up to where the series stands, that crosses a watch; nil: none, and the set knows
+    /// their extremes.
+    private func firstCrossing(
+        of set: inout WatchSet,
+        _ one: SeriesState,
+        after position: TickPosition,
+        _ id: OrderID,
+    ) async throws -> WalkedCrossing? {
+        guard position < one.position, !set.rules.isEmpty else { return nil }
+        let through = one.position
+        if history.extremes(one.name, after: position, through: through) == nil {
+            _ = try await history.load(one.name, after: position, through: through)
+        }
+        if let range = history.extremes(one.name, after: position, through: through),
+            range.isEmpty || !set.mayCross(high: range.high, low: range.low)
+        {
+            if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
+            return nil
+        }
+        var walked = set
+        var before = position
+        var crossed: WalkedCrossing?
+        let isComplete = try await history.walk(one.name, after: position, through: through) { point in
+            if let watch = walked.cross(point.price) {
+                crossed = WalkedCrossing(watch: watch, price: point.price, at: point.position, before: before)
+                return false
+            }
+            before = point.position
+            return true
+        }
+        guard isComplete || crossed != nil else {
+            throw StoreError(.unavailable, "prices of \(one.name) since the row of \(id) are not stored yet")
+        }
+        set = walked
+        return crossed
     }
 
     /// A method of its own: swiftc 6.3 crashes at -O when the store is asked in the middle of `open`.
@@ -336,6 +368,7 @@ struct EvaluatorState {
         }
         history.append(batch.ticks, to: name, after: one.position)
         history.follow(name, true)
+        if !batch.ticks.isEmpty { one.heardAt = context.clock.monotonicNanoseconds() }
         for tick in batch.ticks {
             if !one.ahead.isEmpty { await armAhead(one, before: tick.position) }
             advance(one, to: tick.position, price: tick.price, receivedAt: tick.receivedAt)
@@ -369,11 +402,21 @@ struct EvaluatorState {
     /// A full Redis is read as usual and takes no new ticks.
     private var isStreamBehind: Bool { isStreamDown || context.queue.refusesOffers }
 
-    /// Goes on from what the feed stored: series with a hole in the stream, or all of them while it is away.
+    /// Goes on from what the feed stored: series with a hole in the stream, or all of them while it is away. A quiet one is
+    /// looked at now and then: its feed may store prices and not reach the stream.
     private mutating func mend() async throws {
         let isStreamBehind = isStreamBehind
+        let now = context.clock.monotonicNanoseconds()
         for name in series.keys.sorted() {
-            guard let one = series[name], isStreamBehind || one.isBroken else { continue }
+            guard let one = series[name] else { continue }
+            guard isStreamBehind || one.isBroken else {
+                guard now - one.heardAt >= Self.quietPause else { continue }
+                one.heardAt = now
+                let before = one.position
+                try await readExtremes(one, before: TickPosition(venueTime: .max, sequence: .max))
+                if one.position > before { plan.set(name, to: one.position) }
+                continue
+            }
             history.follow(name, false)
             try await readExtremes(one, before: TickPosition(venueTime: .max, sequence: .max))
             one.isBroken = false
@@ -420,7 +463,9 @@ struct EvaluatorState {
 
     // MARK: Crossings
 
-    /// Remembers a crossing: the order's other watches rest until its row moves on.
+    /// Remembers a crossing: the order's other watches rest until its row moves on, but for its stops: a target or a mark
+    /// that is decided on, perhaps with nothing, leaves nobody unprotected meanwhile. Where a stop is crossed then, its job
+    /// takes the place of the other's; whoever handles it decides on what came first before.
     private mutating func note(
         _ id: OrderID,
         _ one: SeriesState,
@@ -430,8 +475,16 @@ struct EvaluatorState {
         receivedAt: Int64,
     ) -> Job {
         guard let entry = entries[id] else { preconditionFailure("a crossing of an unknown order") }
-        entry.handles.forEach { one.index.disarm($0) }
-        entries[id]?.handles = WatchHandles()
+        var stops = WatchHandles()
+        entry.handles.forEach { handle, number in
+            if !watch.leg.isStop, entry.armed.watches[Int(number)].leg.isStop {
+                stops.append(handle, number: number)
+            } else {
+                one.index.disarm(handle)
+            }
+        }
+        entries[id]?.handles = stops
+        let before = min(before, entry.open?.before ?? before)
         let times = CrossingTimes(
             receivedAt: receivedAt == 0 ? nil : Timestamp(microseconds: receivedAt),
             crossedAt: context.clock.now(),
@@ -543,7 +596,7 @@ struct EvaluatorState {
             for row in try await context.orders.load(page.map(\.id.order).sorted()) {
                 guard let open = entries[row.id]?.open, entries[row.id]?.armed.version == row.version else { continue }
                 if try await TriggerDecision.isMoot(open.job, on: row, history: history) {
-                    await goOn(row.id, after: open)
+                    try await goOn(row, after: open)
                     continue
                 }
                 // The queue remembers this id as done: later work has an id of its own.
@@ -576,7 +629,21 @@ struct EvaluatorState {
         return (doubtful, lost)
     }
 
-    /// A rule answers the crossing with nothing: the order is armed again behind that tick, whose price counts.
+    /// A rule answers the crossing with nothing: the order goes on behind that tick. So do crossings after it that are
+    /// answered alike, a bounded number at a time: an order must not fall behind its prices.
+    private mutating func goOn(_ row: StoredOrder, after open: OpenCrossing) async throws {
+        var open = open
+        for _ in 0..<Self.mootAtOnce {
+            await goOn(row.id, after: open)
+            guard let next = entries[row.id]?.open, next !== open, entries[row.id]?.armed.version == row.version,
+                try await TriggerDecision.isMoot(next.job, on: row, history: history)
+            else { return }
+            found.removeAll { $0.id == next.job.id }
+            open = next
+        }
+    }
+
+    /// Arms the order again behind a crossing's tick, whose price counts.
     private mutating func goOn(_ id: OrderID, after open: OpenCrossing) async {
         guard let armed = entries[id]?.armed, let one = series[armed.series], let position = open.job.position else {
             return
@@ -587,6 +654,8 @@ struct EvaluatorState {
             var set = WatchSet(rules: try rules(of: armed, one), tickUnits: one.tickUnits)
             if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
             if let known = entries[id]?.open { one.closed(before: known.before) }
+            entries[id]?.handles.forEach { handle, _ in one.index.disarm(handle) }
+            entries[id]?.handles = WatchHandles()
             entries[id]?.open = nil
             openOrders.remove(id)
             questions.remove(id)

@@ -115,11 +115,19 @@ public final class FeedDuty: Sendable {
         collectors.withLock { collectors in
             for sourced in batch { collectors[sourced.series, default: ExtremeCollector()].add(sourced.tick) }
         }
-        ring.withLock { ring in
+        let shortened = ring.withLock { ring -> [PriceSeries] in
+            var shortened: [PriceSeries] = []
             for (series, ticks) in bySeries {
                 ring[series, default: []] += ticks
-                if let count = ring[series]?.count, count > Self.ringLimit { ring[series]?.removeFirst(count / 2) }
+                guard let count = ring[series]?.count, count > Self.ringLimit else { continue }
+                ring[series]?.removeFirst(count / 2)
+                shortened.append(series)
             }
+            return shortened
+        }
+        // What was forgotten before the stream took it comes from the stored extremes, as after a restart.
+        for series in shortened where suspect.withLock({ $0.contains(series) }) {
+            _ = joined.withLock { $0.remove(series) }
         }
         for series in bySeries.keys.sorted() {
             do throws(TickLogError) {

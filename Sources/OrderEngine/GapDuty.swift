@@ -30,7 +30,8 @@ struct GapDuty {
         }
         guard let gap else { return }
         let ids = try await timeline.orders(across: gap, after: after, limit: Self.page)
-        try await raise(ids)
+        // Others were faster five times: the same page again with the next step.
+        guard try await raise(ids) else { return }
         after = ids.last
         guard ids.count < Self.page else { return }
         try await timeline.setTold(gap)
@@ -43,8 +44,8 @@ struct GapDuty {
         lookedAt = .min / 2
     }
 
-    /// A row that somebody else was faster at is read again.
-    private func raise(_ ids: [OrderID]) async throws(StoreError) {
+    /// A row that somebody else was faster at is read again. False: some are left.
+    private func raise(_ ids: [OrderID]) async throws(StoreError) -> Bool {
         var left = ids
         for _ in 0..<OrderWorker.maximumConflicts where !left.isEmpty {
             var commits: [Commit] = []
@@ -57,11 +58,12 @@ struct GapDuty {
                 let id = Int64(bitPattern: context.random())
                 commits.append(transition.commit(id: id, cause: .recovery, actor: context.actor))
             }
-            guard !commits.isEmpty else { return }
+            guard !commits.isEmpty else { return true }
             let outcomes = try await context.orders.commit(commits)
             left = zip(commits, outcomes).filter { $0.1 == .lost }.map { $0.0.next.id }
             await context.tell(commits.map(\.next.id))
         }
+        return left.isEmpty
     }
 
     /// A rule that refuses it leaves the order as it is.

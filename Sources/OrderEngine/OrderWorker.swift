@@ -52,6 +52,11 @@ public struct OrderWorker: Sendable {
                 uniquingKeysWith: { first, _ in first },
             )
         } catch {
+            // A row that cannot be read harms nobody but itself (RELIABILITY.md 3.1.2).
+            if error.code == .corruptRow, inOrder.count > 1 {
+                for order in inOrder { await handle((byOrder[order] ?? []).map(\.0), ended: ended) }
+                return
+            }
             await ended(inOrder.flatMap { byOrder[$0] ?? [] }.map { ($0.0, retry($0.0, error)) })
             return
         }

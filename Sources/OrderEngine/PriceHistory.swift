@@ -103,6 +103,8 @@ public final class PriceHistory: Sendable {
         let covers = series.withLock { all in all[name].map { $0.recordsFrom <= position } ?? false }
         if !isFresh || !covers { _ = try await fill(name, after: position, through: nil) }
         return series.withLock { all in
+            // What nobody follows grows with every question. Who needs more than is left reads it again.
+            if !isFresh { all[name]?.trim() }
             // A row may be ahead of this memory: what is older than the row is no news to it.
             guard let one = all[name], one.recordsFrom <= position, let last = one.points.last,
                 last.position >= position
@@ -175,8 +177,12 @@ public final class PriceHistory: Sendable {
         after position: TickPosition,
         through last: TickPosition?,
     ) async throws -> TickPosition {
+        // What nobody followed meanwhile is not read up to a position that is newer than all of it.
+        let isFollowed = followed.withLock { $0.contains(name) }
         let newest = series.withLock { all -> TickPosition? in
-            guard let one = all[name], one.recordsFrom <= position else { return nil }
+            guard let one = all[name], one.recordsFrom <= position, isFollowed || one.newest >= position else {
+                return nil
+            }
             return one.newest
         }
         if let newest, let last, newest >= last { return newest }
@@ -217,7 +223,7 @@ public final class PriceHistory: Sendable {
             points += page
             reached = end.position
         }
-        insert(points, into: name, from: start, through: reached)
+        insert(points, into: name, from: start, through: reached, replaces: !isFollowed)
         return reached
     }
 
@@ -240,11 +246,13 @@ public final class PriceHistory: Sendable {
     }
 
     /// Takes over `points`: everything after `start` up to `end`.
+    /// - Parameter replaces: what lies before a gap gives way to them; else they give way.
     private func insert(
         _ points: [ExtremeBucket.Point],
         into name: PriceSeries,
         from start: TickPosition,
         through end: TickPosition,
+        replaces: Bool,
     ) {
         series.withLock { all in
             guard let one = all[name] else {
@@ -255,7 +263,13 @@ public final class PriceHistory: Sendable {
             }
             if one.coveredFrom <= start {
                 // Continues what is held, unless somebody else was faster or there is a gap between.
-                if start <= one.newest { for point in points { one.append(point) } }
+                if start <= one.newest {
+                    for point in points { one.append(point) }
+                } else if replaces {
+                    let fresh = PriceSpan(coveredFrom: start)
+                    for point in points { fresh.append(point) }
+                    all[name] = fresh
+                }
             } else if end >= one.coveredFrom {
                 // Reaches from `start` into what is held.
                 let joined = PriceSpan(coveredFrom: start)

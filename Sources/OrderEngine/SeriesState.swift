@@ -21,6 +21,8 @@ final class SeriesState {
     var ahead: [ArmedOrder] = []
     /// Ticks are missing that are not stored yet; nothing behind them is evaluated.
     var isBroken = false
+    /// When a tick came last, or the stored prices were looked at: monotonic nanoseconds.
+    var heardAt: Int64 = 0
     /// Since when nobody is armed here.
     var idleSince: Int64?
 

@@ -24,14 +24,16 @@ enum TriggerDecision {
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
         guard try await history.load(series, after: row.position, through: position) else { return .unavailable }
         var transition = Transition(row)
-        // Who found the crossing watched another version, perhaps long ago: what this one waits for may have come first.
-        if job.version != row.version,
+        // Who found the crossing watched another version, perhaps long ago, or a stop while something else of the order is
+        // decided on: what it waits for may have come first.
+        let isAlone = job.version == row.version && !(job.id.leg.isStop && row.watches.contains { !$0.leg.isStop })
+        if !isAlone, job.version != row.version || CatchUp.mayCross(row, before: position, history),
             let earlier = try await CatchUp.firstDecision(&transition, before: position, history, holdings: holdings)
         {
             return .decided(transition, earlier)
         }
         guard let found = history.context(series, after: transition.order.position, at: position) else {
-            return .unavailable
+            return try await makeOfStored(transition, through: position, history, holdings)
         }
         let decimals = row.instrument.priceDecimals
         let tick = Tick(
@@ -52,6 +54,25 @@ enum TriggerDecision {
         // A latched order keeps no extremes, but it has had this tick: one attempt per tick (ORDERS.md R10).
         transition.reach(found.position)
         return .decided(transition, tick)
+    }
+
+    /// The same for a tick that is too old for the memory: the stored prices are walked.
+    private static func makeOfStored(
+        _ transition: Transition,
+        through position: TickPosition,
+        _ history: PriceHistory,
+        _ holdings: Holdings,
+    ) async throws -> Result {
+        var transition = transition
+        let tick = try await CatchUp.firstDecision(
+            &transition,
+            before: position,
+            history,
+            holdings: holdings,
+            isInclusive: true,
+        )
+        // Where nothing is decided, whoever awaits the crossing goes on behind it.
+        return tick.map { .decided(transition, $0) } ?? .stale
     }
 
     /// Whether a rule answers the crossing with nothing on the row as it is.

@@ -57,8 +57,16 @@ public struct WatchSet: Sendable {
     }
 }
 
-/// How much a crossing matters when several watches of one order are crossed by one tick: the first names the job.
 extension Leg {
+    /// Sells at a loss to end one: watched on while a crossing of another leg is decided on.
+    var isStop: Bool {
+        switch self {
+        case .stop, .partialStop: true
+        case .takeProfit, .backstop, .close, .reduce, .entry, .add, .conditional, .timer, .reconcile: false
+        }
+    }
+
+    /// How much a crossing matters when several watches of one order are crossed by one tick: the first names the job.
     var urgency: Int {
         switch self {
         case .stop: 0

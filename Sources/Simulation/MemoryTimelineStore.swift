@@ -80,7 +80,7 @@ package struct MemoryTimelineStore: TimelineStore {
             let across = state.rows.values.filter { row in
                 let armed = ArmedOrder(row.order)
                 let series = PriceSeries(market: armed.market, source: armed.source)
-                return armed.isLive && series == gap.series && armed.position.venueTime < gap.to
+                return armed.isLive && series == gap.series && row.order.createdAt.microseconds < gap.to
             }
             return Array(across.map(\.order.id).filter { id in after.map { id > $0 } ?? true }.sorted().prefix(limit))
         }

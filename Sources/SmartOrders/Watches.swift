@@ -51,7 +51,7 @@ extension SmartOrder {
         if targetsMayFire {
             for level in levels where level.state == .pending {
                 let leg = Leg.takeProfit(level.number)
-                if isHeldNatively(leg) { continue }
+                if isHeldNatively(leg) || isTooLittle(level) { continue }
                 if let rate = level.plan.trailingRate, let extreme = level.trailingExtreme {
                     watches.append(
                         Watch(leg: leg, attempt: nextAttempt(leg), condition: trailing(.rate(rate), extreme))
@@ -63,6 +63,15 @@ extension SmartOrder {
         }
         addMarkWatches(&watches)
         return watches
+    }
+
+    /// Nobody takes what is left of it: its price would ask for nothing, again and again, until a re-plan gives it more.
+    private func isTooLittle(_ level: Level) -> Bool {
+        let rest = (level.planned - level.filled).floored(to: instrument.stepSize)
+        guard level.planned > level.filled, level.plan.trailingRate == nil || level.trailingExtreme != nil else {
+            return false
+        }
+        return !instrument.takes(rest, at: trigger(of: level))
     }
 
     private func addStopWatches(_ watches: inout [Watch]) {

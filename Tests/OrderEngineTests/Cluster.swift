@@ -9,12 +9,14 @@ import Testing
 /// Counts and keeps what went wrong.
 final class TestObserver: EngineObserver {
     private let notes = Locked<[String]>([])
+    private let counts = Locked<[String: Int]>([:])
     var errors: [String] { notes.withLock { $0 } }
     func note(_ level: EngineNoteLevel, _ message: StaticString, _ metadata: [(String, String)]) {
         guard level == .error || level == .warning else { return }
         notes.withLock { $0.append("\(message) \(metadata)") }
     }
-    func count(_ name: StaticString, _ amount: Int) {}
+    func count(_ name: StaticString, _ amount: Int) { counts.withLock { $0["\(name)", default: 0] += amount } }
+    func count(of name: String) -> Int { counts.withLock { $0[name] ?? 0 } }
     func measure(_ name: StaticString, milliseconds: Double) {}
 }
 

@@ -345,6 +345,29 @@ import Testing
         }
     }
 
+    @Test func `a stop is watched while a target waits in the queue, and the target comes first`() async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        try await cluster.run(["w1"]) {
+            let id = try await cluster.create(.held([(105, 100)], stop: 95)).id
+            try await cluster.settle()
+            cluster.queue.setPaused(true)
+            func offered(_ count: Int) async throws -> Bool {
+                for _ in 0..<20_000 where cluster.observer.count(of: "crossings_offered_total") < count {
+                    try await Task.sleep(for: .milliseconds(2))
+                }
+                return cluster.observer.count(of: "crossings_offered_total") == count
+            }
+            try await cluster.tick(105)
+            #expect(try await offered(1))
+            try await cluster.tick(104, 94)
+            #expect(try await offered(2), "the stop")
+            cluster.queue.setPaused(false)
+            let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
+            #expect(ended.attempts[.takeProfit(1)] == 1 && ended.exited == Quantity(ExactDecimal(10)))
+        }
+    }
+
     @Test func `a series knows what it may not pass`() {
         let one = SeriesState(
             PriceSeries(market: MarketID(venue: "paper", product: "linear", symbol: "DEMO"), source: .mark),

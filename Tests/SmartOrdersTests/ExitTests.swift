@@ -387,6 +387,27 @@ struct ExitTests {
         #expect(desk.order.realized.value.rounded(decimals: 12) == "0.140596901408")
     }
 
+    @Test func `the rest of a target that nobody takes is not watched, the stop is`() throws {
+        let targets = [level("105", "100")]
+        var desk = try Desk(
+            draft(takeProfits: targets, stop: "95"),
+            instrument: .test(minQuantity: "0.5"),
+            answers: .silence,
+        )
+        desk.fill(key(.entry), "10")
+        desk.tick("105")
+        desk.fill(key(.takeProfit(1)), "9.5")
+        desk.end(key(.takeProfit(1)), .expired)
+        #expect(desk.order.watches.map(\.leg) == [.stop, .takeProfit(1)], "half a coin is taken")
+        desk.tick("106")
+        desk.fill(key(.takeProfit(1), 2), "0.2")
+        desk.end(key(.takeProfit(1), 2), .expired)
+        #expect(desk.order.watches.map(\.leg) == [.stop])
+        desk.quietTick("107")
+        desk.tick("95")
+        #expect(desk.order.status == .closed && desk.order.writtenOff == quantity("0.3"))
+    }
+
     @Test func `a remainder that nobody takes is written off, so that the stop ends`() throws {
         var desk = try Desk(draft(stop: "95"), instrument: .test(minQuantity: "0.5"), answers: .silence)
         desk.fill(key(.entry), "10")

@@ -162,7 +162,7 @@ package enum TimelineStoreContract {
         #expect(try await across(source, end: .max) == ids)
         #expect(try await across(source, end: .max, limit: 2) == Array(ids.prefix(2)))
         #expect(try await across(source, end: .max, after: ids[1]) == [ids[2]])
-        #expect(try await across(source, end: armed.position.venueTime).isEmpty, "armed behind it")
+        #expect(try await across(source, end: orders[0].createdAt.microseconds - 1_000_000).isEmpty, "made behind it")
         #expect(try await across(source == .bid ? .ask : .bid, end: .max).isEmpty)
     }
 }

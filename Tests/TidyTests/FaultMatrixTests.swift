@@ -35,7 +35,7 @@ import Testing
         20 | sim blackout
         21 | sim blackout; chaos kill_everything
         22 | test fifty thousand dead jobs, the run killed half way, each moves once (34)
-        23 | sim pause; test on an older version waits for what was reached before it; test a request lives from its timestamp to the end of its window; chaos pause_worker
+        23 | sim pause; test waits for what was reached before it; test a request lives from its timestamp to the end of its window; chaos pause_worker
         24 | sim pause; test a leader that slept gives away nothing, and its worker moves no cursor (39); chaos pause_worker
         25 | sim pause; test a leader that slept gives away nothing, and its worker moves no cursor (39)
         26 | sim pause feed

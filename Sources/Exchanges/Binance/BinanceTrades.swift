@@ -7,7 +7,7 @@
 // A stretch of a second or more whose trades were not heard when they happened is told as a gap, and so is every stretch
 // that the history does not show.
 // Limits: 20,000 frames wait while a gap is filled, what is dropped beyond is found as a gap again; a gap that the venue
-// does not answer for 10 s is let through and told; 1,000 gaps wait for somebody who takes them.
+// does not answer for 10 s, for all markets together, is let through and told; 1,000 gaps wait for somebody who takes them.
 internal import JSONText
 public import OrderEngine
 internal import OwnerThread
@@ -41,12 +41,18 @@ public struct BinanceTrades: TickSource {
         /// Before the first trade that came out of the history since the stream was heard last.
         var silentSince: TickPosition?
         var markTime: Int64 = 0
+        /// The connection that told it is over.
+        var isMarkOld = false
     }
 
     private struct State {
         /// By symbol.
         var markets: [String: Market] = [:]
         var last: [String: Last] = [:]
+        /// Until when trades wait for a history that fails: one hold for all markets, over when it answers again.
+        var holdUntil: Int64?
+        /// The venue asked for patience until then.
+        var silentUntil: Int64 = 0
     }
 
     private let product: BinanceProduct
@@ -69,6 +75,10 @@ public struct BinanceTrades: TickSource {
     /// The shortest stretch, in microseconds, that is told when the history fills it.
     private static let toldSpan: Int64 = 1_000_000
     private static let untoldLimit = 1_000
+    /// A mark price is told every second; one of further apart, in microseconds, was missed.
+    private static let markSpan: Int64 = 3_000_000
+    /// So far ahead of this clock, in microseconds, no price is believed: nothing older would count behind it.
+    private static let maximumAhead: Int64 = 60_000_000
 
     /// - Parameters:
     ///   - rest: `https://fapi.binance.com`
@@ -123,6 +133,7 @@ public struct BinanceTrades: TickSource {
                 observer.note(.info, "A market stream ended", [("error", "\(error)")])
             }
             try Task.checkCancellation()
+            for symbol in state.last.keys { state.last[symbol]?.isMarkOld = true }
             // While the stream is away the history is asked once a second.
             await fillAll(&state, emit)
             try await clock.sleep(milliseconds: 1_000)
@@ -130,7 +141,16 @@ public struct BinanceTrades: TickSource {
     }
 
     private func refresh(_ state: inout State) async throws {
-        for market in try await catalogue() {
+        let markets: [Market]
+        do {
+            markets = try await catalogue()
+        } catch {
+            // Without the database prices still come.
+            if error is CancellationError || state.markets.isEmpty { throw error }
+            observer.count("store_errors_total", 1)
+            return
+        }
+        for market in markets {
             let symbol = market.id.symbol
             if state.last[symbol] == nil {
                 state.last[symbol] = Last(position: try await resume(PriceSeries(market: market.id, source: .last)))
@@ -228,6 +248,7 @@ public struct BinanceTrades: TickSource {
         case "markPriceUpdate":
             let time = try microseconds(field, "E")
             guard let price = try units(field, market) else { throw VenueError("a price outside of its grid") }
+            guard time <= clock.now().microseconds + Self.maximumAhead else { throw VenueError("a time far ahead") }
             let tick = RawTick(
                 position: TickPosition(venueTime: time, sequence: 0),
                 price: price,
@@ -256,8 +277,13 @@ public struct BinanceTrades: TickSource {
         case .mark(let tick, let market):
             let time = tick.position.venueTime
             guard time > state.last[market.id.symbol]?.markTime ?? 0 else { return }
-            state.last[market.id.symbol]?.markTime = time
+            let before = state.last[market.id.symbol]?.markTime ?? 0
             let series = PriceSeries(market: market.id, source: .mark)
+            if state.last[market.id.symbol]?.isMarkOld == true, before > 0, time - before > Self.markSpan {
+                note(series, from: before, to: time, "the stream was away", isBackfilled: false)
+            }
+            state.last[market.id.symbol]?.markTime = time
+            state.last[market.id.symbol]?.isMarkOld = false
             try await emit([SourcedTick(series: series, tick: tick, quantity: nil)])
         }
     }
@@ -342,7 +368,6 @@ public struct BinanceTrades: TickSource {
         _ state: inout State,
         _ emit: @Sendable ([SourcedTick]) async throws -> Void,
     ) async throws {
-        let begun = clock.monotonicNanoseconds()
         while true {
             do {
                 _ = try await fill(before: id, market, &state, emit)
@@ -354,14 +379,19 @@ public struct BinanceTrades: TickSource {
                 throw error
             } catch {
                 observer.count("feed_backfill_errors_total", 1)
-                guard clock.monotonicNanoseconds() - begun < Self.holdNanoseconds else {
+                let now = clock.monotonicNanoseconds()
+                let holdUntil = state.holdUntil ?? now + Self.holdNanoseconds
+                state.holdUntil = holdUntil
+                guard now < holdUntil else {
                     observer.note(
                         .error,
                         "FEED_GAP_UNFILLED",
                         [("market", "\(market.id)"), ("before", "\(id)"), ("error", "\(error)")],
                     )
                     if let last = state.last[market.id.symbol]?.position {
-                        note(market, from: last, to: next, "the venue's history did not answer", isBackfilled: false)
+                        let series = PriceSeries(market: market.id, source: .last)
+                        let (from, to) = (last.venueTime, next.venueTime)
+                        note(series, from: from, to: to, "the venue's history did not answer", isBackfilled: false)
                     }
                     return
                 }
@@ -386,11 +416,19 @@ public struct BinanceTrades: TickSource {
             let query = "symbol=\(market.id.symbol)&fromId=\(known + 1)&limit=\(Self.pageLimit)"
             let request = SignedRequest(method: .get, base: rest, path: path, query: query)
             let body: [UInt8]
+            guard clock.monotonicNanoseconds() >= state.silentUntil else {
+                throw VenueError("aggTrades: asked to wait")
+            }
             switch await http.send(request, timeoutMs: 3_000) {
             case .answered(200, let answer, _): body = answer
-            case .answered(let status, _, _): throw VenueError("aggTrades: HTTP \(status)")
+            case .answered(let status, _, let retryAfter):
+                if status == 429 || status == 418 {
+                    state.silentUntil = clock.monotonicNanoseconds() + (retryAfter ?? 1) * 1_000_000_000
+                }
+                throw VenueError("aggTrades: HTTP \(status)")
             case .notSent(let reason), .unknown(let reason): throw VenueError("aggTrades: \(reason)")
             }
+            state.holdUntil = nil
             let page = try JSONField(JSONValue(parsing: body)).elements()
             let ticks = try page.compactMap { try trade($0, market) }
                 .filter { $0.id > known && $0.id < end ?? .max }.sorted { $0.id < $1.id }
@@ -406,7 +444,9 @@ public struct BinanceTrades: TickSource {
             observer.count("feed_backfilled_total", count)
             state.last[symbol]?.silentSince = since
             if last.venueTime - since.venueTime >= Self.toldSpan {
-                note(market, from: since, to: last, "the stream was silent", isBackfilled: true)
+                let series = PriceSeries(market: market.id, source: .last)
+                let (from, to) = (since.venueTime, last.venueTime)
+                note(series, from: from, to: to, "the stream was silent", isBackfilled: true)
             }
         }
         return count
@@ -418,23 +458,12 @@ public struct BinanceTrades: TickSource {
             "FEED_GAP_UNFILLED",
             [("market", "\(market.id)"), ("from", "\(from.sequence + 1)"), ("before", "\(to.sequence)")],
         )
-        note(market, from: from, to: to, "not in the venue's history", isBackfilled: false)
+        let series = PriceSeries(market: market.id, source: .last)
+        note(series, from: from.venueTime, to: to.venueTime, "not in the venue's history", isBackfilled: false)
     }
 
-    private func note(
-        _ market: Market,
-        from: TickPosition,
-        to: TickPosition,
-        _ reason: String,
-        isBackfilled: Bool,
-    ) {
-        let gap = FeedGap(
-            series: PriceSeries(market: market.id, source: .last),
-            from: from.venueTime,
-            to: max(from.venueTime, to.venueTime),
-            reason: reason,
-            isBackfilled: isBackfilled,
-        )
+    private func note(_ series: PriceSeries, from: Int64, to: Int64, _ reason: String, isBackfilled: Bool) {
+        let gap = FeedGap(series: series, from: from, to: max(from, to), reason: reason, isBackfilled: isBackfilled)
         untold.withLock { untold in
             untold.removeAll { $0.series == gap.series && $0.from == gap.from }
             if untold.count < Self.untoldLimit { untold.append(gap) }

@@ -138,7 +138,7 @@ public protocol TimelineStore: Sendable {
     func add(_ gap: FeedGap) async throws(StoreError)
     /// The oldest gap that no history fills and whose orders were not all told of; nil: there is none.
     func untoldGap() async throws(StoreError) -> FeedGap?
-    /// Live orders of the gap's series whose rows stand before its end, in order of id.
+    /// Live orders of the gap's series that were made before its end, in order of id.
     func orders(across gap: FeedGap, after: OrderID?, limit: Int) async throws(StoreError) -> [OrderID]
     /// Everybody was told of the gap.
     func setTold(_ gap: FeedGap) async throws(StoreError)

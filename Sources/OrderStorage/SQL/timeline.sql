@@ -60,7 +60,7 @@ ORDER BY from_time LIMIT 1
 
 -- name: orders_across
 SELECT id FROM orders
-WHERE is_live AND market = $1::text AND source = $2::text AND position_time < $3::bigint
+WHERE is_live AND market = $1::text AND source = $2::text AND created_at < to_timestamp($3::bigint / 1e6)
     AND ($4::uuid IS NULL OR id > $4::uuid)
 ORDER BY id LIMIT $5::bigint
 
