@@ -11,7 +11,7 @@ internal import OrderEngine
 internal import OrderJSON
 internal import OwnerThread
 
-struct Gateway: Sendable {
+final class Gateway: Sendable {
     /// Where a request comes from, and its name.
     private struct Origin {
         let address: String?
@@ -70,18 +70,26 @@ struct Gateway: Sendable {
         return reply
     }
 
+    private static let noStore = HTTPField(name: .cacheControl, value: "no-store")
+    private static let nothingAllowed = HTTPField(
+        name: .contentSecurityPolicy,
+        value: "default-src 'none'; frame-ancestors 'none'",
+    )
+    /// What handlers never set themselves.
+    private static let always = [
+        HTTPField(name: .xContentTypeOptions, value: "nosniff"),
+        HTTPField(name: .referrerPolicy, value: "no-referrer"),
+        HTTPField(name: .resourcePolicy, value: "same-origin"),
+        HTTPField(name: .openerPolicy, value: "same-origin"),
+    ]
+
     private func finish(_ reply: inout Reply, _ requestID: String) {
-        reply.headers[.requestID] = requestID
-        reply.headers[.date] = date.text(backend.clock.now())
-        if reply.headers[.cacheControl] == nil { reply.headers[.cacheControl] = "no-store" }
-        reply.headers[.xContentTypeOptions] = "nosniff"
-        reply.headers[.referrerPolicy] = "no-referrer"
-        reply.headers[.resourcePolicy] = "same-origin"
-        reply.headers[.openerPolicy] = "same-origin"
+        reply.headers.append(HTTPField(name: .requestID, value: requestID))
+        reply.headers.append(HTTPField(name: .date, value: date.text(backend.clock.now())))
+        if !reply.headers.contains(.cacheControl) { reply.headers.append(Self.noStore) }
+        reply.headers.append(contentsOf: Self.always)
         // Pages bring their own; what is no page may do nothing wherever it is shown.
-        if reply.headers[.contentSecurityPolicy] == nil {
-            reply.headers[.contentSecurityPolicy] = "default-src 'none'; frame-ancestors 'none'"
-        }
+        if !reply.headers.contains(.contentSecurityPolicy) { reply.headers.append(Self.nothingAllowed) }
         if reply.closesConnection { reply.headers[.connection] = "close" }
     }
 
@@ -146,7 +154,7 @@ struct Gateway: Sendable {
         guard route.isLong else {
             let waitMs = (Call.waitSeconds(request.headers) ?? 0) * 1_000
             return try await withDeadline(limits.deadlineMs + waitMs) {
-                try await carryOut(route, request, String(path), parsed, captures, origin)
+                try await self.carryOut(route, request, String(path), parsed, captures, origin)
             }
         }
         return try await carryOut(route, request, String(path), parsed, captures, origin)

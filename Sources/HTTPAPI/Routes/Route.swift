@@ -89,20 +89,55 @@ package struct RouteSummary: Hashable, Sendable {
 /// Finds routes by method and path; literal segments win over captures.
 struct RouteTable: Sendable {
     private struct Path: Sendable {
-        let segments: [String]
+        /// Nil: captures.
+        let segments: [[UInt8]?]
         var routes: [Route]
 
-        func captures(_ given: [String]) -> [String]? {
-            var captures: [String] = []
-            for (pattern, segment) in zip(segments, given) {
-                if pattern.hasPrefix("{") {
-                    guard !segment.isEmpty else { return nil }
-                    captures.append(segment)
-                } else if pattern != segment {
+        init(pattern: String) {
+            segments = pattern.dropFirst().split(separator: "/", omittingEmptySubsequences: false).map { segment in
+                segment.hasPrefix("{") ? nil : Array(segment.utf8)
+            }
+            routes = []
+        }
+
+        /// The captured parts of a path of as many segments; nil: it is another path.
+        func captures(_ path: PathText) -> [String]? {
+            for (segment, range) in zip(segments, path.segments) {
+                if let segment {
+                    guard segment.count == range.count, path.bytes[range].elementsEqual(segment) else { return nil }
+                } else if range.isEmpty {
                     return nil
                 }
             }
+            var captures: [String] = []
+            for (segment, range) in zip(segments, path.segments) where segment == nil {
+                captures.append(String(decoding: path.bytes[range], as: UTF8.self))
+            }
             return captures
+        }
+    }
+
+    /// A path taken apart, and decoded.
+    private struct PathText {
+        var bytes: [UInt8]
+        var segments: [Range<Int>] = []
+
+        /// - Parameter path: begins with a slash. Nil: a broken escape, or text that is no UTF-8.
+        init?(_ path: Substring) {
+            bytes = Array(path.utf8)
+            var start = 1
+            for end in 1...bytes.count where end == bytes.count || bytes[end] == UInt8(ascii: "/") {
+                segments.append(start..<end)
+                start = end + 1
+            }
+            guard bytes.contains(UInt8(ascii: "%")) else { return }
+            let (raw, ranges) = (bytes, segments)
+            (bytes, segments) = ([], [])
+            for range in ranges {
+                guard let decoded = percentDecoded(raw[range]) else { return nil }
+                segments.append(bytes.count..<(bytes.count + decoded.utf8.count))
+                bytes += decoded.utf8
+            }
         }
     }
 
@@ -111,11 +146,7 @@ struct RouteTable: Sendable {
 
     init(_ routes: [Route]) {
         var byPattern: [String: Path] = [:]
-        for route in routes {
-            let segments = route.pattern.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
-            byPattern[route.pattern, default: Path(segments: segments.map(String.init), routes: [])].routes
-                .append(route)
-        }
+        for route in routes { byPattern[route.pattern, default: Path(pattern: route.pattern)].routes.append(route) }
         // Text order puts `{` after letters: literals come first.
         let sorted = byPattern.sorted { $0.key < $1.key }.map(\.value)
         paths = Dictionary(grouping: sorted) { $0.segments.count }
@@ -129,13 +160,9 @@ struct RouteTable: Sendable {
 
     /// - Parameter path: begins with a slash.
     func match(_ method: HTTPRequest.Method, _ path: Substring) -> Match {
-        var segments: [String] = []
-        for part in path.utf8.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
-            guard let segment = percentDecoded(part) else { return .none }
-            segments.append(segment)
-        }
-        for path in paths[segments.count] ?? [] {
-            guard let captures = path.captures(segments) else { continue }
+        guard let text = PathText(path) else { return .none }
+        for path in paths[text.segments.count] ?? [] {
+            guard let captures = path.captures(text) else { continue }
             if let route = path.routes.first(where: { $0.method == method }) {
                 return .found(route, captures: captures)
             }
