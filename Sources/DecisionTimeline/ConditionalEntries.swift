@@ -120,6 +120,7 @@ extension TimelineBuilder {
                 state,
                 asked.map { Sentences.request($0, order.instrument) } ?? "",
             )
+        case .marketChanged(let from, let to): return Sentences.market(from, to)
         case .healthChanged(_, let to):
             return to == .ok ? "All is well again." : "The order's health is \(to.rawValue)."
         case .activated, .levelTriggered, .levelFilled, .levelRearmed, .levelCancelled, .levelMerged, .replanned,

@@ -127,7 +127,7 @@ private struct Judge {
             otherSource: nil,
             gaps: [],
             text: text,
-            tickSize: order.instrument.tickSize,
+            tickSize: order.instrument.armedTick,
         )
     }
 
@@ -155,7 +155,7 @@ private struct Judge {
     // MARK: Not fired
 
     func answer(_ role: LegThreshold.Role, _ stretches: [Stretch]) -> NotFired {
-        let tickSize = order.instrument.tickSize
+        let tickSize = order.instrument.armedTick
         let near = stretches.map { evidence.nearness($0, tickSize) }
         let newest = stretches.first
         let prices = newest.map(evidence.points) ?? []
@@ -170,7 +170,7 @@ private struct Judge {
             otherSource: reason == .otherSourceCrossed ? other : nil,
             gaps: gaps,
             text: text(role, reason, near.first, other, gaps),
-            tickSize: order.instrument.tickSize,
+            tickSize: order.instrument.armedTick,
         )
     }
 

@@ -96,7 +96,7 @@ enum Rules {
         }
         if let raw { basis["raw"] = JSONValue(raw) }
         basis["rounding"] = .string(isUnder ? "up" : "down")
-        basis["tickSize"] = JSONValue(order.instrument.tickSize)
+        basis["tickSize"] = JSONValue(order.instrument.armedTick)
         return basis
     }
 

@@ -222,6 +222,7 @@ public enum Sentences {
         case .dust(let quantity): return "\(quantity) is less than one step and stays as dust."
         case .fill(let key, let fill): return filled(key, fill, order)
         case .venueOrder(let key, let state): return venueOrder(key, state, scene)
+        case .marketChanged(let from, let to): return market(from, to)
         case .fundsAdded(let quantity): return "\(quantity) was added to the position."
         case .fundsReduced(let quantity): return "The position was reduced by \(quantity)."
         case .statusChanged(_, let to, let reason):
@@ -233,6 +234,20 @@ public enum Sentences {
         case .healthChanged(_, let to):
             return to == .ok ? "All is well again." : "The order's health is \(to.rawValue)."
         }
+    }
+
+    /// What the venue changed; prices that stand do not move with it.
+    static func market(_ from: MarketTerms, _ to: MarketTerms) -> String {
+        var changes: [String] = []
+        func compare(_ name: String, _ old: String, _ new: String) {
+            if old != new { changes.append("the \(name) is \(new), it was \(old)") }
+        }
+        compare("tick size", from.tickSize.description, to.tickSize.description)
+        compare("step", from.stepSize.description, to.stepSize.description)
+        compare("smallest quantity", from.minQuantity.description, to.minQuantity.description)
+        compare("smallest value", from.minNotional.description, to.minNotional.description)
+        if from.bandRule != to.bandRule { changes.append("limits are taken in another band") }
+        return "The venue changed the market: \(changes.joined(separator: "; ")). What waits stays where it is."
     }
 
     private static func why(_ note: BackstopNote) -> String {

@@ -124,7 +124,7 @@ public struct TimelineBuilder {
                 isTick =
                     switch event {
                     case .tick, .trigger, .timer: true
-                    case .venue, .cancelFailed, .recovered, .position, .attention, .command: false
+                    case .venue, .cancelFailed, .recovered, .position, .market, .attention, .command: false
                     }
             case .change(_, let at): (moment, isTick) = (at, false)
             case .create, .absorb, .reach, .begin, .submit: continue
@@ -179,7 +179,8 @@ public struct TimelineBuilder {
             case .breakEvenArmed, .lockReached, .trailingActivated, .stopDelayed, .stopDelayReset, .stopMoved,
                 .backstopPlaced, .backstopMoved, .backstopSkipped, .nativeLegLost:
                 self = .stop
-            case .levelFilled, .levelRearmed, .fundsAdded, .fundsReduced, .writtenOff, .stopRetried, .modified:
+            case .levelFilled, .levelRearmed, .fundsAdded, .fundsReduced, .writtenOff, .stopRetried, .modified,
+                .marketChanged:
                 self = .level
             case .venueOrder: self = .venue
             case .levelCancelled, .levelMerged, .replanned, .breakEvenNotArmed, .partialStopDone,
@@ -281,7 +282,7 @@ public struct TimelineBuilder {
             }
         case .modified, .levelCancelled, .levelMerged, .replanned, .stopDelayed, .stopDelayReset,
             .partialStopCancelled, .writtenOff, .dust, .fundsAdded, .fundsReduced, .statusChanged,
-            .conditionalChanged, .phaseChanged, .healthChanged, .backstopSkipped:
+            .conditionalChanged, .phaseChanged, .healthChanged, .backstopSkipped, .marketChanged:
             .changed
         }
     }
@@ -301,7 +302,7 @@ public struct TimelineBuilder {
         case .backstopPlaced, .backstopMoved, .backstopSkipped, .backstopFired: Leg.backstop.shown
         case .fill(let key, _), .venueOrder(let key, _): key.leg.shown
         case .stopRetried, .created, .activated, .modified, .replanned, .writtenOff, .dust, .fundsAdded, .fundsReduced,
-            .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged:
+            .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged, .marketChanged:
             nil
         }
     }
@@ -389,7 +390,7 @@ public struct TimelineBuilder {
                 .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried, .partialStopFired,
                 .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fundsAdded, .fundsReduced,
                 .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged, .backstopPlaced, .backstopMoved,
-                .backstopSkipped, .backstopFired, .nativeLegLost:
+                .backstopSkipped, .backstopFired, .nativeLegLost, .marketChanged:
                 break
             }
         }

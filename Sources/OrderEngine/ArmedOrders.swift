@@ -10,6 +10,14 @@ extension ArmedOrder {
             let least = Price(units: 1, decimals: order.instrument.priceDecimals)
             watches = [Watch(leg: .timer, attempt: Int(order.version), condition: .atOrAbove(least))]
         }
+        let trails = watches.contains { watch in
+            switch watch.condition {
+            case .trailsHigh, .trailsLow: true
+            case .atOrAbove, .atOrBelow: false
+            }
+        }
+        let instrument = order.instrument
+        let tickUnits = trails ? instrument.armedTick.value.units(decimals: instrument.priceDecimals) ?? 0 : 0
         self.init(
             id: order.id,
             version: order.version,
@@ -17,6 +25,7 @@ extension ArmedOrder {
             source: order.triggerSource,
             position: order.position,
             watches: watches,
+            tickUnits: tickUnits,
             wantsEveryTick: order.wantsEveryTick,
             isBusy: order.venueOrders.contains { $0.isUnanswered },
             dueAt: order.nextTimer,

@@ -138,7 +138,7 @@ enum CatchUp {
     ) async throws -> TickContext? {
         let decimals = row.instrument.priceDecimals
         let rules = row.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) }
-        guard !rules.isEmpty, let tickUnits = row.instrument.tickSize.value.units(decimals: decimals) else {
+        guard !rules.isEmpty, let tickUnits = row.instrument.armedTick.value.units(decimals: decimals) else {
             return nil
         }
         var set = WatchSet(rules: rules, tickUnits: tickUnits)

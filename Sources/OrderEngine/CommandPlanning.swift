@@ -204,6 +204,13 @@ extension CommandService {
     private func decide(_ command: Command, on row: StoredOrder, _ holdings: Holdings) async throws -> DecidedCommand {
         var transition = Transition(row)
         let limits = try await exposureLimits(command, on: row)
+        // Its thresholds do not depend on them, so ticks that nobody has decided on yet may come after.
+        if let terms = await context.markets.news(for: row) {
+            _ = try transition.apply(
+                .market(terms),
+                at: Moment(now: context.clock.now(), price: nil, position: row.position),
+            )
+        }
         // Crossings that nobody has decided on yet go first, so that no command overtakes a trigger (R21.4).
         let present = try await CatchUp.bring(
             &transition,

@@ -37,6 +37,8 @@ public struct EngineContext: Sendable {
     public let beatMs: Int64
     /// Shared by the jobs of this process.
     let standings: Gatherer<StoredOrder, OrderStanding>
+    /// Shared by the work of this process.
+    let markets: MarketWatch
     private let teller = ChangeTeller()
 
     public init(
@@ -71,6 +73,7 @@ public struct EngineContext: Sendable {
         self.timeline = timeline
         self.recovery = recovery
         self.beatMs = beatMs
+        markets = MarketWatch(accounts: accounts, clock: clock)
         standings = Gatherer { asked throws(StoreError) in try await orders.standings(of: asked) }
     }
 

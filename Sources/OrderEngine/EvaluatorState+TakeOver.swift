@@ -192,7 +192,7 @@ extension EvaluatorState {
         let slot = enter(armed, one)
         let known = arrival.bulk.count
         do {
-            guard one.position == arrival.start else {
+            guard one.position == arrival.start, one.grid(armed.tickUnits) == one.tickUnits else {
                 let rules = try rules(of: armed, one).map { arrival.suffix.raise($0, after: armed.position) }
                 try await walk(armed.id, one, rules: rules, from: arrival.start)
                 return

@@ -172,7 +172,7 @@ struct EvaluatorState {
         unarmed[id] = nil
         guard let entry = entries.remove(id) else { return }
         if let one = series[entry.armed.series] {
-            entry.handles.forEach { handle, _ in one.index.disarm(handle) }
+            one.disarm(entry)
             one.count -= 1
             if let open = entry.open { one.closed(before: open.before) }
         }
@@ -246,7 +246,7 @@ struct EvaluatorState {
         from position: TickPosition,
     ) async throws {
         guard let armed = entries[id]?.armed else { return }
-        var set = WatchSet(rules: rules, tickUnits: one.tickUnits)
+        var set = WatchSet(rules: rules, tickUnits: one.grid(armed.tickUnits))
         var numbers = Array(rules.indices)
         var position = position
         while let crossed = try await firstCrossing(of: &set, one, after: position, id) {
@@ -255,14 +255,14 @@ struct EvaluatorState {
             let stops = watch.leg.isStop ? [] : numbers.indices.filter { armed.watches[numbers[$0]].leg.isStop }
             if stops.isEmpty { return }
             set.absorb(high: crossed.price, low: crossed.price)
-            set = WatchSet(rules: stops.map { set.rules[$0] }, tickUnits: one.tickUnits)
+            set = WatchSet(rules: stops.map { set.rules[$0] }, tickUnits: one.grid(armed.tickUnits))
             numbers = stops.map { numbers[$0] }
             position = crossed.at
         }
         guard let slot = entries.slot(of: id) else { return }
         for (number, rule) in zip(numbers, set.rules) {
             let tag = UInt64(slot) << 8 | UInt64(number)
-            entries.append(one.index.arm(rule, tag: tag), tag: tag)
+            entries.append(one.withIndex(armed.tickUnits) { $0.arm(rule, tag: tag) }, tag: tag)
         }
     }
 
@@ -429,7 +429,7 @@ struct EvaluatorState {
         let before = one.position
         guard position > before else { return }
         one.position = position
-        one.index.advance(to: price, &crossings)
+        one.advance(to: price, &crossings)
         guard !crossings.isEmpty else { return }
         var first: [OrderID: Watch] = [:]
         for crossing in crossings {
@@ -480,7 +480,7 @@ struct EvaluatorState {
             if !watch.leg.isStop, entry.armed.watches[Int(number)].leg.isStop {
                 stops.append(handle, number: number)
             } else {
-                one.index.disarm(handle)
+                _ = one.withIndex(entry.armed.tickUnits) { $0.disarm(handle) }
             }
         }
         entries[id]?.handles = stops
@@ -651,10 +651,10 @@ struct EvaluatorState {
         do {
             _ = try await history.load(one.name, after: armed.position, through: position)
             guard let range = history.extremes(one.name, after: armed.position, through: position) else { return }
-            var set = WatchSet(rules: try rules(of: armed, one), tickUnits: one.tickUnits)
+            var set = WatchSet(rules: try rules(of: armed, one), tickUnits: one.grid(armed.tickUnits))
             if !range.isEmpty { set.absorb(high: range.high, low: range.low) }
             if let known = entries[id]?.open { one.closed(before: known.before) }
-            entries[id]?.handles.forEach { handle, _ in one.index.disarm(handle) }
+            if let entry = entries[id] { one.disarm(entry) }
             entries[id]?.handles = WatchHandles()
             entries[id]?.open = nil
             openOrders.remove(id)

@@ -139,7 +139,7 @@ public struct OrderWorker: Sendable {
 
     private func attempt(_ job: Job, _ id: JobID, of row: StoredOrder) async throws -> Step {
         let venue = try await context.venues.venue(for: row.account)
-        guard let row = try await recovered(row, venue: venue) else {
+        guard var row = try await recovered(row, venue: venue) else {
             return .later(
                 delayMs: 1_000,
                 reason: "RECOVERING: what a lost history asked of the venue is not known yet",
@@ -150,6 +150,14 @@ public struct OrderWorker: Sendable {
             crossing: job.times,
             takenAt: context.clock.now(),
         )
+        if let terms = await context.markets.news(for: row) {
+            switch try await goOn(row, with: terms, venue: venue, origin) {
+            case .done(let next): row = next
+            case .obsolete: break
+            case .later(let delayMs, let reason): return .later(delayMs: delayMs, reason: reason)
+            case .conflict: return .conflict
+            }
+        }
         var transition = Transition(row)
         switch job.name {
         case .trigger:
@@ -288,6 +296,14 @@ public struct OrderWorker: Sendable {
         case unresolved
         /// It is not there, and where it was sent that proves nothing.
         case noDeadline
+
+        /// The venue does not take what it was asked, as it is.
+        var isRefusal: Bool {
+            guard case .news(let news) = self else { return false }
+            return news.contains { item in
+                if case .refused(let kind, _) = item { kind == .rejected || kind == .priceOutOfBand } else { false }
+            }
+        }
     }
 
     /// Venue orders of this order that were sent and have not ended.
@@ -467,6 +483,7 @@ public struct OrderWorker: Sendable {
                 begun: begun,
             )
             replies = answers.replies
+            if replies.contains(where: { $0.1.isRefusal }) { context.markets.doubt() }
             // The crossing and the job were told of with the version that they made.
             origin = DecisionRecord(job: origin.job, exchanges: answers.exchanges)
             if let tick { measure(since: tick) }

@@ -8,6 +8,8 @@ final class SeriesState {
     let decimals: Int
     let tickUnits: Int64
     var index: MarketIndex
+    /// Orders that trail on another grid, because the venue has changed its tick size: an index for each such grid.
+    private var others: [Int64: MarketIndex] = [:]
     /// Every armed order was evaluated up to here.
     var position: TickPosition
     /// The cursor as stored, and when; nil: not stored yet.
@@ -49,6 +51,27 @@ final class SeriesState {
 
     /// The last position before every open crossing; nil: there is none. O(ticks that crossed something).
     var beforeOpen: TickPosition? { openBefore.keys.min() }
+
+    /// The grid that an order trails on.
+    /// - Parameter tickUnits: of the order; 0: nothing of it trails.
+    func grid(_ tickUnits: Int64) -> Int64 { tickUnits == 0 ? self.tickUnits : tickUnits }
+
+    /// The index of a grid.
+    @discardableResult
+    func withIndex<Result>(_ tickUnits: Int64, _ body: (inout MarketIndex) -> Result) -> Result {
+        let grid = grid(tickUnits)
+        if grid == self.tickUnits { return body(&index) }
+        return body(&others[grid, default: MarketIndex(tickUnits: grid)])
+    }
+
+    func disarm(_ entry: ArmedEntry) {
+        withIndex(entry.armed.tickUnits) { index in entry.handles.forEach { handle, _ in index.disarm(handle) } }
+    }
+
+    func advance(to price: Int64, _ crossings: inout [Crossing]) {
+        index.advance(to: price, &crossings)
+        for grid in others.keys.sorted() { others[grid]?.advance(to: price, &crossings) }
+    }
 
     func insertAhead(_ armed: ArmedOrder) {
         let index = ahead.firstIndex { $0.position <= armed.position } ?? ahead.count

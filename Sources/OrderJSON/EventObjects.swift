@@ -82,6 +82,12 @@ extension JSONWriter {
             member("purpose", key.leg.description)
             member("attempt", key.attempt)
             member("outcome", state)
+        case .marketChanged(let from, let to):
+            member("type", "marketChanged")
+            key("from")
+            terms(from)
+            key("to")
+            terms(to)
         case .fundsAdded(let quantity): self.quantity("fundsAdded", quantity)
         case .fundsReduced(let quantity): self.quantity("fundsReduced", quantity)
         case .statusChanged(let from, let to, let reason):

@@ -53,6 +53,11 @@ extension Fact {
         case "venueOrder":
             let key = VenueOrderKey(leg: try json.leg("purpose"), attempt: try json.int("attempt"))
             self = .venueOrder(key, try json.required("outcome").choice())
+        case "marketChanged":
+            self = .marketChanged(
+                from: try MarketTerms(json: json.required("from")),
+                to: try MarketTerms(json: json.required("to")),
+            )
         case "fundsAdded": self = .fundsAdded(try json.sum("qty"))
         case "fundsReduced": self = .fundsReduced(try json.sum("qty"))
         case "statusChanged": self = try Fact.status(json)

@@ -69,7 +69,7 @@ public struct InstrumentBlock: Hashable, Sendable {
 extension Instrument {
     private static let jsonKeys: Set<String> = [
         "market", "kind", "base", "quote", "tickSize", "stepSize", "minQty", "minNotional", "contractSize", "bandLow",
-        "bandHigh", "makerFee", "takerFee", "status", "native",
+        "bandHigh", "makerFee", "takerFee", "status", "native", "firstTick",
     ]
 
     /// Reads what `JSONWriter.instrument` wrote, and catalogue records of the same keys. Strict; `market`, `kind`,
@@ -84,10 +84,7 @@ extension Instrument {
             }
             native.insert(known.1)
         }
-        let low: Rate? = try json.optionalMeasure("bandLow")
-        let high: Rate? = try json.optionalMeasure("bandHigh")
-        var rule: PriceBandRule?
-        if let low, let high { rule = PriceBandRule(low: low, high: high) }
+        let rule = try json.bandRule()
         let tickSize: Price = try json.measure("tickSize")
         let stepSize: Quantity = try json.measure("stepSize")
         for (key, isPositive) in [("tickSize", tickSize.isPositive), ("stepSize", stepSize.isPositive)]
@@ -110,6 +107,29 @@ extension Instrument {
             takerFee: try json.optionalMeasure("takerFee") ?? .zero,
             status: try json.optional("status")?.choice() ?? .trading,
             native: native,
+            firstTick: try json.optionalMeasure("firstTick"),
+        )
+    }
+}
+
+extension JSONField {
+    fileprivate func bandRule() throws(JSONError) -> PriceBandRule? {
+        let low: Rate? = try optionalMeasure("bandLow")
+        let high: Rate? = try optionalMeasure("bandHigh")
+        guard let low, let high else { return nil }
+        return PriceBandRule(low: low, high: high)
+    }
+}
+
+extension MarketTerms {
+    /// Reads what `JSONWriter.terms` wrote.
+    init(json: JSONField) throws(JSONError) {
+        self.init(
+            tickSize: try json.measure("tickSize"),
+            stepSize: try json.measure("stepSize"),
+            minQuantity: try json.measure("minQty"),
+            minNotional: try json.measure("minNotional"),
+            bandRule: try json.bandRule(),
         )
     }
 }
@@ -122,15 +142,8 @@ extension JSONWriter {
         member("kind", instrument.kind)
         member("base", instrument.baseAsset)
         member("quote", instrument.quoteAsset)
-        member("tickSize", instrument.tickSize)
-        member("stepSize", instrument.stepSize)
-        member("minQty", instrument.minQuantity)
-        member("minNotional", instrument.minNotional)
+        termMembers(instrument.terms)
         member("contractSize", instrument.contractSize)
-        if let rule = instrument.bandRule {
-            member("bandLow", rule.low)
-            member("bandHigh", rule.high)
-        }
         member("makerFee", instrument.makerFee)
         member("takerFee", instrument.takerFee)
         member("status", instrument.status)
@@ -140,6 +153,24 @@ extension JSONWriter {
             for (word, kind) in NativeOrders.words where instrument.native.contains(kind) { string(word) }
             endArray()
         }
+        member("firstTick", ifPresent: instrument.firstTick)
         endObject()
+    }
+
+    /// What a venue may change of a market, as an object.
+    mutating func terms(_ terms: MarketTerms) {
+        beginObject()
+        termMembers(terms)
+        endObject()
+    }
+
+    private mutating func termMembers(_ terms: MarketTerms) {
+        member("tickSize", terms.tickSize)
+        member("stepSize", terms.stepSize)
+        member("minQty", terms.minQuantity)
+        member("minNotional", terms.minNotional)
+        guard let rule = terms.bandRule else { return }
+        member("bandLow", rule.low)
+        member("bandHigh", rule.high)
     }
 }

@@ -159,6 +159,7 @@ extension OrderEvent {
                 net: try json.required("net").anyDecimal(),
                 average: try json.storedMeasure("average"),
             )
+        case "market": self = .market(try MarketTerms(json: json.required("terms")))
         case "attention":
             self = .attention(try json.required("cause").choice(), isRaised: try json.flag("raised"))
         case "command": self = .command(try Command(json: json))

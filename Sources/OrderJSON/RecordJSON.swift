@@ -150,6 +150,7 @@ extension JSONWriter {
         case .cancelFailed: "cancelFailed"
         case .recovered: "recovered"
         case .position: "position"
+        case .market: "market"
         case .attention: "attention"
         case .command: "command"
         }
@@ -166,6 +167,9 @@ extension JSONWriter {
         case .position(let net, let average):
             member("net", net)
             member("average", ifPresent: average)
+        case .market(let terms):
+            key("terms")
+            self.terms(terms)
         case .attention(let cause, let isRaised):
             member("cause", cause)
             member("raised", ifTrue: isRaised)

@@ -162,7 +162,7 @@ struct CommitBatch {
         self[.legs].append(row.legs)
         self[.positionTime].append(row.armed.position.venueTime)
         self[.positionSeq].append(row.armed.position.sequence)
-        self[.watches].append(WatchCoding.encode(row.armed.watches))
+        self[.watches].append(WatchCoding.encode(row.armed.watches, tickUnits: row.armed.tickUnits))
         self[.wantsEveryTick].append(row.armed.wantsEveryTick)
         self[.isBusy].append(row.armed.isBusy)
         self[.dueAt].append(row.armed.dueAt)

@@ -63,7 +63,7 @@ private struct ArmedReader {
     private var lastSource = (name: [UInt8](), source: TriggerSource.last)
 
     mutating func read(_ row: Row, isLive: Bool) throws -> ArmedOrder {
-        guard let watches = WatchCoding.decode(try row.bytes(6)) else { throw CorruptValue("watches") }
+        guard let (watches, tickUnits) = WatchCoding.decode(try row.bytes(6)) else { throw CorruptValue("watches") }
         return ArmedOrder(
             id: OrderID(try row.id(0)),
             version: try row.int64(1),
@@ -71,6 +71,7 @@ private struct ArmedReader {
             source: try source(row),
             position: try row.position(4),
             watches: watches,
+            tickUnits: tickUnits,
             wantsEveryTick: try row.bool(7),
             isBusy: try row.bool(8),
             dueAt: try row.momentOrNil(9),

@@ -374,7 +374,7 @@ private struct Bench {
             SELECT
                 md5(g::text)::uuid, '\(sample.account)', 1, 'binance:linear:' || (g % 50) || 'USDT', 'mark', g % 1024,
                 'ACTIVE', 'monitoring', 'OK', true, false, 10, 0, 0, 4, 1790000000000000 + g, g,
-                decode('\(Self.hexadecimal(WatchCoding.encode(BenchOrders.watches)))', 'hex'), false, false, now(), now()
+                decode('\(Self.hexadecimal(WatchCoding.encode(BenchOrders.watches, tickUnits: 0)))', 'hex'), false, false, now(), now()
             FROM generate_series(1, \(settings.loadedOrders)) AS g;
             ANALYZE orders
             """,

@@ -1,6 +1,6 @@
 // The watches of an order in a few bytes, so that a million orders load without their plans.
 //
-// Form: version 1, then per watch: leg (tag, number where the leg has one), attempt, condition (tag), the prices.
+// Form: version 2 and the grid that trailing watches are rounded to, or version 1 where none trails; then per watch: leg (tag, number where the leg has one), attempt, condition (tag), the prices.
 // Whole numbers are varints of seven bits a byte, low bits first; a decimal is its scale and its mantissa in zigzag form.
 // A reader refuses what it does not know: a newer program may have written it.
 
@@ -8,11 +8,14 @@ internal import SmartOrders
 
 enum WatchCoding {
     private static let version: UInt8 = 1
+    private static let versionWithGrid: UInt8 = 2
 
-    static func encode(_ watches: [Watch]) -> [UInt8] {
+    /// - Parameter tickUnits: `ArmedOrder.tickUnits`.
+    static func encode(_ watches: [Watch], tickUnits: Int64) -> [UInt8] {
         guard !watches.isEmpty else { return [] }
-        var bytes: [UInt8] = [version]
-        bytes.reserveCapacity(1 + watches.count * 12)
+        var bytes: [UInt8] = [tickUnits == 0 ? version : versionWithGrid]
+        bytes.reserveCapacity(4 + watches.count * 12)
+        if tickUnits != 0 { put(UInt128(UInt64(bitPattern: tickUnits)), &bytes) }
         for watch in watches {
             let (tag, number) = code(of: watch.leg)
             bytes.append(tag)
@@ -33,10 +36,17 @@ enum WatchCoding {
     }
 
     /// Nil when the bytes are not of this form.
-    static func decode(_ bytes: [UInt8]) -> [Watch]? {
-        guard let first = bytes.first else { return [] }
-        guard first == version else { return nil }
+    static func decode(_ bytes: [UInt8]) -> (watches: [Watch], tickUnits: Int64)? {
+        guard let first = bytes.first else { return ([], 0) }
         var reader = Reader(bytes: bytes, position: 1)
+        var tickUnits = Int64(0)
+        switch first {
+        case version: break
+        case versionWithGrid:
+            guard let grid = reader.int(), grid > 0 else { return nil }
+            tickUnits = Int64(grid)
+        default: return nil
+        }
         var watches: [Watch] = []
         watches.reserveCapacity(4)
         while reader.position < bytes.count {
@@ -45,7 +55,7 @@ enum WatchCoding {
             }
             watches.append(Watch(leg: leg, attempt: attempt, condition: condition))
         }
-        return watches
+        return (watches, tickUnits)
     }
 
     private static func code(of leg: Leg) -> (tag: UInt8, number: Int?) {

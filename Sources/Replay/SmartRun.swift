@@ -309,7 +309,7 @@ struct SmartRun {
                 .partialStopFired, .partialStopDone, .partialStopCancelled, .backstopPlaced,
                 .backstopMoved, .backstopSkipped, .backstopFired, .nativeLegLost, .writtenOff, .dust, .fill,
                 .venueOrder,
-                .fundsAdded, .fundsReduced, .phaseChanged,
+                .fundsAdded, .fundsReduced, .phaseChanged, .marketChanged,
                 .healthChanged, .conditionalChanged:
                 break
             }

@@ -176,6 +176,7 @@ extension ArmedOrder {
             source: source,
             position: position,
             watches: watches,
+            tickUnits: tickUnits,
             wantsEveryTick: wantsEveryTick,
             isBusy: isBusy,
             dueAt: dueAt,

@@ -70,7 +70,7 @@ extension SmartOrder {
     /// The extreme at which a trailing stop has surely moved far enough from its backstop.
     private func backstopThreshold(_ resting: Price) -> Price? {
         guard let plan = draft.backstop, let trailing = draft.trailing, trailingActive else { return nil }
-        let tick = instrument.tickSize.value
+        let tick = max(instrument.tickSize.value, instrument.armedTick.value)
         let isLong = side == .buy
         // One tick more covers the rounding of the backstop, one that of the stop.
         let sign = isLong ? ExactDecimal.one : -ExactDecimal.one

@@ -17,6 +17,7 @@ extension ConditionalOrder {
         case .venue(let key, let news): deciding.learn(key, news)
         case .cancelFailed(let key): deciding.cancelFailed(key)
         case .recovered(let key): deciding.order.attempts = max(attempts, key.attempt)
+        case .market(let terms): deciding.marketChanged(terms)
         // It has one word for all causes, and keeps it until it ends.
         case .attention(let cause, let isRaised):
             guard isRaised, !status.isTerminal, cause == .venueNoDeadline || cause == .exitUnresolved else {
@@ -137,7 +138,7 @@ struct ConditionalDeciding {
         let rests = isFirst && order.draft.limit != nil || order.draft.limit != nil && !order.isProtection
         let limit =
             rests
-            ? order.draft.limit
+            ? instrument.fitted(order.draft.limit, order.draft.side)
             : Pricing.immediateLimit(
                 side: order.draft.side,
                 anchor: anchor,

@@ -85,7 +85,7 @@ public struct ConditionalOrder: Hashable, Sendable {
 
     public let id: OrderID
     public let account: AccountID
-    public let instrument: Instrument
+    public internal(set) var instrument: Instrument
     /// 1 for the first stored version.
     public var version: Int64
     public let createdAt: Timestamp

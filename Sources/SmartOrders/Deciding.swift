@@ -55,14 +55,15 @@ struct Deciding {
         let attempt = (order.attempts[leg] ?? 0) + 1
         order.attempts[leg] = attempt
         let isExit = leg.isExit
+        let placedSide = isExit ? order.exitSide : side
         let placed = VenueOrder(
             leg: leg,
             attempt: attempt,
-            side: isExit ? order.exitSide : side,
+            side: placedSide,
             type: type,
             quantity: quantity,
-            limit: limit,
-            trigger: trigger,
+            limit: order.instrument.fitted(limit, placedSide),
+            trigger: leg == .backstop ? trigger : order.instrument.fitted(trigger, placedSide),
             callback: callback,
             isNative: isNative,
             reduceOnly: isExit && order.instrument.kind.isDerivative,

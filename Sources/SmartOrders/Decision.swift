@@ -89,6 +89,8 @@ public enum OrderEvent: Hashable, Sendable {
     case recovered(VenueOrderKey)
     /// The account's position in this market changed elsewhere (R16). Signed.
     case position(net: ExactDecimal, average: Price?)
+    /// The venue changed the market's grid, minimums or band. Thresholds stay, what is sent from now on fits them.
+    case market(MarketTerms)
     /// Somebody should look, or need not any more, for a cause that the shell found out.
     case attention(Attention, isRaised: Bool)
     /// What the trader asks.

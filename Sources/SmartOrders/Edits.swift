@@ -58,6 +58,8 @@ extension Deciding {
             average: order.averageEntry,
         )
         check.checkTicks()
+        // What the edit does not name may stand on a grid that the venue has left.
+        check.failures.removeAll { off in !change.paths.contains { off.field?.hasPrefix($0) ?? false } }
         if isWhole || change.takeProfits != nil {
             check.checkLevels(already: sizesInUse, quantity: isPending ? draft.quantity : plannable)
         }

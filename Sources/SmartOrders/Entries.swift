@@ -22,7 +22,7 @@ extension SmartOrder {
             side: side.opposite,
             extreme: entryExtreme,
             callback: .rate(rate),
-            tickSize: instrument.tickSize,
+            tickSize: instrument.armedTick,
         )
     }
 }
@@ -69,8 +69,12 @@ extension Deciding {
     /// Places what the plan says now for the rest of the entry.
     mutating func sendEntry(atMarket: Bool = false) {
         order.entryDue = false
-        let rest = order.entryRest
-        guard rest.isPositive else { return }
+        let rest = order.entryRest.floored(to: order.instrument.stepSize)
+        guard rest.isPositive else {
+            // Less than a step is left, because the venue made its steps larger: that is no order.
+            if order.entryRest.isPositive { refuseEntry() }
+            return
+        }
         if let limit = order.entryLimit, !atMarket {
             place(.entry, .goodTillCancelled, rest, limit: limit)
         } else {
@@ -142,11 +146,11 @@ extension Deciding {
         switch order.entryGoal {
         case .openNow:
             order.entryGoal = .none
-            if isWorthRepeating(ended, outcome) { sendEntry(atMarket: true) } else { refuseEntry(outcome) }
+            if isWorthRepeating(ended, outcome) { sendEntry(atMarket: true) } else { refuseEntry() }
             return
         case .replace:
             order.entryGoal = .none
-            if isWorthRepeating(ended, outcome) { restartEntry() } else { refuseEntry(outcome) }
+            if isWorthRepeating(ended, outcome) { restartEntry() } else { refuseEntry() }
             return
         case .end(let reason):
             endIfNothingCame(reason)
@@ -170,7 +174,7 @@ extension Deciding {
         case .refused(.priceOutOfBand) where ended.type == .market:
             order.entryRetry = failed(order.entryRetry)
             dueAgain(ended)
-        case .refused: refuseEntry(outcome)
+        case .refused: refuseEntry()
         }
     }
 
@@ -192,7 +196,7 @@ extension Deciding {
     }
 
     /// T6: a definite refusal ends an order that never had anything.
-    private mutating func refuseEntry(_ outcome: Outcome) {
+    private mutating func refuseEntry() {
         order.entryGoal = .end(.entryRejected)
         endIfNothingCame(.entryRejected)
     }

@@ -21,6 +21,7 @@ extension SmartOrder {
         case .recovered(let key):
             deciding.order.attempts[key.leg] = max(attempts[key.leg] ?? 0, key.attempt)
         case .position(let net, let average): deciding.positionChanged(net: net, average: average)
+        case .market(let terms): deciding.marketChanged(terms)
         case .attention(let cause, let isRaised): deciding.attention(cause, isRaised: isRaised)
         case .command(let command):
             guard try deciding.obey(command) else { return nil }

@@ -35,6 +35,8 @@ public enum Fact: Hashable, Sendable {
     case dust(Quantity)
     case fill(VenueOrderKey, Fill)
     case venueOrder(VenueOrderKey, VenueOrderState)
+    /// The venue changed what it takes in the market.
+    case marketChanged(from: MarketTerms, to: MarketTerms)
     case fundsAdded(Quantity)
     case fundsReduced(Quantity)
     case statusChanged(from: OrderStatus, to: OrderStatus, reason: CloseReason?)

@@ -68,6 +68,28 @@ public struct NativeOrders: OptionSet, Hashable, Sendable {
     ]
 }
 
+/// What a venue may change of a market while orders stand in it (RELIABILITY.md FA109).
+public struct MarketTerms: Hashable, Sendable {
+    public let tickSize: Price
+    public let stepSize: Quantity
+    public let minQuantity: Quantity
+    public let minNotional: Money
+    public let bandRule: PriceBandRule?
+    public init(
+        tickSize: Price,
+        stepSize: Quantity,
+        minQuantity: Quantity,
+        minNotional: Money,
+        bandRule: PriceBandRule?,
+    ) {
+        self.tickSize = tickSize
+        self.stepSize = stepSize
+        self.minQuantity = minQuantity
+        self.minNotional = minNotional
+        self.bandRule = bandRule
+    }
+}
+
 /// One market of one venue. `tickSize`, `stepSize` are positive.
 public struct Instrument: Hashable, Sendable {
     public enum Status: String, Hashable, Sendable { case trading, halted, delisted }
@@ -86,6 +108,8 @@ public struct Instrument: Hashable, Sendable {
     public let takerFee: Rate
     public let status: Status
     public let native: NativeOrders
+    /// Of an order's market only: the tick size when the order was made, where the venue has another one by now.
+    public let firstTick: Price?
 
     public init(
         market: MarketID,
@@ -102,6 +126,7 @@ public struct Instrument: Hashable, Sendable {
         takerFee: Rate = .zero,
         status: Status = .trading,
         native: NativeOrders = [],
+        firstTick: Price? = nil,
     ) {
         self.market = market
         self.kind = kind
@@ -117,6 +142,48 @@ public struct Instrument: Hashable, Sendable {
         self.takerFee = takerFee
         self.status = status
         self.native = native
+        self.firstTick = firstTick
+    }
+
+    public var terms: MarketTerms {
+        MarketTerms(
+            tickSize: tickSize,
+            stepSize: stepSize,
+            minQuantity: minQuantity,
+            minNotional: minNotional,
+            bandRule: bandRule,
+        )
+    }
+
+    /// The grid of the prices that an order compares the market with. It stays what it was when the order was made: no
+    /// threshold moves because the venue changes its tick size, which is the grid of what is sent.
+    public var armedTick: Price { firstTick ?? tickSize }
+
+    /// This market, as an order that stands in it goes on with new terms.
+    func with(_ terms: MarketTerms) -> Instrument {
+        Instrument(
+            market: market,
+            kind: kind,
+            tickSize: terms.tickSize,
+            stepSize: terms.stepSize,
+            minQuantity: terms.minQuantity,
+            minNotional: terms.minNotional,
+            contractSize: contractSize,
+            baseAsset: baseAsset,
+            quoteAsset: quoteAsset,
+            bandRule: terms.bandRule,
+            makerFee: makerFee,
+            takerFee: takerFee,
+            status: status,
+            native: native,
+            firstTick: armedTick == terms.tickSize ? nil : armedTick,
+        )
+    }
+
+    /// `price` as the venue takes it from an order of `side`, never beyond it: a sale rounds up, a purchase down. A price
+    /// on the grid, which is every one until the tick size changes, stays.
+    func fitted(_ price: Price?, _ side: Side) -> Price? {
+        price.map { Price($0.value.rounded(toMultipleOf: tickSize.value, side == .sell ? .ceiling : .floor)) }
     }
 
     /// The venue's band around its reference price, for which the present price stands; nil: it publishes none, or no
@@ -131,5 +198,5 @@ public struct Instrument: Hashable, Sendable {
 
     /// Decimal places of prices on the hot path: prices are whole units of 10^-`priceDecimals`. At least 8, so that
     /// mark and index prices, which are finer than the tick size, stay exact.
-    public var priceDecimals: Int { max(Int(tickSize.value.scale), 8) }
+    public var priceDecimals: Int { max(Int(armedTick.value.scale), 8) }
 }

@@ -8,7 +8,7 @@ extension SmartOrder {
             side: side,
             extreme: extreme,
             callback: .rate(rate),
-            tickSize: instrument.tickSize,
+            tickSize: instrument.armedTick,
         )
     }
 

@@ -56,6 +56,13 @@ private struct NativeLeg {
     var trigger: Price?
     var callback: Callback?
 
+    func fitted(_ instrument: Instrument, _ side: Side) -> NativeLeg {
+        var leg = self
+        leg.limit = instrument.fitted(limit, side)
+        leg.trigger = instrument.fitted(trigger, side)
+        return leg
+    }
+
     func isLike(_ resting: VenueOrder) -> Bool {
         resting.leg == leg && resting.type == type && resting.unfilled == quantity && resting.limit == limit
             && resting.trigger == trigger && resting.callback == callback
@@ -169,7 +176,7 @@ extension Deciding {
                 )
             )
         }
-        return legs
+        return legs.map { $0.fitted(order.instrument, order.exitSide) }
     }
 
     /// The venue's trigger report, or a fill before it.

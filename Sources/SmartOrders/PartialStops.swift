@@ -7,7 +7,7 @@ extension SmartOrder {
         case .price(let price): price
         case .callback(let callback):
             extreme.map {
-                Pricing.trailingStop(side: side, extreme: $0, callback: callback, tickSize: instrument.tickSize)
+                Pricing.trailingStop(side: side, extreme: $0, callback: callback, tickSize: instrument.armedTick)
             }
         }
     }

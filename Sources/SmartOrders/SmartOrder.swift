@@ -177,7 +177,7 @@ public struct SmartOrder: Hashable, Sendable {
     // Identity.
     public let id: OrderID
     public let account: AccountID
-    public let instrument: Instrument
+    public internal(set) var instrument: Instrument
     /// 1 for the first stored version.
     public var version: Int64
     public let createdAt: Timestamp

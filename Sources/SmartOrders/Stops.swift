@@ -36,7 +36,7 @@ extension SmartOrder {
             side: side,
             extreme: extreme,
             callback: trailing.callback,
-            tickSize: instrument.tickSize,
+            tickSize: instrument.armedTick,
         )
     }
 
@@ -126,7 +126,7 @@ extension Deciding {
             feeIn: order.feeIn,
             feeOut: order.instrument.takerFee,
             offsetPercent: plan?.offsetPercent ?? .zero,
-            tickSize: tickSize,
+            tickSize: order.instrument.armedTick,
         )
     }
 
@@ -212,7 +212,7 @@ extension SmartOrder {
         case .price(let at, let lock): return (at, lock)
         case .percent(let at, let lock):
             guard let averageEntry else { return nil }
-            let tickSize = instrument.tickSize
+            let tickSize = instrument.armedTick
             return (
                 Pricing.gain(side: side, average: averageEntry, percent: at, tickSize: tickSize),
                 Pricing.gain(side: side, average: averageEntry, percent: lock, tickSize: tickSize),
@@ -228,7 +228,7 @@ extension SmartOrder {
         if let price = plan.armPrice {
             arming = price
         } else if let percent = plan.armPercent {
-            arming = Pricing.gain(side: side, average: averageEntry, percent: percent, tickSize: instrument.tickSize)
+            arming = Pricing.gain(side: side, average: averageEntry, percent: percent, tickSize: instrument.armedTick)
         } else {
             return nil
         }

@@ -105,7 +105,7 @@ extension OrderEvent {
         case .tick, .trigger: .tick
         case .timer: .timer
         case .venue, .cancelFailed, .recovered: .venue
-        case .position, .attention: .position
+        case .position, .attention, .market: .position
         case .command: .command
         }
     }

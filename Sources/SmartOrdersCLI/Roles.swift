@@ -29,6 +29,8 @@ enum Roles {
                     observer: (context ?? backend.context).observer,
                 )
                 group.addTask { try await readings.run() }
+                let catalogue = CatalogueDuty(context: context ?? backend.context)
+                group.addTask { try await catalogue.run() }
                 group.addTask {
                     while true {
                         try await backend.clock.sleep(milliseconds: 30_000)

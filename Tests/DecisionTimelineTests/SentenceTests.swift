@@ -20,6 +20,15 @@ import Testing
         isMaker: true,
         time: Timestamp(microseconds: 0),
     )
+    private static func terms(_ tickSize: String, _ stepSize: String) -> MarketTerms {
+        MarketTerms(
+            tickSize: price(tickSize),
+            stepSize: quantity(stepSize),
+            minQuantity: .zero,
+            minNotional: .zero,
+            bandRule: nil,
+        )
+    }
     private static func sent(_ state: VenueOrderState) -> Fact {
         .venueOrder(VenueOrderKey(leg: .close, attempt: 2), state)
     }
@@ -57,6 +66,14 @@ import Testing
         Row(
             .fill(VenueOrderKey(leg: .takeProfit(1), attempt: 1), fill),
             "The target 1 order sold 2.5 at 104.9 (maker).",
+        ),
+        Row(
+            .marketChanged(from: terms("0.01", "0.1"), to: terms("0.5", "0.1")),
+            "The venue changed the market: the tick size is 0.5, it was 0.01. What waits stays where it is.",
+        ),
+        Row(
+            .marketChanged(from: terms("0.01", "0.1"), to: terms("0.01", "1")),
+            "The venue changed the market: the step is 1, it was 0.1. What waits stays where it is.",
         ),
         Row(.fundsAdded(quantity("1")), "1 was added to the position."),
         Row(.fundsReduced(quantity("1")), "The position was reduced by 1."),

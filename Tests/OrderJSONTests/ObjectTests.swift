@@ -124,6 +124,22 @@ import Testing
             .statusChanged(from: .pending, to: .active, reason: nil),
             .conditionalChanged(from: .pending, to: .triggered, reason: nil),
             .conditionalChanged(from: .triggered, to: .cancelled, reason: .iocExpired),
+            .marketChanged(
+                from: MarketTerms(
+                    tickSize: one,
+                    stepSize: Quantity(.one),
+                    minQuantity: .zero,
+                    minNotional: .zero,
+                    bandRule: nil,
+                ),
+                to: MarketTerms(
+                    tickSize: Price(ExactDecimal(mantissa: 5, scale: 1)),
+                    stepSize: Quantity(.one),
+                    minQuantity: Quantity(.one),
+                    minNotional: Money(.one),
+                    bandRule: PriceBandRule(low: Rate(ExactDecimal(mantissa: 95, scale: 2)), high: Rate(.one)),
+                ),
+            ),
             .phaseChanged(from: nil, to: .closing), .healthChanged(from: .ok, to: .retrying),
         ]
         facts += fills.map { .fill(key, $0) }

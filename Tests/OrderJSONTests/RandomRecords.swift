@@ -98,7 +98,7 @@ extension SeededRandom {
     }
 
     private mutating func event() -> OrderEvent {
-        switch Int.random(in: 0..<8, using: &self) {
+        switch Int.random(in: 0..<9, using: &self) {
         case 0: .tick
         case 1: .timer
         case 2: .trigger(leg(), attempt: Int.random(in: 1...9, using: &self))
@@ -106,6 +106,7 @@ extension SeededRandom {
         case 4: .position(net: decimal(), average: maybe { $0.measure() })
         case 5: .venue(venueOrderKey(), news())
         case 6: .attention(pick(Attention.self), isRaised: flip())
+        case 7: .market(instrument().terms)
         case _: .command(command())
         }
     }

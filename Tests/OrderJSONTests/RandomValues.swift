@@ -142,6 +142,7 @@ extension SeededRandom {
             takerFee: measure(),
             status: pick([.trading, .halted, .delisted]),
             native: NativeOrders(rawValue: UInt8.random(in: 0..<64, using: &self)),
+            firstTick: maybe { $0.measure() },
         )
     }
 }

@@ -35,17 +35,24 @@ import Testing
     }
 
     @Test func `what is written is what is read`() {
-        #expect(WatchCoding.decode(WatchCoding.encode(all)) == all)
-        #expect(WatchCoding.decode(WatchCoding.encode([])) == [])
+        for tickUnits in [0, 1, 127, 128, 50_000_000, .max / 2] as [Int64] {
+            let read = WatchCoding.decode(WatchCoding.encode(all, tickUnits: tickUnits))
+            #expect(read?.watches == all && read?.tickUnits == tickUnits)
+        }
+        let nothing = WatchCoding.decode(WatchCoding.encode([], tickUnits: 0))
+        #expect(nothing?.watches == [] && nothing?.tickUnits == 0)
     }
 
     @Test func `cut or strange bytes are refused`() {
         let watch = all[20]
-        let bytes = WatchCoding.encode([watch])
+        let bytes = WatchCoding.encode([watch], tickUnits: 0)
+        let onGrid = WatchCoding.encode([watch], tickUnits: 5)
+        #expect(onGrid == [2, 5] + bytes.dropFirst())
+        #expect(WatchCoding.decode([2, 0] + bytes.dropFirst()) == nil, "no grid")
         for count in 2..<bytes.count {
             #expect(WatchCoding.decode(Array(bytes.prefix(count))) == nil, "\(count) bytes")
         }
-        #expect(WatchCoding.decode([2] + bytes.dropFirst()) == nil, "another version")
+        #expect(WatchCoding.decode([3] + bytes.dropFirst()) == nil, "another version")
         #expect(WatchCoding.decode([1, 99, 1, 0, 0, 2]) == nil, "an unknown leg")
         #expect(WatchCoding.decode([1, 2, 1, 9, 0, 2]) == nil, "an unknown condition")
         #expect(WatchCoding.decode([1, 2, 1, 0, 37, 2]) == nil, "a scale out of range")

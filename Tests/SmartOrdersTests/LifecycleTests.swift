@@ -5,7 +5,7 @@ struct LifecycleTests {
     static let events: [OrderEvent] = {
         var events: [OrderEvent] = [
             .tick, .timer, .position(net: .zero, average: nil), .position(net: "-3", average: nil),
-            .position(net: "20", average: price("99")),
+            .position(net: "20", average: price("99")), .market(Instrument.test(tickSize: "0.5").terms),
         ]
         var edit = OrderEdit()
         edit.stopLoss = StopLossPlan(price: price("50"))

@@ -71,10 +71,13 @@ struct World {
     /// The position changed elsewhere: the ledger is not only the order's own doing.
     private var wasTouched = false
     private let knowsPosition: Bool
+    /// The venue changes the market while the order stands in it.
+    private let changesMarket: Bool
     private var position: Quantity = .zero
 
     init(seed: UInt64) {
         random = SeededRandom(seed: seed)
+        changesMarket = seed % 4 == 2
         price = Price(ExactDecimal(Int.random(in: 90...110, using: &random)))
         knowsPosition = random.once(in: 3)
         let kind: InstrumentKind = random.once(in: 4) ? .spot : .perpetual
@@ -294,12 +297,35 @@ struct World {
 
     private mutating func tick() {
         sequence += 1
+        if changesMarket, sequence % 11 == 0 { changeMarket() }
         let cents = Int.random(in: -80...80, using: &random) * (random.once(in: 12) ? 8 : 1)
         price = Price(max(price.value + ExactDecimal(mantissa: Int128(cents), scale: 2), "1"))
         trace.append("tick \(price)")
         let wasQuiet = isQuiet
         let before = order
         if decide(.tick), wasQuiet { fail("a tick crossed no watch and changed \(Self.difference(before, order))") }
+    }
+
+    private mutating func changeMarket() {
+        let ticks = ["0.05", "0.5", "0.01", "0.001"]
+        let number = Int(sequence / 11)
+        let old = order.instrument
+        let terms = MarketTerms(
+            tickSize: SmartOrdersTests.price(ticks[number % ticks.count]),
+            stepSize: old.stepSize,
+            minQuantity: quantity(number % 2 == 0 ? "0.3" : "0"),
+            minNotional: old.minNotional,
+            bandRule: old.bandRule,
+        )
+        let before = order.watches.map(\.condition)
+        let wasPlanned = order.levels.map(\.state)
+        decide(.market(terms))
+        if order.instrument != old, order.levels.map(\.state) == wasPlanned, order.status.isOpen,
+            order.venueOrders.allSatisfy({ !$0.isNative && $0.leg != .backstop }),
+            order.watches.map(\.condition) != before
+        {
+            fail("a new market moved a threshold: \(before) to \(order.watches.map(\.condition))")
+        }
     }
 
     /// The fields in which two orders differ.
@@ -327,7 +353,7 @@ struct World {
                     side: .buy,
                     extreme: extreme,
                     callback: callback,
-                    tickSize: order.instrument.tickSize,
+                    tickSize: order.instrument.armedTick,
                 )
         case .trailsLow(let callback, let extreme):
             price
@@ -335,7 +361,7 @@ struct World {
                     side: .sell,
                     extreme: extreme,
                     callback: callback,
-                    tickSize: order.instrument.tickSize,
+                    tickSize: order.instrument.armedTick,
                 )
         }
     }
@@ -651,7 +677,7 @@ struct World {
             .stopDelayReset, .stopLatched, .stopRetried, .partialStopFired, .partialStopDone, .partialStopCancelled,
             .backstopPlaced, .backstopMoved, .backstopSkipped, .backstopFired, .nativeLegLost, .writtenOff, .dust,
             .fundsAdded, .fundsReduced, .statusChanged, .conditionalChanged, .phaseChanged,
-            .healthChanged:
+            .healthChanged, .marketChanged:
             "\(fact)".replacing("SmartOrders.", with: "")
         }
     }
@@ -789,6 +815,10 @@ struct World {
                     fail("I14: exits \(placed.quantity) of \(position)")
                 }
                 if !placed.quantity.value.isMultiple(of: order.instrument.stepSize.value) { fail("off step") }
+                let grid = decision.next.instrument.tickSize.value
+                for sent in [placed.limit, placed.trigger].compactMap(\.self) where !sent.value.isMultiple(of: grid) {
+                    fail("\(key) off tick: \(sent)")
+                }
             case .cancel: if placing { fail("a cancel after a place") }
             }
         }

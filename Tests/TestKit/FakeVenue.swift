@@ -53,6 +53,7 @@ package final class FakeVenue: Venue {
         var placed: [Placed] = []
         var script: [Answer] = []
         var requests = 0
+        var markets: [Instrument] = []
         var isBlind = false
         var trouble: Set<Attention> = []
         /// On their way, with the time of their arrival.
@@ -340,7 +341,9 @@ package final class FakeVenue: Venue {
         }
     }
 
-    package func instruments() async throws(VenueError) -> [Instrument] { [] }
+    package func instruments() async throws(VenueError) -> [Instrument] { state.withLock { $0.markets } }
+    /// What it says of its markets from now on.
+    package func list(_ markets: [Instrument]) { state.withLock { $0.markets = markets } }
 
     /// Balances in USDT; the position as one of the market that was named.
     package func read(_ question: VenueQuestion) async throws(VenueError) -> VenueReading {

@@ -121,7 +121,7 @@ import Testing
         106 | open a guard against bad prints is not built
         107 | sim kill feed; test a repeated or late append changes nothing; chaos kill_feed
         108 | sim redisLoss; test the oldest entry tells what was trimmed or lost
-        109 | open instruments are read again, no test changes a tick size while legs are armed
+        109 | test armed legs fire where they stood, exits fit the new grid; test a threshold stays, what is sent fits the new grid; test a venue's markets are read again, and what differs is stored
         110 | test a worker's clock that is an hour off changes nothing (21, 22)
         111 | sim clock
         112 | test the venue's clock is followed; test whose time is not known well gets no entries, later nothing, and the fence grows

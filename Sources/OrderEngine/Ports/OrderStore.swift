@@ -184,6 +184,9 @@ public struct ArmedOrder: Hashable, Sendable {
     /// Ticks after this position have not been decided on.
     public let position: TickPosition
     public let watches: [Watch]
+    /// The grid that trailing thresholds are rounded to, in units of prices; 0: none trails. It may be older than the
+    /// market's own (`Instrument.armedTick`).
+    public let tickUnits: Int64
     /// Every tick matters now (a latched stop that is not flat).
     public let wantsEveryTick: Bool
     /// Something was asked of the venue and is not answered.
@@ -200,6 +203,7 @@ public struct ArmedOrder: Hashable, Sendable {
         source: TriggerSource,
         position: TickPosition,
         watches: [Watch],
+        tickUnits: Int64,
         wantsEveryTick: Bool,
         isBusy: Bool,
         dueAt: Timestamp?,
@@ -211,6 +215,7 @@ public struct ArmedOrder: Hashable, Sendable {
         self.source = source
         self.position = position
         self.watches = watches
+        self.tickUnits = tickUnits
         self.wantsEveryTick = wantsEveryTick
         self.isBusy = isBusy
         self.dueAt = dueAt
