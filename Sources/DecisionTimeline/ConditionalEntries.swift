@@ -127,7 +127,8 @@ extension TimelineBuilder {
             .breakEvenArmed, .breakEvenNotArmed, .lockReached, .trailingActivated, .stopMoved, .stopDelayed,
             .stopDelayReset, .stopLatched, .stopRetried, .partialStopFired, .partialStopDone, .partialStopCancelled,
             .writtenOff, .dust, .fundsAdded, .fundsReduced, .statusChanged, .phaseChanged, .backstopPlaced,
-            .backstopMoved, .backstopSkipped, .backstopFired, .nativeLegLost:
+            .backstopMoved, .backstopSkipped, .backstopFired, .nativeLegLost, .printSuspected, .printConfirmed,
+            .printIgnored:
             // Facts of smart orders.
             return nil
         }

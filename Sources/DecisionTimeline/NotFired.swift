@@ -12,6 +12,7 @@ public struct NotFired: Sendable {
         case blockedUnresolved = "BLOCKED_UNRESOLVED"
         case latchedWaitingVenue = "LATCHED_WAITING_VENUE"
         case superseded = "SUPERSEDED"
+        case printIgnored = "PRINT_IGNORED"
         case feedGap = "FEED_GAP"
         case positionGone = "POSITION_GONE"
         case halted = "HALTED"
@@ -202,9 +203,20 @@ private struct Judge {
         // It was replaced or removed, by a level that filled or an edit.
         if !isOpen, !order.status.isTerminal { return .superseded }
         if newest?.threshold.price == nil { return .notArmed }
+        if let newest, ignored(newest) != nil { return .printIgnored }
         if crossedElsewhere { return .otherSourceCrossed }
         if gaps.contains(where: { !$0.isBackfilled }) || !gaps.isEmpty && !hasPrices { return .feedGap }
         return .notReached
+    }
+
+    /// The newest price that would have reached it and was ignored as a false print.
+    private func ignored(_ stretch: Stretch) -> Price? {
+        guard let threshold = stretch.threshold.price else { return nil }
+        for version in evidence.versions.reversed() {
+            for case .printIgnored(let price) in version.facts
+            where stretch.threshold.comparison.holds(price, threshold) { return price }
+        }
+        return nil
     }
 
     // MARK: Texts
@@ -225,6 +237,11 @@ private struct Judge {
             let own = near?.miss.map { ", whose \(extreme) was \(shown($0.price))" } ?? ""
             let verb = other.source == .last ? "Last traded at" : "\(Sentences.name(other.source)) was at"
             return "\(verb) \(shown(other.extreme)), but this \(short(role)) watches \(source)\(own)."
+        case .printIgnored:
+            let price = near.flatMap { ignored($0.stretch) }.map { " \(shown($0))" } ?? ""
+            return
+                "\(Sentences.name(near?.stretch.source ?? order.triggerSource))\(price) would have reached "
+                + "\(Sentences.object(role)) and was ignored as a false print: nothing confirmed it within a second."
         case .notArmed: return notArmed(role, near?.stretch.threshold.idle)
         case .timeoutRunning: return timeout()
         case .blockedUnresolved:

@@ -222,6 +222,12 @@ public enum Sentences {
         case .dust(let quantity): return "\(quantity) is less than one step and stays as dust."
         case .fill(let key, let fill): return filled(key, fill, order)
         case .venueOrder(let key, let state): return venueOrder(key, state, scene)
+        case .printSuspected(let price, let reference):
+            return "\(name(scene.source)) \(shown(price, order)) is too far from \(reference): it counts when the next "
+                + "price, or another source, says the same within a second."
+        case .printConfirmed(let price): return "\(name(scene.source)) \(shown(price, order)) was confirmed and counts."
+        case .printIgnored(let price):
+            return "\(name(scene.source)) \(shown(price, order)) was ignored as a false print."
         case .marketChanged(let from, let to): return market(from, to)
         case .fundsAdded(let quantity): return "\(quantity) was added to the position."
         case .fundsReduced(let quantity): return "The position was reduced by \(quantity)."

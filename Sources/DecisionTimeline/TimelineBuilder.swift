@@ -180,7 +180,7 @@ public struct TimelineBuilder {
                 .backstopPlaced, .backstopMoved, .backstopSkipped, .nativeLegLost:
                 self = .stop
             case .levelFilled, .levelRearmed, .fundsAdded, .fundsReduced, .writtenOff, .stopRetried, .modified,
-                .marketChanged:
+                .marketChanged, .printSuspected, .printConfirmed, .printIgnored:
                 self = .level
             case .venueOrder: self = .venue
             case .levelCancelled, .levelMerged, .replanned, .breakEvenNotArmed, .partialStopDone,
@@ -282,7 +282,8 @@ public struct TimelineBuilder {
             }
         case .modified, .levelCancelled, .levelMerged, .replanned, .stopDelayed, .stopDelayReset,
             .partialStopCancelled, .writtenOff, .dust, .fundsAdded, .fundsReduced, .statusChanged,
-            .conditionalChanged, .phaseChanged, .healthChanged, .backstopSkipped, .marketChanged:
+            .conditionalChanged, .phaseChanged, .healthChanged, .backstopSkipped, .marketChanged, .printSuspected,
+            .printConfirmed, .printIgnored:
             .changed
         }
     }
@@ -302,7 +303,9 @@ public struct TimelineBuilder {
         case .backstopPlaced, .backstopMoved, .backstopSkipped, .backstopFired: Leg.backstop.shown
         case .fill(let key, _), .venueOrder(let key, _): key.leg.shown
         case .stopRetried, .created, .activated, .modified, .replanned, .writtenOff, .dust, .fundsAdded, .fundsReduced,
-            .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged, .marketChanged:
+            .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged, .marketChanged, .printSuspected,
+            .printConfirmed,
+            .printIgnored:
             nil
         }
     }
@@ -390,7 +393,8 @@ public struct TimelineBuilder {
                 .stopMoved, .stopDelayed, .stopDelayReset, .stopLatched, .stopRetried, .partialStopFired,
                 .partialStopDone, .partialStopCancelled, .writtenOff, .dust, .fundsAdded, .fundsReduced,
                 .statusChanged, .conditionalChanged, .phaseChanged, .healthChanged, .backstopPlaced, .backstopMoved,
-                .backstopSkipped, .backstopFired, .nativeLegLost, .marketChanged:
+                .backstopSkipped, .backstopFired, .nativeLegLost, .marketChanged, .printSuspected, .printConfirmed,
+                .printIgnored:
                 break
             }
         }

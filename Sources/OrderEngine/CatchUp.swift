@@ -38,7 +38,7 @@ enum CatchUp {
         if newest.position > row.position,
             let crossed = try await firstCrossing(of: row, in: series, through: newest.position, history: history)
         {
-            let (moment, isDecided) = decide(&transition, on: crossed, holdings)
+            let (moment, isDecided) = await decide(&transition, on: crossed, history, holdings)
             if isDecided {
                 let price = Price(units: crossed.price, decimals: decimals)
                 let tick = Tick(market: series.market, source: series.source, price: price, position: crossed.position)
@@ -47,7 +47,10 @@ enum CatchUp {
             // A rule answers the crossing with nothing: the ticks go on from there.
             return try await bring(&transition, history: history, now: now, holdings: holdings)
         }
-        if let found = history.context(series, after: row.position, at: newest.position) {
+        // A row may stand at the newest tick: what that did to its extremes was decided with it.
+        if newest.position > row.position,
+            let found = history.context(series, after: row.position, at: newest.position)
+        {
             transition.absorb(found, decimals: decimals)
             transition.absorb(newest, decimals: decimals)
         }
@@ -68,7 +71,7 @@ enum CatchUp {
         let series = PriceSeries(market: row.instrument.market, source: row.triggerSource)
         let decimals = row.instrument.priceDecimals
         guard let found = history.context(series, after: row.position, at: last),
-            let tickUnits = row.instrument.tickSize.value.units(decimals: decimals)
+            let tickUnits = row.instrument.armedTick.value.units(decimals: decimals)
         else { return true }
         guard let high = found.high, let low = found.low else { return false }
         let rules = row.watches.compactMap { WatchRule($0.condition, priceDecimals: decimals) }
@@ -91,7 +94,7 @@ enum CatchUp {
             isInclusive || crossed.position < last
         {
             let price = Price(units: crossed.price, decimals: row.instrument.priceDecimals)
-            guard decide(&transition, on: crossed, holdings).isDecided else { continue }
+            guard await decide(&transition, on: crossed, history, holdings).isDecided else { continue }
             return Tick(market: series.market, source: series.source, price: price, position: crossed.position)
         }
         return nil
@@ -101,15 +104,18 @@ enum CatchUp {
     private static func decide(
         _ transition: inout Transition,
         on crossed: TickContext,
+        _ history: PriceHistory,
         _ holdings: Holdings,
-    ) -> (moment: Moment, isDecided: Bool) {
+    ) async -> (moment: Moment, isDecided: Bool) {
         let decimals = transition.order.instrument.priceDecimals
         transition.absorb(crossed, decimals: decimals)
         let moment = Moment(
             now: Timestamp(microseconds: crossed.position.venueTime),
             price: Price(units: crossed.price, decimals: decimals),
             position: crossed.position,
-        ).with(holdings)
+        ).with(holdings).with(
+            reference: await PrintWitness.reference(for: transition.order, at: crossed.position, history)
+        )
         let isDecided = apply(&transition, moment)
         // A tick that a rule answers with nothing still counts as a price (ORDERS.md R10).
         if !isDecided {

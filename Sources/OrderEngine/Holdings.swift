@@ -46,15 +46,7 @@ extension Holding {
 
 extension Moment {
     func with(_ holdings: Holdings) -> Moment {
-        Moment(
-            now: now,
-            price: price,
-            position: position,
-            band: band,
-            held: holdings.held,
-            claimedElsewhere: holdings.claimedElsewhere,
-            standing: standing,
-        )
+        with(held: holdings.held, claimedElsewhere: holdings.claimedElsewhere)
     }
 }
 

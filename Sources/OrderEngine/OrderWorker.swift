@@ -197,7 +197,8 @@ public struct OrderWorker: Sendable {
                 )
                 if present.tick == nil {
                     let standing = try await standing(row, venue: venue, now: present.moment.now)
-                    _ = try transition.apply(.timer, at: present.moment.with(standing))
+                    let reference = await witness(for: transition.order, at: present.moment)
+                    _ = try transition.apply(.timer, at: present.moment.with(standing).with(reference: reference))
                 }
                 return (transition, present)
             }
@@ -214,6 +215,14 @@ public struct OrderWorker: Sendable {
         case .check: break
         }
         return try await settle(id, row, venue: venue, origin)
+    }
+
+    /// What a print that waits for its second witness is judged by now; nil: none waits.
+    private func witness(for order: StoredOrder, at moment: Moment) async -> Price? {
+        guard let suspect = order.smart?.suspect, !suspect.isIgnored else { return nil }
+        // It is no witness for itself: the median of its own source is not asked.
+        let now = TickPosition(venueTime: moment.now.microseconds, sequence: .max)
+        return await PrintWitness.otherSource(for: order, at: now, history)
     }
 
     /// What a decision that asks for an exit has to be made again with; unknown for every other one.

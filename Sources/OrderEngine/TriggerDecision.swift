@@ -43,13 +43,14 @@ enum TriggerDecision {
             position: found.position,
         )
         transition.absorb(found, decimals: decimals)
+        let reference = await PrintWitness.reference(for: transition.order, at: found.position, history)
         _ = try transition.apply(
             .tick,
             at: Moment(
                 now: Timestamp(microseconds: found.position.venueTime),
                 price: tick.price,
                 position: found.position,
-            ).with(holdings),
+            ).with(holdings).with(reference: reference),
         )
         // A latched order keeps no extremes, but it has had this tick: one attempt per tick (ORDERS.md R10).
         transition.reach(found.position)

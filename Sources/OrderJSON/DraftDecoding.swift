@@ -9,7 +9,7 @@ extension Draft {
     public static let fields: Set<String> = [
         "side", "qty", "entry", "takeProfits", "stopLoss", "trailing", "breakEven", "stopFollow", "stepLocks",
         "partialStops", "backstop", "exitAt", "sizeMode", "placement", "positionSide", "triggerSource", "clientOrderId",
-        "note",
+        "note", "printGuard",
     ]
 
     /// Reads a draft.
@@ -33,6 +33,7 @@ extension Draft {
             exitAt: try json.optional("exitAt")?.timestamp(),
             sizeMode: try json.optional("sizeMode")?.choice() ?? .fixed,
             placement: try json.optional("placement")?.choice() ?? .managed,
+            printGuard: try Draft.part(json, "printGuard", PrintGuardPlan.init(json:)),
             positionSide: try json.optional("positionSide")?.choice() ?? .both,
             triggerSource: try json.optional("triggerSource")?.choice(),
             clientOrderID: try json.optional("clientOrderId")?.prose(limit: 64),
@@ -225,5 +226,19 @@ extension BackstopPlan {
         try json.refuseUnknownKeys(except: Self.jsonKeys)
         self.init(enabled: try json.bool("enabled"))
         if let distance = try json.optional("distancePct") { distancePercent = try distance.decimal() }
+    }
+}
+
+extension PrintGuardPlan {
+    private static let jsonKeys: Set<String> = ["bandPct"]
+
+    init(json: JSONField) throws(JSONError) {
+        try json.refuseUnknownKeys(except: Self.jsonKeys)
+        self.init()
+        guard let band = try json.optional("bandPct") else { return }
+        bandPercent = try band.decimal()
+        guard PrintGuardPlan.isInRange(bandPercent) else {
+            throw band.error(.badDecimal, expected: "1 to 50 percent with at most 4 decimals")
+        }
     }
 }

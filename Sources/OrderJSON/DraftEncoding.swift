@@ -77,6 +77,12 @@ extension JSONWriter {
             backstopMembers(plan)
             endObject()
         }
+        if let plan = draft.printGuard {
+            key("printGuard")
+            beginObject()
+            printGuardMembers(plan)
+            endObject()
+        }
     }
 
     mutating func entry(_ entry: EntryPlan) {
@@ -154,6 +160,10 @@ extension JSONWriter {
         case .callback(let callback): callbackMember(callback)
         }
         member("sizePct", plan.sizePercent)
+    }
+
+    mutating func printGuardMembers(_ plan: PrintGuardPlan) {
+        member("bandPct", plan.bandPercent)
     }
 
     mutating func backstopMembers(_ plan: BackstopPlan) {

@@ -7,7 +7,7 @@ extension OrderEdit {
     /// Fields that a PATCH may name.
     public static let fields: Set<String> = [
         "entry", "qty", "takeProfits", "stopLoss", "trailing", "breakEven", "stopFollow", "stepLocks", "partialStops",
-        "exitAt", "sizeMode", "triggerSource", "backstop", "placement",
+        "exitAt", "sizeMode", "triggerSource", "backstop", "placement", "printGuard",
     ]
     /// Fields of a draft that no PATCH may name: `IMMUTABLE_FIELD`, the caller's business.
     public static let immutableFields: Set<String> = ["market", "side", "accountId", "clientOrderId", "positionSide"]
@@ -22,6 +22,7 @@ extension OrderEdit {
         trailing = try OrderEdit.change(json, "trailing", TrailingPlan.init(json:))
         breakEven = try OrderEdit.change(json, "breakEven", BreakEvenPlan.init(json:))
         backstop = try OrderEdit.change(json, "backstop", BackstopPlan.init(json:))
+        printGuard = try OrderEdit.change(json, "printGuard", PrintGuardPlan.init(json:))
         exitAt = try OrderEdit.change(json, "exitAt") { field throws(JSONError) in try field.timestamp() }
         if try json.has("takeProfits") {
             takeProfits = try Draft.list(json, "takeProfits", TakeProfitPlan.init(json:))

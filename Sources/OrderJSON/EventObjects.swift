@@ -82,6 +82,16 @@ extension JSONWriter {
             member("purpose", key.leg.description)
             member("attempt", key.attempt)
             member("outcome", state)
+        case .printSuspected(let price, let reference):
+            member("type", "printSuspected")
+            member("price", price)
+            member("reference", reference)
+        case .printConfirmed(let price):
+            member("type", "printConfirmed")
+            member("price", price)
+        case .printIgnored(let price):
+            member("type", "printIgnored")
+            member("price", price)
         case .marketChanged(let from, let to):
             member("type", "marketChanged")
             key("from")

@@ -53,6 +53,10 @@ extension Fact {
         case "venueOrder":
             let key = VenueOrderKey(leg: try json.leg("purpose"), attempt: try json.int("attempt"))
             self = .venueOrder(key, try json.required("outcome").choice())
+        case "printSuspected":
+            self = .printSuspected(try json.sum("price"), reference: try json.sum("reference"))
+        case "printConfirmed": self = .printConfirmed(try json.sum("price"))
+        case "printIgnored": self = .printIgnored(try json.sum("price"))
         case "marketChanged":
             self = .marketChanged(
                 from: try MarketTerms(json: json.required("from")),

@@ -132,6 +132,7 @@ extension JSONWriter {
         stepLocks(order)
         partialStops(order)
         backstop(order)
+        printGuard(order)
         profit(order, context)
         protection(context)
         legs(order)
@@ -390,6 +391,15 @@ extension JSONWriter {
         }
         member("price", orNull: resting?.trigger)
         member("reason", orNull: order.backstopNote)
+        endObject()
+    }
+
+    private mutating func printGuard(_ order: SmartOrder) {
+        key("printGuard")
+        guard let plan = order.draft.printGuard else { return null() }
+        beginObject()
+        printGuardMembers(plan)
+        member("suspect", orNull: order.suspect.flatMap { $0.isIgnored ? nil : $0.price })
         endObject()
     }
 

@@ -83,6 +83,7 @@ extension Moment {
             held: try json.optional("held")?.anyDecimal(),
             claimedElsewhere: try json.sum("claimedElsewhere"),
             standing: standing,
+            reference: try json.storedMeasure("reference"),
         )
     }
 }

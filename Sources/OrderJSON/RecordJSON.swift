@@ -98,6 +98,7 @@ extension JSONWriter {
         member("high", ifPresent: moment.band?.high)
         member("held", ifPresent: moment.held)
         member("claimedElsewhere", unlessZero: moment.claimedElsewhere)
+        member("reference", ifPresent: moment.reference)
         if let standing = moment.standing {
             member("standing", standing.net)
             member("otherOrders", standing.otherOrders)
@@ -253,6 +254,9 @@ extension JSONWriter {
         }
         change("backstop", edit.backstop) { writer, plan in
             writer.object { $0.backstopMembers(plan) }
+        }
+        change("printGuard", edit.printGuard) { writer, plan in
+            writer.object { $0.printGuardMembers(plan) }
         }
         change("exitAt", edit.exitAt) { writer, time in writer.string(time.rfc3339) }
         member("stopFollow", ifPresent: edit.stopFollow)

@@ -12,7 +12,8 @@ extension SmartOrder {
         "entryExtreme", "entryGoal", "entryEnd", "isAdopted", "addWishes", "reduceWish", "extreme", "trailingExtreme",
         "extremeAt",
         "trailingActive", "breakEvenPrice", "followPrice", "lockPrice", "locksReached", "latch", "stopState",
-        "delayedSince", "stopAtMarket", "levels", "partialStops", "venueOrders", "attempts", "exitRetry", "targetRetry",
+        "delayedSince", "stopAtMarket", "printCentre", "suspect", "levels", "partialStops", "venueOrders", "attempts",
+        "exitRetry", "targetRetry",
         "entryRetry", "cancelRetry", "exitAttempts", "exitingSince", "lastAttemptRefused", "venueUnreachable",
         "attention", "backstopDue", "backstopFailures", "backstopNote", "lostLegs", "nativeRetry",
     ]
@@ -104,6 +105,14 @@ extension SmartOrder {
         stopState = try json.required("stopState").choice()
         delayedSince = try json.optionalMoment("delayedSince")
         stopAtMarket = try json.flag("stopAtMarket")
+        printCentre = try json.storedMeasure("printCentre")
+        guard let field = try json.optional("suspect") else { return }
+        suspect = SuspectPrint(
+            price: try field.sum("price"),
+            position: try field.required("at").tickPosition(),
+            until: try field.moment("until"),
+            isIgnored: try field.flag("isIgnored"),
+        )
     }
 
     private mutating func readLegs(_ json: JSONField) throws(JSONError) {

@@ -117,6 +117,15 @@ extension JSONWriter {
         member("stopState", order.stopState)
         member("delayedSince", ifPresent: order.delayedSince?.microseconds)
         member("stopAtMarket", ifTrue: order.stopAtMarket)
+        member("printCentre", ifPresent: order.printCentre)
+        guard let suspect = order.suspect else { return }
+        key("suspect")
+        beginObject()
+        member("price", suspect.price)
+        position("at", suspect.position)
+        member("until", suspect.until.microseconds)
+        member("isIgnored", ifTrue: suspect.isIgnored)
+        endObject()
     }
 
     private mutating func legState(_ order: SmartOrder) {

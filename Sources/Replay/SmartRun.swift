@@ -168,7 +168,7 @@ struct SmartRun {
     private mutating func evaluateTick() {
         let isQuiet =
             modes.throughWatches && !order.status.isTerminal && !order.wantsEveryTick
-            && !order.watches.contains { $0.isCrossed(by: price, on: order.instrument.tickSize) }
+            && !order.watches.contains { $0.isCrossed(by: price, on: order.instrument.armedTick) }
         guard isQuiet else {
             if !evaluate(.tick) { order.absorb(extreme: price, upTo: position) }
             return
@@ -309,7 +309,8 @@ struct SmartRun {
                 .partialStopFired, .partialStopDone, .partialStopCancelled, .backstopPlaced,
                 .backstopMoved, .backstopSkipped, .backstopFired, .nativeLegLost, .writtenOff, .dust, .fill,
                 .venueOrder,
-                .fundsAdded, .fundsReduced, .phaseChanged, .marketChanged,
+                .fundsAdded, .fundsReduced, .phaseChanged, .marketChanged, .printSuspected, .printConfirmed,
+                .printIgnored,
                 .healthChanged, .conditionalChanged:
                 break
             }

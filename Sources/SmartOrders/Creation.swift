@@ -286,6 +286,7 @@ extension PlanCheck {
 
 extension Deciding {
     mutating func makeLegs(reference: Price) {
+        if order.draft.printGuard != nil { order.printCentre = moment.price }
         let average = AverageEntry(cost: reference * Quantity(.one), quantity: Quantity(.one))
         order.levels = order.draft.takeProfits.enumerated().map { index, plan in
             let price: Price

@@ -6,7 +6,8 @@
 struct Deciding {
     var order: SmartOrder
     let before: SmartOrder
-    let moment: Moment
+    /// Its price is the one that counts.
+    var moment: Moment
     var cancels: [Effect] = []
     var places: [Effect] = []
     var facts: [Fact] = []

@@ -2,26 +2,28 @@
 
 /// What the world looks like at the moment of a decision. The core asks nobody; the shell fills this in.
 public struct Moment: Hashable, Sendable {
-    public let now: Timestamp
+    public private(set) var now: Timestamp
     /// Current price of the order's trigger source; nil when none is known yet.
-    public let price: Price?
+    public private(set) var price: Price?
     /// Position in the price history up to which `price` is known. Water marks count ticks after it.
-    public let position: TickPosition
+    public private(set) var position: TickPosition
     /// The venue's present price band for limit prices, where it publishes one (R4.3).
-    public let band: PriceBand?
+    public private(set) var band: PriceBand?
     /// What the account holds in this market, signed (spot: the free and locked coins); nil: not known, nothing is
     /// clamped to it. Read after the newest fill that the order was told of, else nil: a stale zero would end it.
-    public let held: ExactDecimal?
+    public private(set) var held: ExactDecimal?
     /// Live exit claims of the account's other orders on the same position (R16.4).
-    public let claimedElsewhere: Quantity
+    public private(set) var claimedElsewhere: Quantity
     /// The whole position and who shares it, where somebody looked; a backstop is placed on nothing less (F11.2).
-    public let standing: PositionStanding?
+    public private(set) var standing: PositionStanding?
     /// The venue answers a cancel before anything else happens, as in a scenario: then an exit waits for the cancels
     /// that go before it and leaves in one piece (R9). Elsewhere what is free leaves at once, the rest as claims resolve.
-    public let cancelsAnswerAtOnce: Bool
+    public private(set) var cancelsAnswerAtOnce: Bool
     /// Levels that had their attempt at this tick, where each answer is known before the next level is looked at, as in
     /// a scenario: with some, the evaluation goes on after them. Nil: one decision fires every level that was reached.
-    public let attempted: Set<Leg>?
+    public private(set) var attempted: Set<Leg>?
+    /// What prices are judged by that a guard is set against (PrintGuard.swift); nil: nothing is known, the price counts.
+    public private(set) var reference: Price?
 
     public init(
         now: Timestamp,
@@ -33,6 +35,7 @@ public struct Moment: Hashable, Sendable {
         standing: PositionStanding? = nil,
         cancelsAnswerAtOnce: Bool = false,
         attempted: Set<Leg>? = nil,
+        reference: Price? = nil,
     ) {
         self.now = now
         self.price = price
@@ -43,20 +46,33 @@ public struct Moment: Hashable, Sendable {
         self.standing = standing
         self.cancelsAnswerAtOnce = cancelsAnswerAtOnce
         self.attempted = attempted
+        self.reference = reference
     }
 
     public func with(_ standing: PositionStanding?) -> Moment {
-        Moment(
-            now: now,
-            price: price,
-            position: position,
-            band: band,
-            held: held,
-            claimedElsewhere: claimedElsewhere,
-            standing: standing,
-            cancelsAnswerAtOnce: cancelsAnswerAtOnce,
-            attempted: attempted,
-        )
+        var moment = self
+        moment.standing = standing
+        return moment
+    }
+
+    /// The same moment with what exits are fitted to.
+    public func with(held: ExactDecimal?, claimedElsewhere: Quantity) -> Moment {
+        var moment = self
+        moment.held = held
+        moment.claimedElsewhere = claimedElsewhere
+        return moment
+    }
+
+    public func with(reference: Price?) -> Moment {
+        var moment = self
+        moment.reference = reference
+        return moment
+    }
+
+    func with(price: Price?) -> Moment {
+        var moment = self
+        moment.price = price
+        return moment
     }
 }
 
@@ -133,6 +149,7 @@ public struct OrderEdit: Hashable, Sendable {
     public var sizeMode: Draft.SizeMode?
     /// Also without a change: lost legs are accepted as managed, or placed again (6.2.5).
     public var placement: Draft.Placement?
+    public var printGuard: PrintGuardPlan??
     /// New limit of a level that is TRIGGERED and rests: cancelled, then placed again.
     public var restingLimit: RestingLimit?
 

@@ -196,6 +196,8 @@ public struct Draft: Hashable, Sendable {
     public var exitAt: Timestamp?
     public var sizeMode: SizeMode
     public var placement: Placement
+    /// Nil: every print counts.
+    public var printGuard: PrintGuardPlan?
     public var positionSide: PositionSide
     /// Nil: the market's default (`Instrument.defaultTriggerSource`).
     public var triggerSource: TriggerSource?
@@ -217,6 +219,7 @@ public struct Draft: Hashable, Sendable {
         exitAt: Timestamp? = nil,
         sizeMode: SizeMode = .fixed,
         placement: Placement = .managed,
+        printGuard: PrintGuardPlan? = nil,
         positionSide: PositionSide = .both,
         triggerSource: TriggerSource? = nil,
         clientOrderID: String? = nil,
@@ -236,6 +239,7 @@ public struct Draft: Hashable, Sendable {
         self.exitAt = exitAt
         self.sizeMode = sizeMode
         self.placement = placement
+        self.printGuard = printGuard
         self.positionSide = positionSide
         self.triggerSource = triggerSource
         self.clientOrderID = clientOrderID

@@ -25,6 +25,10 @@ extension Deciding {
             order.nativeRetry = .none
         }
         if change.backstop != nil { renewBackstop() }
+        if change.printGuard != nil {
+            order.printCentre = order.draft.printGuard == nil ? nil : moment.price
+            if order.draft.printGuard == nil { order.suspect = nil }
+        }
         for path in change.paths { facts.append(.modified(path: path)) }
         return !change.paths.isEmpty
     }
@@ -194,6 +198,8 @@ extension Deciding {
         guard let source = change.triggerSource, source != order.triggerSource, let price = moment.price else { return }
         order.triggerSource = source
         endDelay(isReset: true)
+        order.suspect = nil
+        if order.draft.printGuard != nil { order.printCentre = price }
         order.extreme = order.extreme.map { _ in price }
         order.trailingExtreme = order.trailingExtreme.map { _ in price }
         order.entryExtreme = order.entryExtreme.map { _ in price }
@@ -377,6 +383,7 @@ extension OrderEdit {
         if let backstop { draft.backstop = backstop }
         if let sizeMode { draft.sizeMode = sizeMode }
         if let placement { draft.placement = placement }
+        if let printGuard { draft.printGuard = printGuard }
     }
 
     var touchesEntry: Bool { entry != nil || entryPrice != nil || quantity != nil }
@@ -389,7 +396,7 @@ extension OrderEdit {
             (takeProfits != nil || cancelLevel != nil || restingLimit != nil, "takeProfits"),
             (entry != nil || entryPrice != nil, "entry"), (quantity != nil, "qty"),
             (triggerSource != nil, "triggerSource"), (exitAt != nil, "exitAt"), (backstop != nil, "backstop"),
-            (sizeMode != nil, "sizeMode"), (placement != nil, "placement"),
+            (sizeMode != nil, "sizeMode"), (placement != nil, "placement"), (printGuard != nil, "printGuard"),
         ]
         return all.compactMap { $0 ? $1 : nil }
     }

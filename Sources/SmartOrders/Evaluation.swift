@@ -34,6 +34,7 @@ extension SmartOrder {
 extension Deciding {
     /// One evaluation, in the fixed order of R10.
     mutating func evaluate(isTick: Bool) {
+        judgePrint(isTick: isTick)
         switch order.status {
         case .closed, .stopped, .cancelled, .failed: return
         case .pending: evaluateEntry(moment.price, isTick: isTick)

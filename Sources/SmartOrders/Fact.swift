@@ -35,6 +35,10 @@ public enum Fact: Hashable, Sendable {
     case dust(Quantity)
     case fill(VenueOrderKey, Fill)
     case venueOrder(VenueOrderKey, VenueOrderState)
+    /// A price too far from the reference waits for a second witness; it had one; it had none.
+    case printSuspected(Price, reference: Price)
+    case printConfirmed(Price)
+    case printIgnored(Price)
     /// The venue changed what it takes in the market.
     case marketChanged(from: MarketTerms, to: MarketTerms)
     case fundsAdded(Quantity)

@@ -255,6 +255,9 @@ public struct SmartOrder: Hashable, Sendable {
     public var delayedSince: Timestamp?
     /// A latched limit stop leaves at market instead (T21).
     public var stopAtMarket: Bool = false
+    /// With a guard against false prints: the last price that moved the edges which are watched for it.
+    public var printCentre: Price?
+    public var suspect: SuspectPrint?
 
     // Legs.
     public var levels: [Level] = []

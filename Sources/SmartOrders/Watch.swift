@@ -30,3 +30,18 @@ public struct Watch: Hashable, Sendable {
         self.condition = condition
     }
 }
+
+extension Watch {
+    /// Whether a price crosses the threshold (R2, R3).
+    /// - Parameter tickSize: trailing thresholds are rounded to it.
+    public func isCrossed(by price: Price, on tickSize: Price) -> Bool {
+        switch condition {
+        case .atOrAbove(let threshold): price >= threshold
+        case .atOrBelow(let threshold): price <= threshold
+        case .trailsHigh(let callback, let extreme):
+            price <= Pricing.trailingStop(side: .buy, extreme: extreme, callback: callback, tickSize: tickSize)
+        case .trailsLow(let callback, let extreme):
+            price >= Pricing.trailingStop(side: .sell, extreme: extreme, callback: callback, tickSize: tickSize)
+        }
+    }
+}

@@ -1,8 +1,11 @@
 // What an order waits for, so that nobody has to look at it on every tick (Watch.swift states the invariant).
 
 extension SmartOrder {
-    /// Every threshold of this order in the price of its trigger source.
-    public var watches: [Watch] {
+    /// Every threshold of this order in the price of its trigger source, and what a guard against false prints waits for.
+    public var watches: [Watch] { guarded(plainWatches) }
+
+    /// The thresholds alone.
+    var plainWatches: [Watch] {
         switch status {
         case .closed, .stopped, .cancelled, .failed: []
         case .pending: entryWatches
@@ -145,6 +148,7 @@ extension SmartOrder {
                 due.append(targetRetry.at)
                 due.append(backstopDue)
                 due.append(nativeRetry.at)
+                if let suspect, !suspect.isIgnored { due.append(suspect.until) }
                 if let since = delayedSince, let timeout = draft.stopLoss?.timeoutMs {
                     due.append(since.advanced(milliseconds: timeout))
                 }

@@ -40,6 +40,8 @@ struct Life {
     private var quiet: [PricePoint] = []
     /// The number of milliseconds between two ticks.
     var pace: Int64 = 1_000
+    /// What a guard against false prints judges by.
+    var reference: Price?
 
     init(_ draft: Draft, at start: Price) throws(Refusal) {
         clock = Self.begin
@@ -117,7 +119,12 @@ struct Life {
         points.append(PricePoint(position, price))
         var transition = Transition(.smart(order))
         absorb(&transition)
-        let moment = Moment(now: Timestamp(microseconds: clock), price: price, position: position)
+        let moment = Moment(
+            now: Timestamp(microseconds: clock),
+            price: price,
+            position: position,
+            reference: reference,
+        )
         guard apply(&transition, .tick, moment) else {
             quiet.append(PricePoint(position, price))
             return

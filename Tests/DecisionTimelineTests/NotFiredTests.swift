@@ -129,6 +129,26 @@ import Testing
         #expect(answer.text == one.text)
     }
 
+    @Test func `because the print was ignored`() throws {
+        var life = try Life(
+            .held {
+                $0.stopLoss = StopLossPlan(price: price("97"))
+                $0.printGuard = PrintGuardPlan()
+            },
+            at: price("100"),
+        )
+        life.reference = price("100")
+        life.ticks("99", "1", "99.5")
+        let answer = try #require(answers(life).first)
+        #expect(answer.reason == .printIgnored)
+        #expect(
+            answer.text
+                == "Mark 1.00 would have reached the stop and was ignored as a false print: nothing confirmed it "
+                + "within a second."
+        )
+        #expect(life.order.latch == nil)
+    }
+
     @Test func `because another price crossed`() throws {
         var life = try Life(Self.stop, at: price("100"))
         life.ticks("99", "97.03", "98")

@@ -68,6 +68,13 @@ import Testing
             "The target 1 order sold 2.5 at 104.9 (maker).",
         ),
         Row(
+            .printSuspected(price("1"), reference: price("100.5")),
+            "Mark 1.00 is too far from 100.5: it counts when the next price, or another source, says the same within a "
+                + "second.",
+        ),
+        Row(.printConfirmed(price("1")), "Mark 1.00 was confirmed and counts."),
+        Row(.printIgnored(price("1")), "Mark 1.00 was ignored as a false print."),
+        Row(
             .marketChanged(from: terms("0.01", "0.1"), to: terms("0.5", "0.1")),
             "The venue changed the market: the tick size is 0.5, it was 0.01. What waits stays where it is.",
         ),

@@ -51,6 +51,34 @@ struct OrderRouteTests {
         }
     }
 
+    @Test func `a guard against false prints is set, shown, changed and taken off`() async throws {
+        try await withAPI { api in
+            func draft(_ printGuard: String) -> String {
+                api.draft().replacing("\"qty\": \"10\"", with: "\"qty\": \"10\", \"printGuard\": \(printGuard)")
+            }
+            let created = try await api.send(.POST, "/v1/orders", body: draft("{}"), idempotency: "k1")
+            #expect(created.status == 201, "\(created.text)")
+            #expect(created.json["printGuard"]?["bandPct"]?.text == "10")
+            let id = try #require(created.json["id"]?.text)
+            let edited = try await api.send(
+                .PATCH,
+                "/v1/orders/\(id)",
+                body: #"{"printGuard": {"bandPct": "2.5"}}"#,
+                ifMatch: "\"v1\"",
+            )
+            #expect(edited.status == 200, "\(edited.text)")
+            #expect(edited.json["printGuard"]?["bandPct"]?.text == "2.5")
+            let null = #"{"printGuard": null}"#
+            let off = try await api.send(.PATCH, "/v1/orders/\(id)", body: null, ifMatch: "\"v2\"")
+            #expect(off.json["printGuard"] == .null, "\(off.text)")
+            for band in ["0.99", "50.01", "-3"] {
+                let body = draft("{\"bandPct\": \"\(band)\"}")
+                let refused = try await api.send(.POST, "/v1/orders", body: body, idempotency: "k\(band)")
+                #expect(refused.status == 400 && refused.code == "BAD_DECIMAL", "\(refused.text)")
+            }
+        }
+    }
+
     @Test func `the same key and body give one order and one answer`() async throws {
         try await withAPI { api in
             let answers = try await withThrowingTaskGroup(of: Answer.self) { group in

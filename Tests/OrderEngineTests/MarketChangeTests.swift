@@ -54,7 +54,10 @@ import Testing
         let chunk = 1 + Int(seed % 90)
         let prices = path
         try await cluster.run(["w1"]) {
-            for start in stride(from: 0, to: prices.count, by: chunk) {
+            try await cluster.tick([prices[0]])
+            // The venue still trades there.
+            _ = try await cluster.wait(for: other.id) { $0.levels[0].state == .filled }
+            for start in stride(from: 1, to: prices.count, by: chunk) {
                 try await cluster.tick(Array(prices[start..<min(start + chunk, prices.count)]))
             }
             let ended = try await cluster.wait(for: order.id) { $0.status.isTerminal }

@@ -10,7 +10,7 @@ import Testing
         "positionSide", "note", "createdAt", "updatedAt", "activatedAt", "closedAt", "presetId", "status", "phase",
         "health", "healthDetail", "closeReason", "allowedActions", "qty", "triggerSource", "entry", "stopLoss",
         "stopFollow", "placement", "sizeMode", "exitAt", "position", "takeProfits", "progress", "stop", "trailing",
-        "breakEven", "stepLocks", "partialStops", "backstop", "pnl", "protection", "legs",
+        "breakEven", "stepLocks", "partialStops", "backstop", "printGuard", "pnl", "protection", "legs",
     ]
 
     @Test func `an order shows every documented key, whatever it is`() throws {
@@ -124,6 +124,7 @@ import Testing
             .statusChanged(from: .pending, to: .active, reason: nil),
             .conditionalChanged(from: .pending, to: .triggered, reason: nil),
             .conditionalChanged(from: .triggered, to: .cancelled, reason: .iocExpired),
+            .printSuspected(one, reference: one), .printConfirmed(one), .printIgnored(one),
             .marketChanged(
                 from: MarketTerms(
                     tickSize: one,

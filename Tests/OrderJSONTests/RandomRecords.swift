@@ -57,6 +57,7 @@ extension SeededRandom {
             held: maybe { $0.decimal() },
             claimedElsewhere: flip() ? .zero : measure(),
             standing: maybe { PositionStanding(net: $0.decimal(), otherOrders: Int.random(in: 0...9, using: &$0)) },
+            reference: maybe { $0.measure() },
         )
     }
 
@@ -153,6 +154,7 @@ extension SeededRandom {
         edit.stepLocks = maybe { random in random.list(3) { $0.stepLock() } }
         edit.partialStops = maybe { random in random.list(3) { $0.partialStop() } }
         edit.takeProfits = maybe { random in random.list(3) { $0.takeProfit() } }
+        edit.printGuard = change { $0.printGuard() }
         edit.placement = maybe { $0.flip() ? .managed : .native }
         edit.cancelLevel = maybe { Int.random(in: 1...9, using: &$0) }
         edit.entryPrice = maybe { $0.measure() }

@@ -116,10 +116,17 @@ extension SeededRandom {
             exitAt: maybe { $0.time() },
             sizeMode: flip() ? .fixed : .position,
             placement: flip() ? .managed : .native,
+            printGuard: maybe { $0.printGuard() },
             positionSide: pick([.both, .long, .short]),
             triggerSource: maybe { $0.pick(TriggerSource.self) },
             clientOrderID: maybe { $0.text() },
             note: maybe { $0.text() },
+        )
+    }
+
+    mutating func printGuard() -> PrintGuardPlan {
+        PrintGuardPlan(
+            bandPercent: ExactDecimal(mantissa: Int128(Int.random(in: 100...5_000, using: &self)), scale: 2)
         )
     }
 
@@ -264,6 +271,10 @@ extension SeededRandom {
         order.stopState = pick(StopState.self)
         order.delayedSince = maybe { $0.time() }
         order.stopAtMarket = flip()
+        order.printCentre = maybe { $0.measure() }
+        order.suspect = maybe {
+            SuspectPrint(price: $0.measure(), position: $0.position(), until: $0.time(), isIgnored: $0.flip())
+        }
         order.levels = (1...3).map { level($0) }
         order.partialStops = (0..<Int.random(in: 0...2, using: &self)).map { partialStopState($0 + 1) }
         order.venueOrders = list(3) { $0.venueOrder() }

@@ -103,6 +103,9 @@ struct Desk {
     var band: PriceBand?
     var elsewhere: Quantity = .zero
     var standing: PositionStanding?
+    var position = TickPosition.start
+    /// What a guard against false prints judges by.
+    var reference: Price?
     var answers: Answers
     /// Every order that was to be placed, as it was when decided.
     private(set) var placed: [VenueOrder] = []
@@ -135,7 +138,16 @@ struct Desk {
     }
 
     var moment: Moment {
-        Moment(now: now, price: price, band: band, held: held, claimedElsewhere: elsewhere, standing: standing)
+        Moment(
+            now: now,
+            price: price,
+            position: position,
+            band: band,
+            held: held,
+            claimedElsewhere: elsewhere,
+            standing: standing,
+            reference: reference,
+        )
     }
     var last: VenueOrder? { placed.last }
     func orders(_ leg: Leg) -> [VenueOrder] { placed.filter { $0.leg == leg } }
@@ -181,7 +193,7 @@ struct Desk {
     @discardableResult
     mutating func happen(_ event: OrderEvent) -> Bool {
         guard let decision = try? order.decide(event, at: moment) else {
-            if event == .tick { order.absorb(extreme: price, upTo: .start) }
+            if event == .tick { order.absorb(extreme: price, upTo: position) }
             return false
         }
         take(decision)

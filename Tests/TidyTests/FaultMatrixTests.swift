@@ -118,7 +118,7 @@ import Testing
         103 | test a repeated or late append changes nothing
         104 | sim feed; test a jump in the ids is filled before the newer trade comes out, also while the history fails; test a hole in the prices voids what is before it; test a stretch that was not heard is told, filled or not; test who was armed is told once, who came later is not, and a refresh confirms
         105 | test what happened before the feed began is read from the venue's history
-        106 | open a guard against bad prints is not built
+        106 | test one print 99 percent away fires without a guard, and its limit bounds the price; test is judged before it counts; test a lone print is ignored, and one that is confirmed fires; test whoever takes over decides on the same next print
         107 | sim kill feed; test a repeated or late append changes nothing; chaos kill_feed
         108 | sim redisLoss; test the oldest entry tells what was trimmed or lost
         109 | test armed legs fire where they stood, exits fit the new grid; test a threshold stays, what is sent fits the new grid; test a venue's markets are read again, and what differs is stored
