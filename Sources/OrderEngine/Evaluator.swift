@@ -95,7 +95,7 @@ public final class Evaluator: Sendable {
         while !Task.isCancelled {
             let wanted = plan.positions
             guard !wanted.isEmpty else {
-                try await context.clock.sleep(milliseconds: 20)
+                await plan.waitForSeries()
                 continue
             }
             do throws(TickLogError) {
@@ -175,11 +175,24 @@ enum EvaluatorMessage: Sendable {
 /// Where to go on reading each series.
 final class ReadPlan: Sendable {
     private let state = Locked<[PriceSeries: TickPosition]>([:])
+    /// Rings when there may be something to read.
+    private let bell: AsyncStream<Void>
+    private let ringer: AsyncStream<Void>.Continuation
+
+    init() {
+        (bell, ringer) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
 
     var positions: [PriceSeries: TickPosition] { state.withLock { $0 } }
 
     func set(_ series: PriceSeries, to position: TickPosition?) {
         state.withLock { $0[series] = position }
+        if position != nil { ringer.yield() }
+    }
+
+    /// Returns when there is a series to read, or the task is cancelled. For one reader.
+    func waitForSeries() async {
+        for await _ in bell where !positions.isEmpty { return }
     }
 
     /// Moves on behind what was read, unless the series was reset meanwhile.

@@ -694,6 +694,7 @@ struct EvaluatorState {
     }
 
     private mutating func closeIdle(_ now: Int64) {
+        guard series.values.contains(where: { $0.count == 0 }) else { return }
         for (name, one) in series.sorted(by: { $0.key < $1.key }) where one.count == 0 {
             if let since = one.idleSince {
                 if now - since > Self.idleLimit { close(name) }

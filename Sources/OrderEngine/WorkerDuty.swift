@@ -301,7 +301,7 @@ public struct WorkerDuty: Sendable {
         for (job, outcome) in outcomes {
             switch outcome {
             case .done, .obsolete:
-                guard let id = JobID(job.rawID) else { continue }
+                guard let id = job.job?.id ?? JobID(job.rawID) else { continue }
                 done.append(id)
                 // Later work on an attempt is decided on the same row: what the first job was for is done too.
                 if id.check != nil { done.append(JobID(order: id.order, leg: id.leg, attempt: id.attempt)) }

@@ -11,12 +11,14 @@ internal import Darwin
 ///
 /// Take the lock to decide, leave it to act: `body` must not block, await or call out.
 public final class Locked<State>: @unchecked Sendable {
-    // `@unchecked`: every access to `state` happens under `mutex`.
+    // `@unchecked`: every access to what `state` points to happens under `mutex`, which is also what keeps two accesses
+    // from meeting: a stored property would be checked for that once more, each time.
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private var state: State
+    private let state: UnsafeMutablePointer<State>
 
     public init(_ state: State) {
-        self.state = state
+        self.state = .allocate(capacity: 1)
+        self.state.initialize(to: state)
         mutex = .allocate(capacity: 1)
         let code = pthread_mutex_init(mutex, nil)
         precondition(code == 0, "pthread_mutex_init failed with \(code)")
@@ -25,6 +27,8 @@ public final class Locked<State>: @unchecked Sendable {
     deinit {
         pthread_mutex_destroy(mutex)
         mutex.deallocate()
+        state.deinitialize(count: 1)
+        state.deallocate()
     }
 
     /// Runs `body` with exclusive access and returns what it returns.
@@ -33,6 +37,6 @@ public final class Locked<State>: @unchecked Sendable {
     ) throws(Failure) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
-        return try body(&state)
+        return try body(&state.pointee)
     }
 }

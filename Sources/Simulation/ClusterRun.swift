@@ -255,6 +255,7 @@ final class ClusterRun: Sendable {
             }
         }
         guard let order else { return }
+        if world.faults[.feed] > 0, chance(3) == 0 { wick(market, order) }
         var count = 0
         while world.faults.isOn || world.faults.plan == .none, !state.withLock({ $0.isCalm }), chance(3) > 0 {
             await sleep(1_000 + chance(120_000))
@@ -269,6 +270,17 @@ final class ClusterRun: Sendable {
                     .isCommitted
             }
         }
+    }
+
+    /// The price is behind the stop for a moment while the entry is on its way: whoever hears of the fill before he hears of
+    /// that price must not fire on it.
+    private func wick(_ market: SimulatedMarket, _ order: OrderID) {
+        guard let row = world.oracle.row(order), row.status == .pending,
+            let stop = row.draft.stopLoss?.price.value.units(decimals: 2)
+        else { return }
+        let back = market.cents
+        market.move(world, to: Int(stop) + (row.draft.side == .buy ? -5 : 5))
+        market.move(world, to: back)
     }
 
     /// One trader who makes a conditional order, and perhaps cancels it.

@@ -7,6 +7,7 @@ package enum Mark: String, Hashable, Sendable, CaseIterable {
     case blackout
     case stoppedInOrder = "stopped in order"
     case feedGap = "feed gap"
+    case tickFromBeforeFill = "tick from before a fill would have fired"
     case answerOfDatabaseLost = "answer of the database lost"
     case commitUnknownResolvedAsCommitted = "commit unknown resolved as committed"
     case commitUnknownResolvedAsNot = "commit unknown resolved as not committed"

@@ -100,6 +100,10 @@ package struct MemoryClusterStore: ClusterStore {
         return view
     }
 
+    private static func shards(of worker: WorkerID, _ state: inout State) -> [Int] {
+        view(&state).assignments[worker]?.map(\.shard) ?? []
+    }
+
     // MARK: Workers
 
     package func halts() async throws(StoreError) -> [HaltInForce] {
@@ -108,7 +112,7 @@ package struct MemoryClusterStore: ClusterStore {
 
     package func register(_ worker: WorkerID) async throws(StoreError) {
         try await locked("register") { state, now in
-            release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)
+            release(of: Self.shards(of: worker, &state), &state, raising: true)
             // Who lapsed long ago and holds nothing is nobody any more.
             let holders = Self.view(&state).assignments
             state.workers = state.workers.filter { $0.value > now - 60_000 || holders[$0.key] != nil }
@@ -135,7 +139,7 @@ package struct MemoryClusterStore: ClusterStore {
 
     package func leave(_ worker: WorkerID) async throws(StoreError) {
         try await locked("leave") { state, _ in
-            release(of: state.shards.indices.filter { state.shards[$0].worker == worker }, &state, raising: true)
+            release(of: Self.shards(of: worker, &state), &state, raising: true)
             state.workers[worker] = nil
         }
     }

@@ -10,6 +10,7 @@ extension MemoryDatabase {
         var present = state.withLock { $0 }
         present.workers = [:]
         present.leader = nil
+        present.outbox = present.outbox.mapValues { $0.copy() }
         present.shards = [ShardRow](repeating: ShardRow(), count: OrderID.shardCount)
         let kept = present
         copy.state.withLock { $0 = kept }

@@ -30,12 +30,24 @@ package final class MemoryDatabase: Sendable {
         var nextCheck: Int64?
     }
 
-    struct OutboxRow {
-        var job: Job
+    /// A class: polled four times a second, and large. A backup has copies of its own.
+    final class OutboxRow {
+        let job: Job
         var isPending = true
         var offeredAt: Int64?
         var leaseUntil: Int64?
         var death: (death: JobDeath, at: Int64)?
+
+        init(job: Job) { self.job = job }
+
+        func copy() -> OutboxRow {
+            let copy = OutboxRow(job: job)
+            copy.isPending = isPending
+            copy.offeredAt = offeredAt
+            copy.leaseUntil = leaseUntil
+            copy.death = death
+            return copy
+        }
     }
 
     struct State {
@@ -51,6 +63,7 @@ package final class MemoryDatabase: Sendable {
         var changes: [(number: Int64, order: OrderID)] = []
         var lastChange: Int64 = 0
         var events: [StoredEvent] = []
+        /// For `explain`; a simulation keeps none.
         var versions: [StoredVersion] = []
         var notes: [OrderNote] = []
         var halts: [StandingHalt] = []
@@ -60,6 +73,8 @@ package final class MemoryDatabase: Sendable {
         var sequences: [AccountID: Int64] = [:]
         var intents: [OrderID: [Intent]] = [:]
         var fills: [(order: OrderID, key: VenueOrderKey, fill: Fill)] = []
+        /// Places in `fills`.
+        var fillsOf: [OrderID: [Int]] = [:]
         var fillIDs: Set<String> = []
         var outbox: [JobID: OutboxRow] = [:]
         var outboxOrder: [JobID] = []
@@ -213,7 +228,9 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     private func commit(_ commit: Commit, _ state: inout State, _ now: Int64) -> CommitOutcome {
-        let next = commit.next
+        let next =
+            database.has(.fillPassesNoTicks)
+            ? Flaws.unpass(commit, before: state.rows[commit.next.id]?.order) : commit.next
         if let known = state.commits[commit.id], known.order == next.id {
             database.mark(.commitUnknownResolvedAsCommitted)
             return .committed(sequence: known.sequence)
@@ -262,19 +279,21 @@ package struct MemoryOrderStore: OrderStore {
                 json: database.watcher == nil ? Array("\(commit.facts) \(next.health.rawValue)".utf8) : [],
             )
         )
-        state.versions.append(
-            StoredVersion(
-                order: next,
-                sequence: sequence,
-                at: next.updatedAt,
-                committedAt: database.clock.now(),
-                cause: commit.cause,
-                actor: commit.actor,
-                tick: commit.tick,
-                facts: commit.facts,
-                record: commit.record.isEmpty ? nil : commit.record,
+        if database.watcher == nil {
+            state.versions.append(
+                StoredVersion(
+                    order: next,
+                    sequence: sequence,
+                    at: next.updatedAt,
+                    committedAt: database.clock.now(),
+                    cause: commit.cause,
+                    actor: commit.actor,
+                    tick: commit.tick,
+                    facts: commit.facts,
+                    record: commit.record.isEmpty ? nil : commit.record,
+                )
             )
-        )
+        }
         for venueOrder in commit.venueOrders { store(venueOrder, of: commit, &state, now) }
         let isOpen = !next.isTerminal || (state.intents[next.id] ?? []).contains { $0.stored.state.isLive }
         state.note(next.id, isOpen: isOpen)
@@ -282,6 +301,7 @@ package struct MemoryOrderStore: OrderStore {
         where !database.has(.fillsDropped)
             && state.fillIDs.insert("\(next.account) \(next.instrument.market) \(fill.venueFillID)").inserted
         {
+            state.fillsOf[next.id, default: []].append(state.fills.count)
             state.fills.append((next.id, key, fill))
         }
         for job in commit.jobs where state.outbox[job.id] == nil {
@@ -293,7 +313,7 @@ package struct MemoryOrderStore: OrderStore {
         }
         if let watcher = database.watcher, let order = next.smart {
             let intents = state.intents[next.id] ?? []
-            watcher.committed(row?.smart, order, commit, intents: intents.map(\.stored), at: now)
+            watcher.committed(row, order, commit, intents: intents.map(\.stored), at: now)
         }
         if let watcher = database.watcher, let order = next.conditional { watcher.committed(order, commit, at: now) }
         return .committed(sequence: sequence)
@@ -303,6 +323,7 @@ package struct MemoryOrderStore: OrderStore {
     private func broken(_ commit: Commit, _ state: State) -> String? {
         guard let next = commit.next.smart else { return nil }
         if next.status.isTerminal != (next.phase == nil) { return "orders_liveness" }
+        if next.status.isTerminal, next.claimed.isPositive { return "orders_ended_free" }
         if next.followsWholePosition,
             state.rows.values.contains(where: { row in
                 guard let other = row.order.smart, other.id != next.id, other.followsWholePosition else { return false }
@@ -344,9 +365,9 @@ package struct MemoryOrderStore: OrderStore {
     // MARK: Armed orders
 
     package func loadArmed(shards: [Int], page: @Sendable ([ArmedOrder]) async -> Void) async throws(StoreError) {
-        let wanted = Set(shards)
+        let wanted = Self.map(of: shards)
         let orders = try await locked("loadArmed") { state, _ in
-            state.open.filter { wanted.contains($0.shard) }.compactMap { state.rows[$0]?.order }
+            state.open.filter { wanted[$0.shard] }.compactMap { state.rows[$0]?.order }
                 .filter { !$0.isTerminal }.map { order in
                     let armed = seen(order)
                     guard database.has(.waterMarkRestarted) else { return armed }
@@ -364,9 +385,9 @@ package struct MemoryOrderStore: OrderStore {
     ) async throws(StoreError) -> (orders: [ArmedOrder], next: ChangeCursor) {
         try await locked("changes") { state, _ in
             guard let since, since.value < state.lastChange else { return ([], ChangeCursor(value: state.lastChange)) }
-            let wanted = Set(shards)
+            let wanted = Self.map(of: shards)
             // Numbers are without holes: this is the place behind `since`.
-            let changed = state.changes[Int(since.value)...].filter { wanted.contains($0.order.shard) }
+            let changed = state.changes[Int(since.value)...].filter { wanted[$0.order.shard] }
                 .compactMap { change in state.rows[change.order].flatMap { $0.change == change.number ? $0 : nil } }
             let told = database.has(.changesMissed) ? [] : changed
             return (told.map { seen($0.order) }, ChangeCursor(value: state.lastChange))
@@ -377,6 +398,12 @@ package struct MemoryOrderStore: OrderStore {
         try await locked("armed") { state, _ in
             database.has(.changesMissed) ? [] : ids.compactMap { state.rows[$0].map { seen($0.order) } }
         }
+    }
+
+    private static func map(of shards: [Int]) -> [Bool] {
+        var map = [Bool](repeating: false, count: OrderID.shardCount)
+        for shard in shards { map[shard] = true }
+        return map
     }
 
     /// The armed form, as the evaluator is told.
@@ -497,9 +524,14 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     private func unoffered(_ state: State, _ now: Int64, _ limit: Int) -> [Job] {
-        guard !state.outboxOrder.isEmpty else { return [] }
-        let jobs = state.outboxOrder.compactMap { state.outbox[$0] }
-            .filter { $0.isPending && ($0.offeredAt.map { $0 <= now - 1_000 } ?? true) }.map(\.job)
+        var jobs: [Job] = []
+        for id in state.outboxOrder {
+            guard let row = state.outbox[id], row.isPending, row.offeredAt.map({ $0 <= now - 1_000 }) ?? true else {
+                continue
+            }
+            jobs.append(row.job)
+        }
+        guard !jobs.isEmpty else { return [] }
         let ordered = JobClass.allCases.flatMap { jobClass in jobs.filter { $0.jobClass == jobClass } }
         return Array(ordered.prefix(limit))
     }
@@ -533,7 +565,7 @@ package struct MemoryOrderStore: OrderStore {
             for death in deaths {
                 let id = death.job.id
                 state.outboxOrder.removeAll { $0 == id }
-                var row = state.outbox[id] ?? MemoryDatabase.OutboxRow(job: death.job)
+                let row = state.outbox[id] ?? MemoryDatabase.OutboxRow(job: death.job)
                 row.isPending = false
                 row.death = (death, now)
                 state.outbox[id] = row
@@ -610,37 +642,38 @@ package struct MemoryOrderStore: OrderStore {
     package func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)] {
         try await locked("fills") { state, _ in
             guard !database.has(.fillCountsTwice) else { return [] }
-            return state.fills.filter { $0.order == order }.map { ($0.key, $0.fill) }
+            return (state.fillsOf[order] ?? []).map { (state.fills[$0].key, state.fills[$0].fill) }
         }
     }
 
     package func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder] {
         try await locked("live") { state, _ in
-            let found = state.rows.values.map(\.order).filter {
+            let found = state.open.reversed().compactMap { state.rows[$0]?.order }.filter {
                 $0.account == account && $0.instrument.market == market && !$0.isTerminal
             }
-            return Array(found.sorted { $0.id > $1.id }.prefix(limit))
+            return Array(found.prefix(limit))
         }
     }
 
     package func standing(of order: StoredOrder) async throws(StoreError) -> OrderStanding {
         try await locked("standing") { state, _ in
             var claimed = Quantity.zero
-            for (id, intents) in state.intents where id != order.id {
-                guard let other = state.rows[id]?.order, other.account == order.account,
-                    other.instrument.market == order.instrument.market, other.positionSide == order.positionSide
+            for id in state.open where id != order.id {
+                guard let intents = state.intents[id], let other = state.rows[id]?.order,
+                    other.account == order.account, other.instrument.market == order.instrument.market,
+                    other.positionSide == order.positionSide
                 else { continue }
                 for intent in intents where intent.stored.restsAsExit(of: other) { claimed += intent.stored.claim }
             }
-            let newest = state.fills.filter { $0.order == order.id }.map(\.fill.time).max()
+            let newest = (state.fillsOf[order.id] ?? []).map { state.fills[$0].fill.time }.max()
             return OrderStanding(claimedElsewhere: claimed, newestFill: newest)
         }
     }
 
     package func openWork(account: AccountID) async throws(StoreError) -> OpenWork {
         try await locked("openWork") { state, _ in
-            let open = state.rows.values.map(\.order).filter { $0.account == account && !$0.isTerminal }
-                .sorted { $0.id < $1.id }
+            let open = state.open.compactMap { state.rows[$0]?.order }
+                .filter { $0.account == account && !$0.isTerminal }
             let atVenue = open.map(\.id).filter { id in
                 (state.intents[id] ?? []).contains { $0.stored.state.isLive && $0.token != nil }
             }
@@ -651,8 +684,9 @@ package struct MemoryOrderStore: OrderStore {
 
     package func activeLegs(account: AccountID, market: MarketID) async throws(StoreError) -> Int {
         try await locked("activeLegs") { state, _ in
-            state.rows.values.filter { $0.order.account == account && $0.order.instrument.market == market }
-                .reduce(0) { $0 + $1.order.activeLegs }
+            state.open.compactMap { state.rows[$0]?.order }
+                .filter { $0.account == account && $0.instrument.market == market }
+                .reduce(0) { $0 + $1.activeLegs }
         }
     }
 

@@ -11,7 +11,8 @@ package import SmartOrders
 package final class MemoryQueueServer: Sendable {
     fileprivate enum Place { case waiting, active, delayed, completed, dead }
 
-    fileprivate struct Entry {
+    /// A class: looked up far more often than made, and large.
+    fileprivate final class Entry {
         var job: Job
         var place = Place.waiting
         var due: Int64 = 0
@@ -26,6 +27,8 @@ package final class MemoryQueueServer: Sendable {
         var crashes = 0
         var finishedAt: Int64 = 0
         var reason = ""
+
+        init(job: Job) { self.job = job }
     }
 
     fileprivate struct State {
@@ -225,7 +228,7 @@ package final class MemoryQueue: JobQueue {
         try await locked("restore") { state, now throws(QueueError) in
             var restored = 0
             for death in deaths where state.entries[death.job.id] == nil {
-                var entry = Entry(job: death.job)
+                let entry = Entry(job: death.job)
                 entry.place = .dead
                 entry.reason = death.reason
                 entry.attemptsMade = death.attempts
@@ -250,11 +253,9 @@ package final class MemoryQueue: JobQueue {
         let lapse = server.nowMs + server.leaseMs
         server.state.withLock { state in
             for job in jobs {
-                guard let id = JobID(job.rawID), let entry = state.entries[id], entry.token == job.token,
-                    entry.place == .active
-                else { continue }
-                state.entries[id]?.isInHand = areInHand
-                state.entries[id]?.lapsesAt = lapse
+                guard let entry = job.entry(state), entry.token == job.token, entry.place == .active else { continue }
+                entry.isInHand = areInHand
+                entry.lapsesAt = lapse
             }
         }
     }
@@ -273,7 +274,7 @@ package final class MemoryQueue: JobQueue {
             ]
             classes: for (jobClass, count) in wanted {
                 while taken.filter({ $0.jobClass == jobClass }).count < count, let id = state.waiting[jobClass]?.last {
-                    guard var entry = state.entries[id] else { break }
+                    guard let entry = state.entries[id] else { break }
                     // A suspect is delivered alone, and one at a time.
                     if entry.crashes >= 2 {
                         if holdsSuspect { continue classes }
@@ -286,7 +287,6 @@ package final class MemoryQueue: JobQueue {
                     entry.isInHand = false
                     entry.lapsesAt = now + server.leaseMs
                     entry.deliveries += 1
-                    state.entries[id] = entry
                     state.active.append(id)
                     taken.append(
                         TakenJob(
@@ -357,7 +357,8 @@ package final class MemoryQueue: JobQueue {
             var retriedNow: [Entry] = []
             let codes = outcomes.map { job, outcome in
                 if job.token.isEmpty { return FinishCode.repeated }
-                guard let id = JobID(job.rawID), var entry = state.entries[id] else { return .unknown }
+                guard let entry = job.entry(state) else { return .unknown }
+                let id = entry.job.id
                 let standing = standing(of: job, entry, now, state)
                 guard standing == .done || standing == .late else { return standing }
                 state.active.removeAll { $0 == id }
@@ -372,7 +373,7 @@ package final class MemoryQueue: JobQueue {
                 case .retry(let delayMs, let reason):
                     entry.reason = reason
                     if delayMs > 0 {
-                        delay(id, &entry, until: now + delayMs, &state)
+                        delay(entry, until: now + delayMs, &state)
                     } else {
                         entry.place = .waiting
                         retriedNow.append(entry)
@@ -381,7 +382,6 @@ package final class MemoryQueue: JobQueue {
                     entry.place = .dead
                     entry.reason = reason
                 }
-                state.entries[id] = entry
                 return standing
             }
             for entry in retriedNow.reversed() { state.waiting[entry.job.jobClass, default: []].append(entry.job.id) }
@@ -392,10 +392,10 @@ package final class MemoryQueue: JobQueue {
     package func release(_ jobs: [TakenJob]) async throws(QueueError) {
         try await locked("release") { state, now throws(QueueError) in
             for job in jobs.reversed() {
-                guard let id = JobID(job.rawID), let entry = state.entries[id] else { continue }
+                guard let entry = job.entry(state) else { continue }
                 let standing = standing(of: job, entry, now, state)
                 guard standing == .done || standing == .late else { continue }
-                toHead(id, &state)
+                toHead(entry, &state)
             }
         }
     }
@@ -409,17 +409,15 @@ package final class MemoryQueue: JobQueue {
             }
             if !back.isEmpty { server.mark(.jobReclaimed) }
             for id in back.reversed() {
-                guard var entry = state.entries[id] else { continue }
+                guard let entry = state.entries[id] else { continue }
                 entry.crashes += 1
-                state.entries[id] = entry
                 // With more than ten the worker that gets it gives it up.
                 if entry.crashes >= 3, entry.crashes <= 10 || entry.job.jobClass == .stops {
                     state.active.removeAll { $0 == id }
                     entry.token = ""
-                    delay(id, &entry, until: now + 60_000, &state)
-                    state.entries[id] = entry
+                    delay(entry, until: now + 60_000, &state)
                 } else {
-                    toHead(id, &state)
+                    toHead(entry, &state)
                 }
             }
             while let first = state.completed.first, let entry = state.entries[first],
@@ -448,35 +446,42 @@ package final class MemoryQueue: JobQueue {
         return state.cutOff[worker].map { $0 <= now } ?? false
     }
 
-    private func toHead(_ id: JobID, _ state: inout State) {
+    private func toHead(_ entry: Entry, _ state: inout State) {
+        let id = entry.job.id
         state.active.removeAll { $0 == id }
-        state.entries[id]?.place = .waiting
-        state.entries[id]?.holder = nil
+        entry.place = .waiting
+        entry.holder = nil
         // As the body forgets who had it: the holder's late word is refused.
-        state.entries[id]?.token = ""
-        if let jobClass = state.entries[id]?.job.jobClass { state.waiting[jobClass, default: []].append(id) }
+        entry.token = ""
+        state.waiting[entry.job.jobClass, default: []].append(id)
     }
 
-    private func delay(_ id: JobID, _ entry: inout Entry, until due: Int64, _ state: inout State) {
+    private func delay(_ entry: Entry, until due: Int64, _ state: inout State) {
         entry.place = .delayed
         entry.due = due
         let index = state.delayed.firstIndex { $0.due > due } ?? state.delayed.count
-        state.delayed.insert((due, id), at: index)
+        state.delayed.insert((due, entry.job.id), at: index)
     }
 
     private func promote(_ state: inout State, _ now: Int64) {
         while let first = state.delayed.first, first.due <= now {
             state.delayed.removeFirst()
-            state.entries[first.id]?.place = .waiting
-            if let jobClass = state.entries[first.id]?.job.jobClass {
-                state.waiting[jobClass, default: []].insert(first.id, at: 0)
-            }
+            guard let entry = state.entries[first.id] else { continue }
+            entry.place = .waiting
+            state.waiting[entry.job.jobClass, default: []].insert(first.id, at: 0)
         }
     }
 
     private func takeWaiters(_ state: inout State) -> [MemoryTickServer.Waiter] {
         defer { state.waiters = [:] }
         return state.waiters.keys.sorted().compactMap { state.waiters[$0] }
+    }
+}
+
+extension TakenJob {
+    /// Where it is; its body, where it has one, says its id without reading it.
+    fileprivate func entry(_ state: MemoryQueueServer.State) -> MemoryQueueServer.Entry? {
+        (job?.id ?? JobID(rawID)).flatMap { state.entries[$0] }
     }
 }
 

@@ -12,7 +12,7 @@ package final class MemoryTickServer: Sendable {
         var changed: [OrderID] = []
         var progress: [WorkerID: [EvaluationProgress]] = [:]
         var isAway = false
-        var waiting: [Topic: [UInt64: Waiter]] = [:]
+        var waiting: [Topic: [UInt64: Waiting]] = [:]
         var nextWaiter: UInt64 = 0
 
         mutating func append(_ ticks: [RawTick], to series: PriceSeries, keeping length: Int) {
@@ -21,6 +21,12 @@ package final class MemoryTickServer: Sendable {
             if stream.count > length { stream.removeFirst(stream.count - length) }
             streams[series] = stream
         }
+    }
+
+    /// Somebody who is woken when what he waits for is there.
+    struct Waiting {
+        let waiter: Waiter
+        let isReady: @Sendable (State) -> Bool
     }
 
     enum Waiter {
@@ -196,20 +202,22 @@ package final class MemoryTickLog: TickLog {
 
     // MARK: Waiting
 
+    /// Who has what he waits for, as a blocking read of a stream returns for its own keys alone.
     private static func take(
         _ topic: MemoryTickServer.Topic,
         _ state: inout State,
     ) -> [MemoryTickServer.Waiter] {
         guard let waiting = state.waiting[topic], !waiting.isEmpty else { return [] }
-        state.waiting[topic] = [:]
-        return waiting.sorted { $0.key < $1.key }.map(\.value)
+        let woken = waiting.filter { $0.value.isReady(state) }.sorted { $0.key < $1.key }
+        for (ticket, _) in woken { state.waiting[topic]?[ticket] = nil }
+        return woken.map(\.value.waiter)
     }
 
     /// Returns when somebody was told, the time is over, or `isReady` at once.
     private func wait(
         for topic: MemoryTickServer.Topic,
         nanoseconds: Int64,
-        isReady: @Sendable (State) -> Bool,
+        isReady: @escaping @Sendable (State) -> Bool,
     ) async {
         let ticket: UInt64? = server.state.withLock { state in
             if isReady(state) { return nil }
@@ -220,7 +228,8 @@ package final class MemoryTickLog: TickLog {
         let server = server
         if let simulator = server.simulator {
             let number = simulator.newSleeper()
-            server.state.withLock { $0.waiting[topic, default: [:]][ticket] = .sleeper(simulator, number) }
+            let waiting = MemoryTickServer.Waiting(waiter: .sleeper(simulator, number), isReady: isReady)
+            server.state.withLock { $0.waiting[topic, default: [:]][ticket] = waiting }
             _ = await simulator.sleep(nanoseconds: nanoseconds, as: number)
             _ = server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }
             return
@@ -231,13 +240,16 @@ package final class MemoryTickLog: TickLog {
                     await withCheckedContinuation { continuation in
                         let isOver = server.state.withLock { state in
                             if Task.isCancelled { return true }
-                            state.waiting[topic, default: [:]][ticket] = .continuation(continuation)
+                            state.waiting[topic, default: [:]][ticket] = MemoryTickServer.Waiting(
+                                waiter: .continuation(continuation),
+                                isReady: isReady,
+                            )
                             return false
                         }
                         if isOver { continuation.resume() }
                     }
                 } onCancel: {
-                    server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }?.wake()
+                    server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }?.waiter.wake()
                 }
             }
             group.addTask {

@@ -28,6 +28,8 @@ package enum Mutant: String, Hashable, Sendable, CaseIterable {
     case changesMissed
     /// MU21: the evaluator's stop is a tick looser than the row's.
     case stopOneTickLooser
+    /// A fill passes no ticks: those from before it fire what it arms.
+    case fillPassesNoTicks
     /// MU20: a take-over goes on from the newest price.
     case waterMarkRestarted
 
@@ -98,6 +100,7 @@ extension Mutant {
             FaultPlan(factors: [.venueAnswer: 4, .venueLoss: 4, .venuePartial: 8, .venueStream: 12])
         case .unknownCommitTakenAsDone: FaultPlan(factors: [.pgReset: 12])
         case .keyNotStored: FaultPlan(factors: [.pgReset: 4, .trader: 4])
+        case .fillPassesNoTicks: FaultPlan(factors: [.feed: 12])
         case .haltNotRead: FaultPlan(factors: [.halt: 12])
         case .cursorMovesAtOffer: FaultPlan(factors: [.blackout: 12])
         case .noVersionCheck, .fillCountsTwice, .fillsDropped, .noSweep, .changesMissed, .stopOneTickLooser,
@@ -149,6 +152,22 @@ extension Flaws {
             t0: contains(.lateT0) ? now : placement.t0,
             windowMs: contains(.noDeadline) ? 3_600_000 : placement.windowMs,
         )
+    }
+
+    /// The row that would be stored if a fill passed no ticks: it stands where the steps before the fill left it.
+    static func unpass(_ commit: Commit, before: StoredOrder?) -> StoredOrder {
+        guard let before, commit.next.position.sequence < 0, commit.next.position > before.position else {
+            return commit.next
+        }
+        var next = commit.next
+        next.position = commit.record.steps.reduce(before.position) { position, step in
+            switch step {
+            case .absorb(_, let end), .reach(let end): max(position, end)
+            case .decide(.tick, let moment), .decide(.trigger, let moment): max(position, moment.position)
+            case .create, .decide, .change, .begin, .submit: position
+            }
+        }
+        return next
     }
 
     /// What the evaluator is told of an order.

@@ -19,7 +19,7 @@ package struct Violation: Hashable, Sendable {
 /// Hears what a database does, before anybody else knows.
 protocol DatabaseWatcher: Sendable {
     func committed(
-        _ before: SmartOrder?,
+        _ stored: StoredOrder?,
         _ next: SmartOrder,
         _ commit: Commit,
         intents: [VenueOrder],
@@ -46,14 +46,22 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
     }
 
     /// A row as it was committed: what the prices after it are judged by.
-    struct Stand {
+    /// A class: rows are large.
+    final class Stand: Sendable {
         let row: SmartOrder
         let cause: EventCause
         let tick: TickPosition?
+
+        init(row: SmartOrder, cause: EventCause, tick: TickPosition?) {
+            self.row = row
+            self.cause = cause
+            self.tick = tick
+        }
     }
 
     struct Watched {
-        var row: SmartOrder
+        /// The newest.
+        var stand: Stand
         var stands: [Stand]
         var entered: ExactDecimal
         /// Sum over accepted exits: filled, and what is still open.
@@ -63,6 +71,10 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var attempts: Int
         /// When its last version was stored.
         var changedAt: Int64 = 0
+        /// When the venue first filled its entry, by the venue's clock, in microseconds.
+        var filledAt: Int64?
+
+        var row: SmartOrder { stand.row }
     }
 
     struct Series {
@@ -102,6 +114,8 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         /// Send rights as committed: the time that the request has to carry, and how its venue order stands.
         var rights: [String: (t0: Timestamp, isLive: Bool)] = [:]
         var keys: [String: OrderID] = [:]
+        /// The newest first fill of an entry.
+        var newestFill: [PriceSeries: Int64] = [:]
         var isHalted = false
         var violations: [Violation] = []
         var commits = 0
@@ -110,11 +124,14 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
 
     let simulator: Simulator
     let state: Locked<State>
-    private let faults: FaultSwitch
+    let faults: FaultSwitch
+    /// How far a worker's clock may be behind the venue's: a fill is taken to be no later than now.
+    let fillToleranceUs: Int64
     /// A tick that was never stored has to be known from the stream, unless Redis fails: two things may go wrong at once.
     let isStreamReliable: Bool
 
-    init(simulator: Simulator, markets: [Instrument], faults: FaultSwitch) {
+    init(simulator: Simulator, markets: [Instrument], habits: VenueHabits, faults: FaultSwitch) {
+        fillToleranceUs = max(0, habits.clockSkewMs + (faults.planned(.clock) > 0 ? 1_100 : 0)) * 1_000
         self.simulator = simulator
         self.faults = faults
         isStreamReliable = [.redisReset, .redisLoss, .redisOutage].allSatisfy { faults.planned($0) == 0 }
@@ -265,7 +282,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         }
     }
 
-    func filled(_ clientOrderID: String, _ quantity: Quantity, at now: Int64) {
+    func filled(_ clientOrderID: String, _ quantity: Quantity, venueTime: Timestamp, at now: Int64) {
         simulator.note("venue fills \(clientOrderID) \(quantity)")
         state.withLock { state in
             guard var known = state.accepted[clientOrderID] else { return }
@@ -281,6 +298,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 state.conditionals[known.order]?.open -= quantity.value
             } else {
                 state.orders[known.order]?.entered += quantity.value
+                Self.noteFill(clientOrderID, of: known.order, at: venueTime, &state)
             }
         }
     }
@@ -298,17 +316,19 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
 
     // MARK: The database
 
-    func committed(_ before: SmartOrder?, _ next: SmartOrder, _ commit: Commit, intents: [VenueOrder], at now: Int64) {
+    func committed(_ stored: StoredOrder?, _ next: SmartOrder, _ commit: Commit, intents: [VenueOrder], at now: Int64) {
+        let before = stored?.smart
         simulator.note(
             "commit \(next.id) \(next.version) \(commit.cause.rawValue) \(next.status.rawValue) at "
                 + "\(next.extremePosition.sequence) job \(commit.record.job ?? "-") \(commit.facts)"
         )
         var findings = Self.judge(before, next, commit, intents: intents)
-        if let difference = ReplayCheck.difference(before.map { .smart($0) }, .smart(next), commit) {
+        if let difference = ReplayCheck.difference(stored, commit) {
             findings.append(("EX2", difference))
         }
         state.withLock { state in
             state.commits += 1
+            if let before, let wrong = judgeTick(before, next, commit, state) { findings.append(wrong) }
             for (predicate, evidence) in findings {
                 Self.report(predicate, "\(next.id) version \(next.version): \(evidence)", at: now, &state)
             }
@@ -342,7 +362,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             if state.orders[next.id] == nil {
                 let isHeld = next.draft.entry.mode == .attach
                 state.orders[next.id] = Watched(
-                    row: next,
+                    stand: stand,
                     stands: [],
                     entered: isHeld ? next.draft.quantity.value : .zero,
                     attempts: 0,
@@ -351,7 +371,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 state.living.append(next.id)
                 Self.learnNames(of: next.id, through: 4, &state)
             }
-            state.orders[next.id]?.row = next
+            state.orders[next.id]?.stand = stand
             state.orders[next.id]?.changedAt = now
             state.orders[next.id]?.stands.append(stand)
             if next.status.isTerminal, state.orders[next.id]?.terminalAt == nil {
@@ -474,6 +494,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         simulator.note("\(feed) hears \(name) \(ticks.map(\.position.sequence))")
         state.withLock { state in
             for tick in ticks { state.series[name]?.heardBy[Int(tick.position.sequence)] = feed }
+            markLate(ticks, of: name, state)
         }
     }
 

@@ -5,7 +5,8 @@ internal import SmartOrders
 
 enum ReplayCheck {
     /// What comes out otherwise; nil: nothing does.
-    static func difference(_ before: StoredOrder?, _ next: StoredOrder, _ commit: Commit) -> String? {
+    static func difference(_ before: StoredOrder?, _ commit: Commit) -> String? {
+        let next = commit.next
         let version = StoredVersion(
             order: next,
             sequence: 0,

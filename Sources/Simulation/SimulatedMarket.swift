@@ -152,10 +152,14 @@ struct SimulatedSource: TickSource {
     let process: SimulatedProcess
 
     func run(_ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws {
+        // This connection is slower than the private one: fills are told before the ticks that led to them.
+        let lagMs: Int64 = world.simulator.draw { random in
+            random.happens(0.3 * world.faults[.feed]) ? 100 + Int64(random.next() % 900) : 0
+        }
         let (batches, heard) = AsyncStream<[SourcedTick]>.makeStream()
         try await withThrowingTaskGroup { group in
             for market in world.markets {
-                group.addTask { try await follow(market, heard) }
+                group.addTask { try await follow(market, heard, lagMs: lagMs) }
             }
             for await batch in batches {
                 try await world.step(process, isTrading: false)
@@ -168,12 +172,17 @@ struct SimulatedSource: TickSource {
     private func follow(
         _ market: SimulatedMarket,
         _ heard: AsyncStream<[SourcedTick]>.Continuation,
+        lagMs: Int64,
     ) async throws {
         // The newest price comes with the subscription.
         var next = max(0, market.count - 1)
         while await market.wait(for: next) {
             try await world.step(process, isTrading: false)
             let ticks = market.ticks(from: next)
+            if lagMs > 0, world.faults.isOn {
+                _ = await world.simulator.sleep(nanoseconds: lagMs * 1_000_000)
+                try await world.step(process, isTrading: false)
+            }
             next += ticks.count
             if world.simulator.draw({ $0.happens(0.002 * world.faults[.feed]) }) {
                 // The connection is gone for a while: what the venue says meanwhile is not heard.

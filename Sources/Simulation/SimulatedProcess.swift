@@ -162,7 +162,11 @@ struct ProcessClock: EngineClock {
 
     func sleep(milliseconds: Int64) async throws {
         if let process, process.isHeldUp.load(ordering: .relaxed), process.isDead { throw CancellationError() }
-        guard await simulator.sleep(nanoseconds: milliseconds * 1_000_000) else { throw CancellationError() }
-        do { try await process?.pass() } catch { throw CancellationError() }
+        let number = simulator.newSleeper()
+        guard await simulator.sleep(nanoseconds: milliseconds * 1_000_000, as: number) else {
+            throw CancellationError()
+        }
+        guard let process, process.isHeld else { return }
+        do { try await process.pass() } catch { throw CancellationError() }
     }
 }

@@ -136,7 +136,7 @@ final class SimulatedVenue: Sendable {
                 let fill = Fill(venueFillID: "f\(state.nextFill)", quantity: quantity, price: at, time: now)
                 state.entries[index].fills.append(fill)
                 state.entries[index].filled += quantity
-                oracle.filled(placement.clientOrderID, quantity, at: simulator.milliseconds)
+                oracle.filled(placement.clientOrderID, quantity, venueTime: fill.time, at: simulator.milliseconds)
                 changed = true
             }
         }

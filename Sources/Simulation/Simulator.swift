@@ -5,6 +5,7 @@
 // machine's clock, on another thread or on I/O: `escapes` counts those who tried. Cost: about a microsecond per step.
 internal import CExecutorHook
 internal import OwnerThread
+internal import Synchronization
 
 /// A deterministic executor with a clock of its own.
 package final class Simulator: Sendable {
@@ -14,11 +15,10 @@ package final class Simulator: Sendable {
     }
 
     private struct State {
-        var now: Int64 = 0
         var random: SeededRandom
         var heap: [Sleeper] = []
         /// By place; a place is used again when its sleeper is gone.
-        var sleeping: [(number: UInt64, continuation: CheckedContinuation<Bool, Never>?)] = []
+        var sleeping: [(number: UInt64, continuation: UnsafeContinuation<Bool, Never>?)] = []
         var freePlaces: [Int] = []
         var nextNumber: UInt64 = 0
 
@@ -38,7 +38,7 @@ package final class Simulator: Sendable {
         }
 
         /// Who sleeps under this number, once; nil: nobody any more, or not yet.
-        mutating func takeSleeper(_ number: UInt64) -> CheckedContinuation<Bool, Never>? {
+        mutating func takeSleeper(_ number: UInt64) -> UnsafeContinuation<Bool, Never>? {
             let place = Int(number & 0xffff_ffff)
             guard place < sleeping.count, sleeping[place].number == number,
                 let continuation = sleeping[place].continuation
@@ -48,7 +48,7 @@ package final class Simulator: Sendable {
             return continuation
         }
 
-        mutating func sleep(_ continuation: CheckedContinuation<Bool, Never>, as number: UInt64, until due: Int64) {
+        mutating func sleep(_ continuation: UnsafeContinuation<Bool, Never>, as number: UInt64, until due: Int64) {
             sleeping[Int(number & 0xffff_ffff)].continuation = continuation
             Simulator.push(Sleeper(due: due, number: number), on: &heap)
         }
@@ -67,6 +67,8 @@ package final class Simulator: Sendable {
     }
 
     private let state: Locked<State>
+    /// Written under the lock of `state`, read by everybody at every step.
+    private let time = Atomic<Int64>(0)
     /// Lines of the trace that are kept; 0: none are made.
     private let traceLimit: Int
     /// Steps without a moment passing: more is a busy loop.
@@ -134,12 +136,13 @@ package final class Simulator: Sendable {
 
     /// Jumps to the next sleeper. Returns how the run ended where there is none, or nobody is to be woken.
     private func wakeNext() -> End? {
-        let (sleeper, isFinished) = state.withLock { state -> (CheckedContinuation<Bool, Never>?, Bool) in
+        let (sleeper, isFinished) = state.withLock { state -> (UnsafeContinuation<Bool, Never>?, Bool) in
             if state.isFinished { return (nil, true) }
             while let next = Self.pop(&state.heap) {
                 guard let sleeper = state.takeSleeper(next.number) else { continue }
-                state.now = max(state.now, next.due)
-                state.hash = (state.hash ^ UInt64(bitPattern: state.now)) &* 0x0000_0100_0000_01b3
+                let now = max(time.load(ordering: .relaxed), next.due)
+                time.store(now, ordering: .relaxed)
+                state.hash = (state.hash ^ UInt64(bitPattern: now)) &* 0x0000_0100_0000_01b3
                 return (sleeper, false)
             }
             return (nil, false)
@@ -155,7 +158,7 @@ package final class Simulator: Sendable {
     // MARK: Time
 
     /// Nanoseconds since the beginning of the run.
-    package var nanoseconds: Int64 { state.withLock { $0.now } }
+    package var nanoseconds: Int64 { time.load(ordering: .relaxed) }
     package var milliseconds: Int64 { nanoseconds / 1_000_000 }
 
     /// Sleeps in virtual time. False: the task was cancelled before.
@@ -175,29 +178,37 @@ package final class Simulator: Sendable {
 
     func sleep(nanoseconds: Int64, as number: UInt64) async -> Bool {
         await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isCancelled = state.withLock { state in
-                    if Task.isCancelled {
-                        state.drop(number)
-                        return true
-                    }
-                    state.sleep(continuation, as: number, until: state.now + max(0, nanoseconds))
-                    return false
-                }
-                if isCancelled { continuation.resume(returning: false) }
-            }
+            await wait(nanoseconds: nanoseconds, as: number)
         } onCancel: {
             state.withLock { $0.takeSleeper(number) }?.resume(returning: false)
         }
     }
 
+    /// The cheap form of a continuation: every step of a simulation is one. `takeSleeper` gives it out once.
+    /// Never inlined: swiftc 6.3 crashes at -O where an unsafe continuation is.
+    @inline(never)
+    private func wait(nanoseconds: Int64, as number: UInt64) async -> Bool {
+        await withUnsafeContinuation { continuation in
+            let isCancelled = state.withLock { state in
+                if Task.isCancelled {
+                    state.drop(number)
+                    return true
+                }
+                state.sleep(continuation, as: number, until: self.nanoseconds + max(0, nanoseconds))
+                return false
+            }
+            if isCancelled { continuation.resume(returning: false) }
+        }
+    }
+
     /// Lets time pass, whether the task is cancelled or not: a message that is under way arrives.
+    @inline(never)
     package func pass(nanoseconds: Int64) async {
         guard nanoseconds > 0 else { return }
-        _ = await withCheckedContinuation { continuation in
+        _ = await withUnsafeContinuation { continuation in
             state.withLock { state in
                 let number = state.newSleeper()
-                state.sleep(continuation, as: number, until: state.now + nanoseconds)
+                state.sleep(continuation, as: number, until: self.nanoseconds + nanoseconds)
             }
         }
     }
@@ -254,7 +265,6 @@ package final class Simulator: Sendable {
         state.withLock { state in
             for byte in text.utf8 { state.hash = (state.hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
             if state.trace.count >= traceLimit * 2 { state.trace.removeFirst(traceLimit) }
-            let milliseconds = state.now / 1_000_000
             state.trace.append("\(milliseconds) \(text)")
         }
     }

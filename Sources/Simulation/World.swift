@@ -61,7 +61,7 @@ final class World: Sendable {
         accounts = setup.accounts
         beatMs = setup.beatMs
         let clock = ProcessClock(simulator: simulator, process: nil, skewMicroseconds: 0, driftPerMillion: 0)
-        let oracle = Oracle(simulator: simulator, markets: setup.markets, faults: faults)
+        let oracle = Oracle(simulator: simulator, markets: setup.markets, habits: setup.habits, faults: faults)
         self.oracle = oracle
         venue = SimulatedVenue(simulator: simulator, habits: setup.habits, faults: faults, oracle: oracle)
         database = MemoryDatabase(clock: clock, watcher: oracle, mutant: mutant, faults: faults)
@@ -234,24 +234,35 @@ final class World: Sendable {
         }
     }
 
-    /// Half of a call's way: the moment of the process, then `go`, which decides about the call.
-    private func half<Failure: Error>(
+    /// Half of a call's way for a process that is held up: first it has to go on, then `go` decides about the call.
+    private func held<Failure: Error>(
         _ process: SimulatedProcess,
         isTrading: Bool,
+        isOver: Bool,
         died: Failure,
         then go: @escaping @Sendable () throws(Failure) -> MemoryPassage<Failure>,
-    ) throws(Failure) -> MemoryPassage<Failure> {
-        switch enter(process, isTrading: isTrading) {
-        case .goesOn: return try go()
-        case .dies: throw died
-        case .waits(let isOver):
-            return .takes { () async throws(Failure) in
-                do { try await self.wait(process, isTrading: isTrading, isOver: isOver) } catch { throw died }
-                switch try go() {
-                case .clear: break
-                case .takes(let rest): try await rest()
-                }
+    ) -> MemoryPassage<Failure> {
+        .takes { () async throws(Failure) in
+            do { try await self.wait(process, isTrading: isTrading, isOver: isOver) } catch { throw died }
+            switch try go() {
+            case .clear: break
+            case .takes(let rest): try await rest()
             }
+        }
+    }
+
+    /// Half of a call's way that ends with the moment of the process. Most calls are polls: nothing is made for those.
+    private func pass<Failure: Error>(
+        _ process: SimulatedProcess,
+        _ call: StaticString,
+        died: @autoclosure () -> Failure,
+    ) throws(Failure) -> MemoryPassage<Failure> {
+        let isTrading = Self.isTrading(call)
+        switch enter(process, isTrading: isTrading) {
+        case .goesOn: return .clear
+        case .dies: throw died()
+        case .waits(let isOver):
+            return held(process, isTrading: isTrading, isOver: isOver, died: died()) { () throws(Failure) in .clear }
         }
     }
 
@@ -259,11 +270,15 @@ final class World: Sendable {
         MemoryLink(
             deciding: { call throws(StoreError) in
                 let isTrading = Self.isTrading(call)
-                return try self.half(
-                    process,
-                    isTrading: isTrading,
-                    died: StoreError(.unavailable, "the process is dead"),
-                ) { () throws(StoreError) in try self.reachStore(call, of: process, isTrading: isTrading) }
+                switch self.enter(process, isTrading: isTrading) {
+                case .goesOn: return try self.reachStore(call, of: process, isTrading: isTrading)
+                case .dies: throw StoreError(.unavailable, "the process is dead")
+                case .waits(let isOver):
+                    let died = StoreError(.unavailable, "the process is dead")
+                    return self.held(process, isTrading: isTrading, isOver: isOver, died: died) {
+                        () throws(StoreError) in try self.reachStore(call, of: process, isTrading: isTrading)
+                    }
+                }
             },
             { call throws(StoreError) in
                 let isTrading = Self.isTrading(call)
@@ -272,11 +287,7 @@ final class World: Sendable {
                     self.faults.mark(.answerOfDatabaseLost)
                     throw StoreError(.outcomeUnknown, "reset after the statement")
                 }
-                return try self.half(
-                    process,
-                    isTrading: isTrading,
-                    died: StoreError(.outcomeUnknown, "the process is dead"),
-                ) { () throws(StoreError) in .clear }
+                return try self.pass(process, call, died: StoreError(.outcomeUnknown, "the process is dead"))
             },
         )
     }
@@ -310,22 +321,22 @@ final class World: Sendable {
         MemoryLink(
             deciding: { call throws(QueueError) in
                 let isTrading = Self.isTrading(call)
-                return try self.half(
-                    process,
-                    isTrading: isTrading,
-                    died: QueueError(.unavailable, "the process is dead"),
-                ) { () throws(QueueError) in try self.reachQueue(call, of: process, isTrading: isTrading) }
+                switch self.enter(process, isTrading: isTrading) {
+                case .goesOn: return try self.reachQueue(call, of: process, isTrading: isTrading)
+                case .dies: throw QueueError(.unavailable, "the process is dead")
+                case .waits(let isOver):
+                    let died = QueueError(.unavailable, "the process is dead")
+                    return self.held(process, isTrading: isTrading, isOver: isOver, died: died) {
+                        () throws(QueueError) in try self.reachQueue(call, of: process, isTrading: isTrading)
+                    }
+                }
             },
             { call throws(QueueError) in
                 if !self.ends(call, of: process) { throw QueueError(.outcomeUnknown, "no answer") }
                 if self.happens(0.005, .redisReset) {
                     throw QueueError(.outcomeUnknown, "reset after the command")
                 }
-                return try self.half(
-                    process,
-                    isTrading: Self.isTrading(call),
-                    died: QueueError(.outcomeUnknown, "the process is dead"),
-                ) { () throws(QueueError) in .clear }
+                return try self.pass(process, call, died: QueueError(.outcomeUnknown, "the process is dead"))
             },
         )
     }
@@ -351,23 +362,32 @@ final class World: Sendable {
         MemoryLink(
             deciding: { call throws(TickLogError) in
                 let isTrading = Self.isTrading(call)
-                return try self.half(process, isTrading: isTrading, died: TickLogError("the process is dead")) {
-                    () throws(TickLogError) in
-                    if self.happens(0.002, .redisReset) { throw TickLogError("reset before the command") }
-                    if isTrading, !self.begins(call, of: process) { throw TickLogError("not done") }
-                    return .clear
+                switch self.enter(process, isTrading: isTrading) {
+                case .goesOn: return try self.reachTicks(call, of: process, isTrading: isTrading)
+                case .dies: throw TickLogError("the process is dead")
+                case .waits(let isOver):
+                    let died = TickLogError("the process is dead")
+                    return self.held(process, isTrading: isTrading, isOver: isOver, died: died) {
+                        () throws(TickLogError) in try self.reachTicks(call, of: process, isTrading: isTrading)
+                    }
                 }
             },
             { call throws(TickLogError) in
                 if !self.ends(call, of: process) { throw TickLogError("no answer") }
                 if self.happens(0.002, .redisReset) { throw TickLogError("reset after the command") }
-                return try self.half(
-                    process,
-                    isTrading: Self.isTrading(call),
-                    died: TickLogError("the process is dead"),
-                ) { () throws(TickLogError) in .clear }
+                return try self.pass(process, call, died: TickLogError("the process is dead"))
             },
         )
+    }
+
+    private func reachTicks(
+        _ call: StaticString,
+        of process: SimulatedProcess,
+        isTrading: Bool,
+    ) throws(TickLogError) -> MemoryPassage<TickLogError> {
+        if happens(0.002, .redisReset) { throw TickLogError("reset before the command") }
+        if isTrading, !begins(call, of: process) { throw TickLogError("not done") }
+        return .clear
     }
 
     // MARK: Processes

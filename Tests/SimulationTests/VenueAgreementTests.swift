@@ -175,7 +175,7 @@ private struct Exchange {
         )
         let simulator = Simulator(seed: 1)
         let faults = FaultSwitch(.none)
-        let oracle = Oracle(simulator: simulator, markets: [], faults: faults)
+        let oracle = Oracle(simulator: simulator, markets: [], habits: VenueHabits(), faults: faults)
         let venue = SimulatedVenue(simulator: simulator, habits: VenueHabits(), faults: faults, oracle: oracle)
         let simulated = Exchange(
             market: market,
