@@ -181,7 +181,7 @@ package final class MemoryTickLog: TickLog {
                 try await link.comeBack("changedOrders")
                 return changed
             }
-            await wait(for: .changes, nanoseconds: left) { state in seen.withLock { $0 < state.changed.count } }
+            await wait(for: .changes, nanoseconds: left) { state in self.seen.withLock { $0 < state.changed.count } }
         }
     }
 
