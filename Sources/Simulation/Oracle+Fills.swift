@@ -8,11 +8,9 @@ internal import OwnerThread
 internal import SmartOrders
 
 extension Oracle {
-    /// Remembers the first fill of an entry, by the venue's clock.
-    static func noteFill(_ clientOrderID: String, of id: OrderID, at time: Timestamp, _ state: inout State) {
-        guard state.names[clientOrderID]?.leg == .entry, let order = state.orders[id], order.filledAt == nil else {
-            return
-        }
+    /// Remembers the first fill of the entering side, of the entry itself or of what was added: it arms the order.
+    static func noteFill(of id: OrderID, at time: Timestamp, _ state: inout State) {
+        guard let order = state.orders[id], order.filledAt == nil else { return }
         state.orders[id]?.filledAt = time.microseconds
         let series = PriceSeries(market: order.row.instrument.market, source: order.row.triggerSource)
         state.newestFill[series] = max(state.newestFill[series] ?? .min, time.microseconds)

@@ -71,7 +71,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var attempts: Int
         /// When its last version was stored.
         var changedAt: Int64 = 0
-        /// When the venue first filled its entry, by the venue's clock, in microseconds.
+        /// When the venue first filled something of its entering side, by the venue's clock, in microseconds.
         var filledAt: Int64?
 
         var row: SmartOrder { stand.row }
@@ -298,7 +298,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 state.conditionals[known.order]?.open -= quantity.value
             } else {
                 state.orders[known.order]?.entered += quantity.value
-                Self.noteFill(clientOrderID, of: known.order, at: venueTime, &state)
+                Self.noteFill(of: known.order, at: venueTime, &state)
             }
         }
     }
