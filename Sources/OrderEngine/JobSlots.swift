@@ -4,7 +4,7 @@ internal import OwnerThread
 /// Slots of one worker. `take` asks for the free ones; each job gives its slot back when it ends.
 final class JobSlots: Sendable {
     private struct State {
-        var used: [JobClass: Int] = [:]
+        var used = TakeRequest(stops: 0, targets: 0, housekeeping: 0)
         /// How many were given back so far.
         var returned = 0
         var waiter: CheckedContinuation<Void, Never>?
@@ -30,26 +30,27 @@ final class JobSlots: Sendable {
     /// Free slots by class.
     var free: TakeRequest { free(state.withLock { $0.used }) }
 
-    private func free(_ used: [JobClass: Int]) -> TakeRequest {
-        let total = concurrency - used.values.reduce(0, +)
+    private func free(_ used: TakeRequest) -> TakeRequest {
+        let total = concurrency - used.stops - used.targets - used.housekeeping
         func free(_ jobClass: JobClass) -> Int {
-            let kept = JobClass.allCases.filter { $0 != jobClass }.reduce(0) { sum, other in
-                sum + max(0, bounds(other).least - (used[other] ?? 0))
+            var kept = 0
+            for other in JobClass.allCases where other != jobClass {
+                kept += max(0, bounds(other).least - used[other])
             }
-            return max(0, min(bounds(jobClass).most - (used[jobClass] ?? 0), total - kept))
+            return max(0, min(bounds(jobClass).most - used[jobClass], total - kept))
         }
         return TakeRequest(stops: free(.stops), targets: free(.targets), housekeeping: free(.housekeeping))
     }
 
     func use(_ jobs: [TakenJob]) {
         state.withLock { state in
-            for job in jobs { state.used[job.jobClass, default: 0] += 1 }
+            for job in jobs { state.used[job.jobClass] += 1 }
         }
     }
 
     func giveBack(_ jobs: [TakenJob]) {
         let waiter = state.withLock { state in
-            for job in jobs { state.used[job.jobClass, default: 0] -= 1 }
+            for job in jobs { state.used[job.jobClass] -= 1 }
             state.returned += jobs.count
             defer { state.waiter = nil }
             return state.waiter
@@ -81,6 +82,25 @@ final class JobSlots: Sendable {
                 return false
             }
             if isFree { continuation.resume() }
+        }
+    }
+}
+
+extension TakeRequest {
+    fileprivate subscript(_ jobClass: JobClass) -> Int {
+        get {
+            switch jobClass {
+            case .stops: stops
+            case .targets: targets
+            case .housekeeping: housekeeping
+            }
+        }
+        set {
+            switch jobClass {
+            case .stops: stops = newValue
+            case .targets: targets = newValue
+            case .housekeeping: housekeeping = newValue
+            }
         }
     }
 }

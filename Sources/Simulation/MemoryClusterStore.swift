@@ -71,39 +71,6 @@ package struct MemoryClusterStore: ClusterStore {
         }
     }
 
-    private static func view(_ state: inout State) -> MemoryDatabase.ShardView {
-        if let view = state.shardView { return view }
-        // Few workers hold them all: found one after the other, not by hash.
-        var lists: [(worker: WorkerID, shards: [ShardAssignment])] = []
-        for (shard, row) in state.shards.enumerated() {
-            guard let worker = row.worker else { continue }
-            var place = lists.firstIndex { $0.worker == worker } ?? lists.count
-            if place == lists.count {
-                lists.append((worker, []))
-                place = lists.count - 1
-            }
-            lists[place].shards.append(
-                ShardAssignment(
-                    shard: shard,
-                    epoch: row.epoch,
-                    previous: row.previous,
-                    handover: row.handover,
-                    isAccepted: row.isAccepted,
-                )
-            )
-        }
-        let view = MemoryDatabase.ShardView(
-            holders: state.shards.map(\.worker),
-            assignments: Dictionary(lists.map { ($0.worker, $0.shards) }, uniquingKeysWith: { first, _ in first }),
-        )
-        state.shardView = view
-        return view
-    }
-
-    private static func shards(of worker: WorkerID, _ state: inout State) -> [Int] {
-        view(&state).assignments[worker]?.map(\.shard) ?? []
-    }
-
     // MARK: Workers
 
     package func halts() async throws(StoreError) -> [HaltInForce] {
@@ -112,10 +79,10 @@ package struct MemoryClusterStore: ClusterStore {
 
     package func register(_ worker: WorkerID) async throws(StoreError) {
         try await locked("register") { state, now in
-            release(of: Self.shards(of: worker, &state), &state, raising: true)
+            release(of: state.shards.assignments(of: worker).map(\.shard), &state, raising: true)
             // Who lapsed long ago and holds nothing is nobody any more.
-            let holders = Self.view(&state).assignments
-            state.workers = state.workers.filter { $0.value > now - 60_000 || holders[$0.key] != nil }
+            let shards = state.shards
+            state.workers = state.workers.filter { $0.value > now - 60_000 || shards.holdsAny($0.key) }
             state.workers[worker] = now + Self.leaseMs
             state.quiet.remove(worker)
         }
@@ -126,7 +93,7 @@ package struct MemoryClusterStore: ClusterStore {
             let isHeld = (state.workers[worker] ?? .min) > now
             if !isHeld { database.mark(.leaseLapsed) }
             if isHeld { state.workers[worker] = now + Self.leaseMs }
-            let assignments = isHeld ? Self.view(&state).assignments[worker] ?? [] : []
+            let assignments = isHeld ? state.shards.assignments(of: worker) : []
             return HeartbeatReply(
                 leaseHeld: isHeld,
                 assignments: assignments,
@@ -139,31 +106,30 @@ package struct MemoryClusterStore: ClusterStore {
 
     package func leave(_ worker: WorkerID) async throws(StoreError) {
         try await locked("leave") { state, _ in
-            release(of: Self.shards(of: worker, &state), &state, raising: true)
+            release(of: state.shards.assignments(of: worker).map(\.shard), &state, raising: true)
             state.workers[worker] = nil
         }
     }
 
     /// Frees shards, with a copy of their holder's cursors; a shard that was not accepted keeps the copy it came with.
     private func release(of shards: [Int], _ state: inout State, raising: Bool) {
-        var copies: [(worker: WorkerID, number: Int64)] = []
+        var copies: [(worker: Int, number: Int64)] = []
         for shard in shards {
-            guard let worker = state.shards[shard].worker else { continue }
-            if state.shards[shard].isAccepted {
-                if let known = copies.first(where: { $0.worker == worker }) {
-                    state.shards[shard].handover = known.number
-                } else {
+            let row = state.shards.rows[shard]
+            guard let number = row.worker else { continue }
+            var handover: Int64?
+            if row.isAccepted {
+                handover = copies.first { $0.worker == number }?.number
+                if handover == nil {
                     let copy = Int64(state.handovers.count + 1)
-                    copies.append((worker, copy))
+                    let worker = state.shards.name(number)
+                    copies.append((number, copy))
                     state.handovers[copy] = state.cursors[worker] ?? [:]
                     database.note("cursors of \(worker) are copied as \(copy)")
-                    state.shards[shard].handover = copy
+                    handover = copy
                 }
             }
-            state.shards[shard].previous = worker
-            state.shards[shard].worker = nil
-            state.shards[shard].isAccepted = false
-            if raising { state.shards[shard].epoch += 1 }
+            state.shards.free(shard, handover: handover, raising: raising)
         }
     }
 
@@ -188,34 +154,31 @@ package struct MemoryClusterStore: ClusterStore {
     package func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID]) {
         try await locked("workers") { state, now in
             let all = state.workers.keys.sorted()
-            let holders = Self.view(&state).assignments
+            let shards = state.shards
             return (
                 all.filter { (state.workers[$0] ?? .min) > now || database.has(.leaseNeverLapses) }
                     .map { LiveWorker(id: $0, isQuiet: state.quiet.contains($0)) },
-                all.filter { (state.workers[$0] ?? .min) <= now && holders[$0] != nil },
+                all.filter { (state.workers[$0] ?? .min) <= now && shards.holdsAny($0) },
             )
         }
     }
 
     package func holders() async throws(StoreError) -> [WorkerID?] {
-        try await locked("holders") { state, _ in Self.view(&state).holders }
+        try await locked("holders") { state, _ in state.shards.holders() }
     }
 
     package func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool {
         try await locked("assign") { state, now in
             guard let leader = state.leader, leader.until > now, state.leaderEpoch == leaderEpoch else { return false }
-            var last: WorkerID?
+            var last: Int?
             for shard in moves.map(\.shard) {
-                guard let holder = state.shards[shard].worker, holder != last else { continue }
-                last = holder
+                guard let number = state.shards.rows[shard].worker, number != last else { continue }
+                last = number
+                let holder = state.shards.name(number)
                 if (state.workers[holder] ?? .min) <= now { state.workers[holder] = .min }
             }
             release(of: moves.map(\.shard), &state, raising: false)
-            for (shard, worker) in moves {
-                state.shards[shard].worker = worker
-                state.shards[shard].epoch += 1
-                state.shards[shard].isAccepted = false
-            }
+            state.shards.give(moves)
             return true
         }
     }
@@ -263,9 +226,10 @@ package struct MemoryClusterStore: ClusterStore {
         of worker: WorkerID,
     ) async throws(StoreError) -> Bool {
         try await locked("accept") { state, _ in
+            let number = state.shards.number(of: worker)
             for one in assignments {
-                let row = state.shards[one.shard]
-                guard row.worker == worker, row.epoch == one.epoch else {
+                let row = state.shards.rows[one.shard]
+                guard number != nil, row.worker == number, row.epoch == one.epoch else {
                     database.mark(.staleEpochRefused)
                     return false
                 }
@@ -278,10 +242,7 @@ package struct MemoryClusterStore: ClusterStore {
             database.note(
                 "\(worker) accepts \(assignments.map { "\($0.shard) from \($0.handover ?? 0)" }) at \(cursors)"
             )
-            for one in assignments {
-                state.shards[one.shard].isAccepted = true
-                state.shards[one.shard].handover = nil
-            }
+            for one in assignments { state.shards.accept(one.shard) }
             return true
         }
     }

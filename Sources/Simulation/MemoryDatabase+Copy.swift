@@ -11,7 +11,7 @@ extension MemoryDatabase {
         present.workers = [:]
         present.leader = nil
         present.outbox = present.outbox.mapValues { $0.copy() }
-        present.shards = [ShardRow](repeating: ShardRow(), count: OrderID.shardCount)
+        present.shards = ShardTable()
         let kept = present
         copy.state.withLock { $0 = kept }
         return copy

@@ -84,9 +84,7 @@ package final class MemoryDatabase: Sendable {
         var quiet: Set<WorkerID> = []
         var leader: (worker: WorkerID, until: Int64)?
         var leaderEpoch: Int64 = 0
-        var shards = [ShardRow](repeating: ShardRow(), count: OrderID.shardCount) { didSet { shardView = nil } }
-        /// What every beat asks of the shards, made once per change of them.
-        var shardView: ShardView?
+        var shards = ShardTable()
         var handovers: [Int64: [PriceSeries: EvaluationCursor]] = [:]
         var cursors: [WorkerID: [PriceSeries: EvaluationCursor]] = [:]
         var extremes: [PriceSeries: [ExtremeBucket.Point]] = [:]
@@ -104,19 +102,6 @@ package final class MemoryDatabase: Sendable {
             if isOpen, !isKnown { open.insert(id, at: low) }
             if !isOpen, isKnown { open.remove(at: low) }
         }
-    }
-
-    struct ShardView {
-        let holders: [WorkerID?]
-        let assignments: [WorkerID: [ShardAssignment]]
-    }
-
-    struct ShardRow {
-        var worker: WorkerID?
-        var previous: WorkerID?
-        var epoch: Int64 = 0
-        var handover: Int64?
-        var isAccepted = false
     }
 
     let state = Locked(State())

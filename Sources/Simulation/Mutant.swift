@@ -28,8 +28,6 @@ package enum Mutant: String, Hashable, Sendable, CaseIterable {
     case changesMissed
     /// MU21: the evaluator's stop is a tick looser than the row's.
     case stopOneTickLooser
-    /// A fill passes no ticks: those from before it fire what it arms.
-    case fillPassesNoTicks
     /// MU20: a take-over goes on from the newest price.
     case waterMarkRestarted
 
@@ -84,6 +82,10 @@ package enum Mutant: String, Hashable, Sendable, CaseIterable {
     case exitOneStepTooLarge
     /// MU43: exits are not reduce-only.
     case notReduceOnly
+
+    // The core.
+    /// A fill passes no ticks: those from before it fire what it arms.
+    case fillPassesNoTicks
 }
 
 extension Mutant {

@@ -12,6 +12,8 @@ package final class FaultSwitch: Sendable {
     /// Asked at every step: no lock.
     private let isActive = Atomic(true)
     private let counts = Locked<[String: Int]>([:])
+    /// Counters of the engine, by the place of their names: they are counted at every tick.
+    private let counters = Locked<[UInt: (name: StaticString, count: Int)]>([:])
 
     init(_ plan: FaultPlan) {
         self.plan = plan
@@ -27,7 +29,15 @@ package final class FaultSwitch: Sendable {
     /// Counts a rare branch (RELIABILITY.md 8.5).
     func mark(_ mark: Mark) { self.mark(mark.rawValue) }
     func mark(_ name: String) { counts.withLock { $0[name, default: 0] += 1 } }
-    var marks: [String: Int] { counts.withLock { $0 } }
+    func count(_ name: StaticString) {
+        counters.withLock { $0[UInt(bitPattern: name.utf8Start), default: (name, 0)].count += 1 }
+    }
+    var marks: [String: Int] {
+        var marks = counts.withLock { $0 }
+        for (name, count) in counters.withLock({ Array($0.values) }) { marks["\(name)", default: 0] += count }
+        marks[Mark.sweepReoffered.rawValue] = marks["sweep_jobs_total"]
+        return marks
+    }
 }
 
 final class World: Sendable {
@@ -444,9 +454,7 @@ struct SimulatedObserver: EngineObserver {
     }
 
     func count(_ name: StaticString, _ amount: Int) {
-        let name = "\(name)"
-        world.faults.mark(name)
-        if name == "sweep_jobs_total" { world.faults.mark(.sweepReoffered) }
+        world.faults.count(name)
     }
     func measure(_ name: StaticString, milliseconds: Double) {}
 }

@@ -101,8 +101,11 @@ struct FoundSeed: Sendable {
         Issue.record("nothing was found in 50 seeds")
     }
 
-    /// Every third of the planted errors; `scripts/simulate` looks for all of them.
-    @Test(arguments: Mutant.allCases.enumerated().filter { $0.offset % 3 == 0 }.map(\.element))
+    /// Every third of the planted errors and the newest; `scripts/simulate` looks for all of them.
+    @Test(
+        arguments: Mutant.allCases.enumerated().filter { $0.offset % 3 == 0 || $0.element == .fillPassesNoTicks }
+            .map(\.element)
+    )
     func `a planted error is found out`(mutant: Mutant) async {
         var broken = options(.fixed(mutant.faults), minutes: 1.5)
         broken.mutant = mutant
