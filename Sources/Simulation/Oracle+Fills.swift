@@ -16,6 +16,14 @@ extension Oracle {
         state.newestFill[series] = max(state.newestFill[series] ?? .min, time.microseconds)
     }
 
+    /// Where no price was known for so long before the fill, its time is taken to be of another clock: nothing is promised.
+    static func noteDistance(_ before: SmartOrder?, _ next: SmartOrder, _ state: inout State) {
+        guard before?.status == .pending, next.status.isOpen, let filledAt = state.orders[next.id]?.filledAt,
+            next.extremePosition.venueTime < filledAt - SmartOrder.ticksBehindFill
+        else { return }
+        state.orders[next.id]?.filledAt = .min / 2
+    }
+
     /// What is wrong with the tick on which an open order fired.
     func judgeTick(_ before: SmartOrder, _ next: SmartOrder, _ commit: Commit, _ state: State) -> (String, String)? {
         guard before.status.isOpen, commit.cause == .tick, let tick = commit.tick, Self.fires(before, next) else {

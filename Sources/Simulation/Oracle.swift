@@ -372,6 +372,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 Self.learnNames(of: next.id, through: 4, &state)
             }
             state.orders[next.id]?.stand = stand
+            Self.noteDistance(before, next, &state)
             state.orders[next.id]?.changedAt = now
             state.orders[next.id]?.stands.append(stand)
             if next.status.isTerminal, state.orders[next.id]?.terminalAt == nil {
