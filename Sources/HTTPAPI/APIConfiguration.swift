@@ -29,8 +29,10 @@ public struct APIConfiguration: Sendable {
     /// Addresses (CIDR) of proxies that are believed about whom they serve.
     public var trustedProxies: [String] = []
     public var version: Version
-    /// Number of the database's history; part of every stream position.
+    /// Number of the database's history as the process begins; part of every stream position.
     public var epoch: Int64
+    /// Asks the database for it: a restore or a failover begins another. Nil: it stays.
+    public var presentEpoch: (@Sendable () async throws -> Int64)?
     /// Signs list cursors. All API processes of a deployment have the same; at least 32 bytes.
     public var cursorKey: [UInt8]
     /// Whether `/metrics`, `/startupz`, `/version` and the details of `/readyz` are on this port too.
@@ -119,6 +121,8 @@ public struct APIConfiguration: Sendable {
         public var pingMs: Int64 = 20_000
         public var storeAwayMs: Int64 = 10_000
         public var recheckMs: Int64 = 5_000
+        /// How often the database is asked whose history it is.
+        public var epochMs: Int64 = 1_000
         public var closeGraceMs: Int64 = 1_000
         public var clientFrameBytes = 4 << 10
         public var framesPerSecond = 20

@@ -99,6 +99,7 @@ public final class APIServer: Sendable {
             cursors: CursorCoder(key: configuration.cursorKey),
             timeline: timeline,
             explainer: Explainer(orders: orders, timeline: timeline, ticks: ticks, cluster: cluster),
+            epoch: StreamEpoch(configuration.epoch),
             logger: logger,
         )
         tickets = TicketBook(panel: panel, keys: backend.keys)
@@ -106,7 +107,8 @@ public final class APIServer: Sendable {
             orders: orders,
             clock: clock,
             limits: configuration.stream,
-            epoch: configuration.epoch,
+            epoch: backend.epoch,
+            presentEpoch: configuration.presentEpoch,
             changes: changes,
             logger: logger,
         )
@@ -303,7 +305,7 @@ public final class APIServer: Sendable {
         switch reply.body {
         case .none: body = ResponseBody()
         case .bytes(let buffer): body = ResponseBody(byteBuffer: buffer)
-        case .stream(let write): body = ResponseBody { writer in try await write(&writer) }
+        case .stream(let write): body = ResponseBody { writer in try await write(&writer, channel) }
         }
         if let length = body.contentLength, reply.status != .notModified { headers[.contentLength] = "\(length)" }
         try await writer.write(response: HTTPResponse(status: reply.status, headerFields: headers), body: body)

@@ -67,7 +67,16 @@ public final class PostgresOrderStore: OrderStore {
 
     public var historyBegan: Timestamp? { began.withLock { $0 } }
 
-    var presentIncarnation: Int64 { incarnation.withLock { $0 } }
+    public var presentIncarnation: Int64 { incarnation.withLock { $0 } }
+
+    /// Asks the database for its incarnation and goes on in it.
+    public func refreshIncarnation() async throws(StoreError) -> Int64 {
+        try await reading {
+            guard let row = try await pool.query(OrderSQL.control).first else { return }
+            adopt(incarnation: try row.int64(0), began: try row.momentOrNil(3))
+        }
+        return presentIncarnation
+    }
 
     public func load(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder] {
         guard !ids.isEmpty else { return [] }

@@ -15,17 +15,18 @@ struct APIRole: Sendable {
     private let notices: RedisTickLog?
 
     /// - Parameter showsOperations: metrics and details of readiness on the same port, as `dev` does.
-    init(backend: Backend, host: String = "127.0.0.1", port: Int, epoch: Int64 = 1, showsOperations: Bool = true) {
+    init(backend: Backend, host: String = "127.0.0.1", port: Int, showsOperations: Bool = true) {
         // The same for every api process of a deployment: a cursor from one is good at another.
         let seed = backend.deployment.database
         var configuration = APIConfiguration(
             host: host,
             port: port,
             version: .init(version: Backend.version),
-            epoch: epoch,
+            epoch: backend.orders.presentIncarnation,
             cursorKey: sha256(Array("smartorders/cursor:\(seed)".utf8)),
             showsOperations: showsOperations,
         )
+        configuration.presentEpoch = { try await backend.orders.refreshIncarnation() }
         // For judges and load tests, who ask more than people do.
         if let factor = environment("SMARTORDERS_RATE_FACTOR").flatMap({ Int($0) }), factor > 0 {
             configuration.limits.rates = configuration.limits.rates.map { $0 * factor }

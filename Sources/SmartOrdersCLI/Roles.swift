@@ -66,6 +66,8 @@ enum Roles {
     /// Sends webhooks: only who has the master key can sign them.
     private static func webhooks(_ backend: Backend, _ masterKeys: [String]) async throws {
         let transport = WebhookHTTP(allowed: WebhookSettings.allowed)
+        var configuration = WebhookDuty.Configuration()
+        configuration.epoch = { backend.orders.presentIncarnation }
         let duty = WebhookDuty(
             outbox: backend.webhooks,
             orders: backend.orders,
@@ -75,6 +77,7 @@ enum Roles {
             },
             clock: backend.clock,
             random: { UInt64.random(in: .min ... .max) },
+            configuration: configuration,
             logger: backend.logger,
         )
         defer { leaveSoon { await transport.shutdown() } }

@@ -276,6 +276,38 @@ struct `Links for alerts` {
         }
     }
 
+    @Test func `its secrets are kept nowhere: not the passphrase, not the token in the log`() async throws {
+        let log = LogCollector()
+        try await withStoredAPI(logger: log.logger) { api in
+            let tenant = try await api.tenant()
+            let id = try await api.create(tenant)
+            let body = #"{"action": "cancel", "orderId": "\#(id)", "passphrase": "canary-passphrase"}"#
+            let link = try await link(api, tenant, body)
+            let alert = #"{"id": "1", "passphrase": "canary-passphrase", "note": "kept"}"#
+            #expect(try await outcome(api, tenant, link, alert)["outcome"]?.text == "DONE")
+            let shown = try await api.send(.GET, "/v1/hooks/\(link.id)/calls", key: tenant.key).text
+            #expect(shown.contains("kept") && !shown.contains("canary"), "\(shown)")
+            let stored = try await api.pool.query(
+                Statement(sql: "SELECT string_agg(c::text, ' ') FROM hook_calls AS c")
+            )
+            #expect(try stored[0].string(0).contains("canary") == false)
+            // What is repeated is still known, also by its whole body.
+            #expect(try await call(api, link, alert).status == 200)
+            let nameless = #"{"passphrase": "canary-passphrase"}"#
+            #expect(try await call(api, link, nameless).status == 202)
+            #expect(try await call(api, link, nameless).status == 200)
+            // A defect is told with the route, not with the link.
+            try await api.sql("ALTER TABLE hook_calls RENAME TO mislaid")
+            #expect(try await call(api, link, #"{"id": "2", "passphrase": "canary-passphrase"}"#).status == 500)
+            try await api.sql("ALTER TABLE mislaid RENAME TO hook_calls")
+            let told = log.text
+            #expect(
+                told.contains("/hooks/{token}") && !told.contains(link.token) && !told.contains("canary"),
+                "\(told)",
+            )
+        }
+    }
+
     @Test func `a link is called ten times a minute`() async throws {
         try await withStoredAPI({ $0.limits.rates = RatePolicy.allCases.map { $0 == .hook ? 10 : 100_000 } }) { api in
             let tenant = try await api.tenant()

@@ -8,7 +8,7 @@ import TestKit
 import Testing
 
 /// A browser that keeps its cookie.
-private struct Browser {
+struct Browser {
     let api: StoredRig
     let cookie: String
     let token: String

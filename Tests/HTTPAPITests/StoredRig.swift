@@ -6,6 +6,7 @@ import Logging
 import NIOHTTP1
 import OrderEngine
 import OrderStorage
+import OwnerThread
 import PostgresClient
 import Simulation
 import SmartOrders
@@ -163,12 +164,32 @@ struct StoredRig: APITarget {
     }
 }
 
+/// Keeps what is logged.
+struct LogCollector: LogHandler {
+    private let lines = Locked<[String]>([])
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.info
+
+    var logger: Logger { Logger(label: "api") { _ in self } }
+    var text: String { lines.withLock { $0.joined(separator: "\n") } }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        lines.withLock { $0.append("\(event.message) \(event.metadata ?? [:])") }
+    }
+}
+
 /// Starts a server on a new database, runs `body`, stops it.
 func withStoredAPI(
     _ change: (inout APIConfiguration) -> Void = { _ in },
     isLiveEnabled: Bool = false,
     relaysVenues: Bool = false,
     changes: (@Sendable (PostgresPool) -> (@Sendable () async throws -> Void))? = nil,
+    logger given: Logger? = nil,
     _ body: (StoredRig) async throws -> Void,
 ) async throws {
     var configuration = APIConfiguration(
@@ -229,8 +250,10 @@ func withStoredAPI(
         random: { UInt64.random(in: 0 ... .max) },
         worker: WorkerID("api"),
     )
+    configuration.presentEpoch = { try await seenOrders.refreshIncarnation() }
     var logger = Logger(label: "api")
     logger.logLevel = .critical
+    logger = given ?? logger
     let server = APIServer(
         configuration: configuration,
         orders: seenOrders,

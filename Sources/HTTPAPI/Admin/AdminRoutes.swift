@@ -163,7 +163,7 @@ struct AdminRoutes: Sendable {
         return Reply(
             status: .ok,
             headers: [.contentType: Self.lines],
-            body: .stream { writer in
+            body: .stream { writer, _ in
                 var key = after
                 repeat {
                     let rows = try await operators.rows(list, subject: subject, after: key, limit: 500)
@@ -463,6 +463,7 @@ struct AdminRoutes: Sendable {
             guard try await backend.panel.set(.live, of: id, version: version, audit: line) else {
                 throw try overview.mismatch()
             }
+            backend.keys.forget(account: id)
             return try await act(.note, "accounts.approveLive", "account \(id)", call, caller, order)
         }
     }

@@ -82,7 +82,7 @@ struct HookRoutes: Sendable {
             account: hook.account,
             at: backend.clock.now(),
             address: call.address ?? "",
-            body: Self.text(call.body),
+            body: Self.kept(call.body, alert),
         )
         let receipt = try await Tenancy.$accounts.withValue([hook.account]) {
             try await backend.hooks.receive(
@@ -126,6 +126,15 @@ struct HookRoutes: Sendable {
         case .number(let text)?: text
         case nil, .null?, .bool?, .array?, .object?: nil
         }
+    }
+
+    /// A call's body as it is stored and shown: without the passphrase, which is nobody's to read again.
+    private static func kept(_ body: [UInt8], _ alert: JSONValue) -> String {
+        guard case .object(var members) = alert, members["passphrase"] != nil else { return text(body) }
+        members["passphrase"] = nil
+        var writer = JSONWriter(reserving: body.count)
+        writer.value(.object(members))
+        return text(writer.take())
     }
 
     /// As text that a database takes.

@@ -135,7 +135,23 @@ final class KeyRing: Sendable {
         switch ticket.proof {
         case .key: try await caller(keyHash: ticket.proofHash, shownID: nil, mode: nil, address: address)
         // What a stream's client sends needs no token.
-        case .signIn: try await caller(signIn: ticket.proofHash, csrfToken: "")
+        case .signIn: try await caller(signIn: ticket.proofHash, csrfToken: "", address: address)
+        }
+    }
+
+    /// A caller seen before, with the rights that he has now.
+    func renewed(_ caller: Caller, address: String?) async throws -> Caller {
+        switch caller.proof {
+        case .key:
+            try await self.caller(
+                keyHash: caller.keyHash,
+                shownID: caller.keyID,
+                mode: caller.mode,
+                address: address,
+                isUse: false,
+            )
+        case .cookie(let token):
+            try await self.caller(signIn: caller.keyHash, csrfToken: token, address: address, isUse: false)
         }
     }
 
@@ -145,15 +161,12 @@ final class KeyRing: Sendable {
         shownID: String?,
         mode named: Account.Mode?,
         address: String?,
+        isUse: Bool = true,
     ) async throws -> Caller {
         let holder = try await lookUp(hash: hash)
         let record = holder.key
-        if !record.ipAllow.isEmpty {
-            guard let address, record.ipAllow.contains(where: { AddressBlock($0)?.contains(address) == true }) else {
-                throw Problem(.addressNotAllowed, "The key may not be used from this address.")
-            }
-        }
-        used.withLock { used in if used.count < Self.maximumKeys { used.insert(hash) } }
+        try Self.check(record, address)
+        if isUse { used.withLock { used in if used.count < Self.maximumKeys { used.insert(hash) } } }
         let mode = named ?? record.mode
         let accounts = holder.accounts.filter { $0.mode == mode }
         let others = holder.accounts.filter { $0.mode != mode }
@@ -167,7 +180,18 @@ final class KeyRing: Sendable {
             scopes: Set(record.scopes),
             accounts: accounts,
             otherMode: others.map(\.id),
+            reachesAll: record.accounts == nil && others.isEmpty,
+            mode: mode,
+            ipAllow: record.ipAllow,
+            expiresAt: record.expiresAt,
         )
+    }
+
+    private static func check(_ key: APIKeyRecord, _ address: String?) throws(Problem) {
+        guard !key.ipAllow.isEmpty else { return }
+        guard let address, key.ipAllow.contains(where: { AddressBlock($0)?.contains(address) == true }) else {
+            throw Problem(.addressNotAllowed, "The key may not be used from this address.")
+        }
     }
 
     // MARK: Browsers
@@ -175,17 +199,25 @@ final class KeyRing: Sendable {
     /// The caller of a cookie's value.
     func caller(cookie: String, address: String?) async throws -> Caller {
         let token = HMAC<SHA256>.authenticationCode(for: Array(cookie.utf8), using: csrfKey)
-        return try await caller(signIn: APIKey.hash(cookie), csrfToken: base64URL(Array(token)))
+        return try await caller(signIn: APIKey.hash(cookie), csrfToken: base64URL(Array(token)), address: address)
     }
 
-    private func caller(signIn hash: String, csrfToken: String) async throws -> Caller {
+    private func caller(
+        signIn hash: String,
+        csrfToken: String,
+        address: String?,
+        isUse: Bool = true,
+    ) async throws -> Caller {
         let known = try await signedIn(hash)
-        usedSignIns.withLock { used in if used.count < Self.maximumKeys { used.insert(hash) } }
+        if isUse { usedSignIns.withLock { used in if used.count < Self.maximumKeys { used.insert(hash) } } }
+        var maker: APIKeyRecord?
         var scopes: Set<APIKeyRecord.Scope> = [.read]
         var accounts = known.accounts
         if let keyHash = known.signIn.keyHash {
-            // The rights of the key, for as long as it has them.
+            // The rights of the key, for as long as it has them, from where it has them.
             let key = try await lookUp(hash: keyHash).key
+            try Self.check(key, address)
+            maker = key
             scopes = Set(key.scopes)
             accounts = accounts.filter { $0.mode == key.mode && key.accounts?.contains($0.id) ?? true }
         } else {
@@ -198,6 +230,7 @@ final class KeyRing: Sendable {
                 }
             }
         }
+        let others = known.accounts.filter { account in !accounts.contains { $0.id == account.id } }.map(\.id)
         return Caller(
             keyHash: hash,
             keyID: known.user.name,
@@ -205,7 +238,11 @@ final class KeyRing: Sendable {
             user: known.user,
             scopes: scopes,
             accounts: accounts,
-            otherMode: known.accounts.filter { account in !accounts.contains { $0.id == account.id } }.map(\.id),
+            otherMode: others,
+            reachesAll: maker?.accounts == nil && others.isEmpty,
+            mode: maker?.mode,
+            ipAllow: maker?.ipAllow ?? [],
+            expiresAt: maker?.expiresAt,
         )
     }
 
@@ -228,37 +265,22 @@ final class KeyRing: Sendable {
         signIns.withLock { signIns in signIns = signIns.filter { $0.value.signedIn.user.id != user } }
     }
 
+    /// The same of everybody who reaches an account.
+    func forget(account: AccountID) {
+        known.withLock { known in
+            known = known.filter { entry in !(entry.value.holder?.accounts.contains { $0.id == account } ?? false) }
+        }
+        signIns.withLock { signIns in
+            signIns = signIns.filter { entry in !entry.value.signedIn.accounts.contains { $0.id == account } }
+        }
+    }
+
     /// The sign-ins used since the last call.
     func takeUsedSignIns() -> [String] {
         usedSignIns.withLock { used in
             defer { used = [] }
             return used.sorted()
         }
-    }
-
-    /// Whether a caller seen before is still one.
-    func isValid(_ caller: Caller) async throws -> Bool {
-        do {
-            switch caller.proof {
-            case .key: _ = try await lookUp(hash: caller.keyHash)
-            case .cookie:
-                let known = try await signedIn(caller.keyHash)
-                if let keyHash = known.signIn.keyHash { _ = try await lookUp(hash: keyHash) }
-            }
-            return true
-        } catch is Problem {
-            return false
-        }
-    }
-
-    /// Whether a caller seen before may still act as an operator.
-    func mayOperate(_ caller: Caller) async throws -> Bool {
-        let roles: [User.Role]
-        switch caller.proof {
-        case .key: roles = try await lookUp(hash: caller.keyHash).user.roles
-        case .cookie: roles = try await signedIn(caller.keyHash).user.roles
-        }
-        return roles.contains { $0 == .operator || $0 == .admin }
     }
 
     /// The keys used since the last call; for `lastUsedAt`.

@@ -25,6 +25,14 @@ struct Caller: Sendable {
     let accounts: [Account]
     /// Accounts of the owner that a key of the other mode would reach.
     let otherMode: [AccountID]
+    /// Accounts that the owner will have are the caller's too, and there are none of another mode.
+    var reachesAll = false
+    /// Of the key: the one mode that it reaches; nil: both.
+    var mode: Account.Mode?
+    /// Of the key: where it may be used from; empty: anywhere.
+    var ipAllow: [String] = []
+    /// Of the key: when it ends.
+    var expiresAt: Timestamp?
 
     var actor: Actor {
         switch proof {
@@ -56,6 +64,9 @@ struct Caller: Sendable {
         }
         throw Problem.notFound
     }
+
+    /// Whether an account is the caller's as it was seen, in the same mode.
+    func reaches(_ seen: Account) -> Bool { accounts.contains { $0.id == seen.id && $0.mode == seen.mode } }
 
     /// The same for an id as text.
     func account(_ text: String) throws(Problem) -> Account {

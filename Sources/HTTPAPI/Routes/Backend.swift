@@ -36,6 +36,7 @@ struct Backend: Sendable {
     let cursors: CursorCoder
     let timeline: any TimelineStore
     let explainer: Explainer
+    let epoch: StreamEpoch
     let logger: Logger
 
     /// An order of the caller. Somebody else's is as unknown as none.

@@ -57,10 +57,14 @@ final class Gateway: Sendable {
         } catch {
             let problem = Problem(error)
             if problem.document.code == RequestCode.internalError.rawValue {
-                // The one place that sees it; the client learns nothing but the request id.
+                // The one place that sees it; the client learns nothing but the request id. A path may hold a secret
+                // link, so its pattern is told.
                 backend.logger.error(
                     "Request failed",
-                    metadata: ["request_id": "\(requestID)", "path": "\(path)", "error": "\(error)"],
+                    metadata: [
+                        "request_id": "\(requestID)", "route": "\(pattern(of: path, request.method))",
+                        "error": "\(error)",
+                    ],
                 )
             }
             reply = Reply(problem, instance: String(path), requestID: requestID)
@@ -82,6 +86,13 @@ final class Gateway: Sendable {
         HTTPField(name: .resourcePolicy, value: "same-origin"),
         HTTPField(name: .openerPolicy, value: "same-origin"),
     ]
+
+    private func pattern(of path: Substring, _ method: HTTPRequest.Method) -> String {
+        switch table.match(method, path) {
+        case .found(let route, _): route.pattern
+        case .otherMethods, .none: "none"
+        }
+    }
 
     private func finish(_ reply: inout Reply, _ requestID: String) {
         reply.headers.append(HTTPField(name: .requestID, value: requestID))

@@ -178,7 +178,7 @@ extension OrderRoutes {
         writer.beginArray()
         for event in events {
             let text = try EventText(event)
-            writer.raw(text.encoded(mode: account.orderMode, epoch: backend.configuration.epoch))
+            writer.raw(text.encoded(mode: account.orderMode, epoch: backend.epoch.now))
         }
         writer.endArray()
         writer.member("nextCursor", orNull: next)

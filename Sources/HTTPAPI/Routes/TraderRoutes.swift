@@ -74,10 +74,10 @@ struct TraderRoutes: Sendable {
             user: caller.user.id,
             label: try json.optional("label")?.prose(limit: 100) ?? "",
             scopes: scopes,
-            accounts: try accounts(json, caller),
+            accounts: try accounts(json, caller, mode),
             mode: mode,
-            ipAllow: try Self.addresses(json) ?? [],
-            expiresAt: try expiry(json) ?? nil,
+            ipAllow: try addresses(json, caller) ?? caller.ipAllow,
+            expiresAt: try expiry(json, caller) ?? caller.expiresAt,
             createdAt: backend.clock.now(),
         )
         let (shown, whole) = (Self.text(key, nil), Self.text(key, secret))
@@ -104,20 +104,29 @@ struct TraderRoutes: Sendable {
     }
 
     private func mode(_ json: JSONField, _ caller: Caller) throws -> Account.Mode {
-        let own = caller.accounts.first?.mode ?? .paper
+        let own = caller.mode ?? caller.accounts.first?.mode ?? .paper
         guard let field = try json.optional("mode") else { return own }
         let mode: Account.Mode = try field.choice()
-        guard mode == own else { throw Problem(.keyMode, "A key makes keys of its own mode: \(own.rawValue).") }
+        // A person who signed in with a code reaches accounts of both.
+        guard mode == own || (caller.mode == nil && caller.accounts.contains { $0.mode == mode }) else {
+            throw Problem(.keyMode, "A key makes keys of its own mode: \(own.rawValue).")
+        }
         return mode
     }
 
-    /// The named accounts; without any those of the maker's key.
-    private func accounts(_ json: JSONField, _ caller: Caller) throws -> [AccountID]? {
-        guard let field = try json.optional("accountIds") else { return caller.accountIDs }
+    /// The named accounts; without any those of the maker's key, of the mode.
+    private func accounts(_ json: JSONField, _ caller: Caller, _ mode: Account.Mode) throws -> [AccountID]? {
+        guard let field = try json.optional("accountIds") else {
+            return caller.accounts.filter { $0.mode == mode }.map(\.id)
+        }
         var accounts: [AccountID] = []
         for element in try field.elements() {
             let id = try element.parsed(.badID, expected: "an account id") { AccountID($0) }
-            accounts.append(try caller.account(id).id)
+            let account = try caller.account(id)
+            guard account.mode == mode else {
+                throw Problem(.keyMode, "The account is of the other trading mode than the key would be.")
+            }
+            accounts.append(account.id)
         }
         guard !accounts.isEmpty else { throw field.error(.wrongType, expected: "at least one account") }
         return accounts
@@ -139,26 +148,66 @@ struct TraderRoutes: Sendable {
         return blocks
     }
 
-    /// Nil: not named; `.some(nil)`: none.
-    private func expiry(_ json: JSONField) throws -> Timestamp?? {
+    /// The same of a key, which may be used at most from where its maker's may. Nil: not named.
+    private func addresses(_ json: JSONField, _ caller: Caller) throws -> [String]? {
+        guard let blocks = try Self.addresses(json) else { return nil }
+        let own = caller.ipAllow
+        guard
+            own.isEmpty
+                || (!blocks.isEmpty
+                    && blocks.allSatisfy { block in
+                        own.contains { Self.isWithin(block, $0) }
+                    })
+        else {
+            throw Problem(
+                .addressNotAllowed,
+                "Your own key may be used from these alone: \(own.joined(separator: ", ")).",
+            )
+        }
+        return blocks
+    }
+
+    /// Whether every address of a block is in another.
+    private static func isWithin(_ block: String, _ outer: String) -> Bool {
+        func parts(_ text: String) -> (address: String, isLong: Bool, bits: Int) {
+            let parts = text.split(separator: "/", maxSplits: 1)
+            let isLong = text.contains(":")
+            return (String(parts.first ?? ""), isLong, parts.count > 1 ? Int(parts[1]) ?? 0 : isLong ? 128 : 32)
+        }
+        let (inner, whole) = (parts(block), parts(outer))
+        return inner.isLong == whole.isLong && inner.bits >= whole.bits
+            && AddressBlock(outer)?.contains(inner.address) == true
+    }
+
+    /// Nil: not named; `.some(nil)`: none. A key ends with its maker's at the latest.
+    private func expiry(_ json: JSONField, _ caller: Caller) throws -> Timestamp?? {
         guard try json.has("expiresAt") else { return nil }
-        guard let field = try json.optional("expiresAt") else { return .some(nil) }
-        let time = try field.timestamp()
-        guard time > backend.clock.now() else {
+        let field = try json.optional("expiresAt")
+        let time = try field?.timestamp()
+        if let time, time <= backend.clock.now() {
             throw Refusal(.timeInPast, field: "expiresAt", "A key that has expired already is of no use.")
         }
-        return time
+        guard let end = caller.expiresAt else { return .some(time) }
+        return .some(min(time ?? end, end))
+    }
+
+    /// Whether a key allows nothing that the caller's does not.
+    private func isWithin(_ key: APIKeyRecord, _ caller: Caller) -> Bool {
+        if key.hash == caller.keyHash { return true }
+        guard key.scopes.allSatisfy({ caller.has($0) }) else { return false }
+        return key.accounts.map { Set(caller.accountIDs).isSuperset(of: $0) } ?? caller.reachesAll
     }
 
     private func changeKey(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         let json = JSONField(try call.json(backend.configuration.limits))
         try json.refuseUnknownKeys(except: ["label", "ipAllow", "expiresAt"])
-        guard var key = try await backend.traders.keys(of: caller.user.id).first(where: { $0.id == call.captures[0] })
+        guard var key = try await backend.traders.keys(of: caller.user.id).first(where: { $0.id == call.captures[0] }),
+            isWithin(key, caller)
         else { throw Problem.notFound }
         if let field = try json.optional("label") { key.label = try field.prose(limit: 100) }
-        if let blocks = try Self.addresses(json) { key.ipAllow = blocks }
-        if let expiry = try expiry(json) { key.expiresAt = expiry }
+        if let blocks = try addresses(json, caller) { key.ipAllow = blocks }
+        if let expiry = try expiry(json, caller) { key.expiresAt = expiry }
         guard try await backend.traders.update(key) else { throw Problem.notFound }
         backend.keys.forget(id: key.id)
         return .json(.ok, Self.text(key, nil))

@@ -52,6 +52,9 @@ struct APIChannel: ServerChildChannel {
             let promise = channel.eventLoop.makePromise(of: Opening.self)
             let limits = upgrade.configuration.limits
             try channel.syncOptions?.setOption(.socketOption(.tcp_nodelay), value: 1)
+            if let size = upgrade.configuration.stream.socketBufferBytes {
+                try channel.syncOptions?.setOption(.socketOption(.so_sndbuf), value: .init(size))
+            }
             let sniffer = RequestLineSniffer(deadline: .milliseconds(limits.firstByteMs), promise: promise) {
                 isStream in
                 isStream ? try openStream(channel) : openPlain(channel, logger)
@@ -72,9 +75,6 @@ struct APIChannel: ServerChildChannel {
             high: stream.writeBufferBytes,
         )
         try channel.syncOptions?.setOption(.writeBufferWaterMark, value: marks)
-        if let size = stream.socketBufferBytes {
-            try channel.syncOptions?.setOption(.socketOption(.so_sndbuf), value: .init(size))
-        }
         return try upgrade.install(on: channel).map { .stream($0) }
     }
 

@@ -56,7 +56,8 @@ extension StreamListener {
 
 final class EventHub: Sendable {
     private struct Feed {
-        let mode: OrderContext.Mode
+        /// Of the account as the newest follower saw it.
+        var mode: OrderContext.Mode
         var entries: [EncodedEvent] = []
         /// Sequence of the newest event known.
         var head: Int64
@@ -83,18 +84,22 @@ final class EventHub: Sendable {
     private let orders: any OrderStore
     private let clock: any EngineClock
     private let limits: APIConfiguration.StreamLimits
-    private let epoch: Int64
+    private let epoch: StreamEpoch
+    private let presentEpoch: (@Sendable () async throws -> Int64)?
     private let changes: (@Sendable () async throws -> Void)?
     private let logger: Logger
     private let state = Locked(State())
     private let bell = Bell()
 
-    /// - Parameter changes: returns when orders may have changed; nil: only the poll and this process's own commits.
+    /// - Parameters:
+    ///   - presentEpoch: asks the database whose history it is; nil: it stays.
+    ///   - changes: returns when orders may have changed; nil: only the poll and this process's own commits.
     init(
         orders: any OrderStore,
         clock: any EngineClock,
         limits: APIConfiguration.StreamLimits,
-        epoch: Int64,
+        epoch: StreamEpoch,
+        presentEpoch: (@Sendable () async throws -> Int64)?,
         changes: (@Sendable () async throws -> Void)?,
         logger: Logger,
     ) {
@@ -102,6 +107,7 @@ final class EventHub: Sendable {
         self.clock = clock
         self.limits = limits
         self.epoch = epoch
+        self.presentEpoch = presentEpoch
         self.changes = changes
         self.logger = logger
     }
@@ -155,7 +161,14 @@ final class EventHub: Sendable {
         }
         state.withLock { state in
             guard state.listeners[listener] != nil else { return }
-            state.feeds[account.id, default: Feed(mode: account.orderMode, head: head)].listeners.insert(listener)
+            var feed = state.feeds[account.id] ?? Feed(mode: account.orderMode, head: head)
+            if feed.mode != account.orderMode {
+                // What is kept says the mode that was.
+                feed.entries = []
+                feed.mode = account.orderMode
+            }
+            feed.listeners.insert(listener)
+            state.feeds[account.id] = feed
         }
         bell.ring()
         return head
@@ -194,7 +207,8 @@ final class EventHub: Sendable {
             try await orders.events(account: account.id, after: cursor, limit: limit)
         }
         var encoded: [EncodedEvent] = []
-        for event in events { encoded.append(try encode(event, account.orderMode)) }
+        let epoch = epoch.now
+        for event in events { encoded.append(try encode(event, account.orderMode, epoch)) }
         return encoded
     }
 
@@ -212,7 +226,11 @@ final class EventHub: Sendable {
         }
     }
 
-    private func encode(_ event: StoredEvent, _ mode: OrderContext.Mode) throws(StoreError) -> EncodedEvent {
+    private func encode(
+        _ event: StoredEvent,
+        _ mode: OrderContext.Mode,
+        _ epoch: Int64,
+    ) throws(StoreError) -> EncodedEvent {
         let told = try EventText(event)
         let data = told.encoded(mode: mode, epoch: epoch)
         var writer = JSONWriter(reserving: data.count + 160)
@@ -245,6 +263,7 @@ final class EventHub: Sendable {
             group.addTask { await self.poll() }
             group.addTask { await self.watch() }
             group.addTask { await self.readOnRings() }
+            group.addTask { await self.watchHistory() }
         }
     }
 
@@ -255,6 +274,30 @@ final class EventHub: Sendable {
             return Array(state.listeners.values)
         }
         for listener in listeners { listener.drain() }
+    }
+
+    /// A database that was restored goes on from somewhere else: what is known of the old history is dropped, and who
+    /// listens comes again with a position that is told to be of another.
+    private func watchHistory() async {
+        guard let presentEpoch else { return }
+        while !Task.isCancelled {
+            do {
+                try await clock.sleep(milliseconds: limits.epochMs)
+                let present = try await presentEpoch()
+                guard epoch.raise(to: present) else { continue }
+                let listeners = state.withLock { state in
+                    state.feeds = [:]
+                    return Array(state.listeners.values)
+                }
+                logger.notice(
+                    "The database has another history: streams begin again",
+                    metadata: ["epoch": "\(present)"],
+                )
+                for listener in listeners { listener.drain() }
+            } catch {
+                // Away: asked again.
+            }
+        }
     }
 
     private func poll() async {
@@ -307,13 +350,14 @@ final class EventHub: Sendable {
     /// Brings one feed up to the store.
     private func advance(_ account: AccountID) async {
         while let (head, mode) = state.withLock({ state in state.feeds[account].map { ($0.head, $0.mode) } }) {
+            let epoch = epoch.now
             do throws(StoreError) {
                 let events = try await reading(account) { () async throws(StoreError) in
                     try await orders.events(account: account, after: head, limit: Self.pageSize)
                 }
                 var encoded: [EncodedEvent] = []
-                for event in events { encoded.append(try encode(event, mode)) }
-                accept(encoded, of: account)
+                for event in events { encoded.append(try encode(event, mode, epoch)) }
+                accept(encoded, of: account, mode, epoch)
                 if events.count < Self.pageSize { return }
             } catch {
                 let now = clock.monotonicNanoseconds()
@@ -333,8 +377,15 @@ final class EventHub: Sendable {
         }
     }
 
-    private func accept(_ events: [EncodedEvent], of account: AccountID) {
+    private func accept(
+        _ events: [EncodedEvent],
+        of account: AccountID,
+        _ mode: OrderContext.Mode,
+        _ epoch: Int64,
+    ) {
         let listeners = state.withLock { state -> [any StreamListener] in
+            // Read before another history or mode began: it has no place after what is read now.
+            guard epoch == self.epoch.now, state.feeds[account]?.mode == mode else { return [] }
             guard var feed = state.feeds.removeValue(forKey: account) else { return [] }
             defer { state.feeds[account] = feed }
             feed.awaySince = nil

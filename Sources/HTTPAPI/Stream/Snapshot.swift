@@ -1,80 +1,107 @@
 // What an account's orders are now, in parts: the begin of a stream, and what follows a gap (INTERFACES.md 2.3).
+//
+// Invariants: the sequence is read first, so an order in a part may be newer than it; its event then comes again, with
+// a version that the client holds already. One part is in memory at a time, whoever reads them.
 
 internal import JSONText
 internal import OrderEngine
 internal import OrderJSON
 internal import SmartOrders
 
-extension Backend {
-    private static let snapshotPage = 50
-    /// Ended orders that a snapshot looks at, newest first, for those that ended within a day.
+/// Reads the open orders of an account, then those that ended within a day. Reads as the account, whoever calls.
+struct SnapshotReader: Sendable {
+    struct Part: Sendable {
+        let text: [UInt8]
+        /// After it the snapshot is whole.
+        let isLast: Bool
+    }
+
+    private enum Stage {
+        case begin
+        case open(before: OrderID?)
+        /// `seen`: how many were looked at.
+        case ended(before: OrderID?, seen: Int)
+        case last
+        case over
+    }
+
+    private static let pageSize = 50
+    /// Ended orders that are looked at, newest first.
     private static let endedOrders = 1_000
     private static let dayMicroseconds: Int64 = 86_400_000_000
 
-    /// Writes the open orders, and those that ended within a day, in parts. The sequence is read first: an order in a
-    /// part may be newer than it, and its event then comes again with a version that the client holds already.
-    /// - Returns: the sequence from which events follow.
-    func writeSnapshot(_ account: Account, _ send: ([UInt8], Int64) async throws -> Void) async throws -> Int64 {
-        let sequence = try await orders.lastSequence(account: account.id)
-        let since = clock.now().microseconds - Self.dayMicroseconds
-        var part = 0
-        var filter = OrderFilter(account: account.id, limit: Self.snapshotPage)
-        filter.statuses = ["PENDING", "ACTIVE", "PARTIALLY_CLOSED", "TRIGGERED"]
-        while true {
-            let orders = try await orders.list(filter)
-            if !orders.isEmpty {
-                part += 1
-                try await send(await snapshot(account, sequence, orders, part: part, isLast: false), sequence)
-            }
-            guard orders.count == Self.snapshotPage, let last = orders.last else { break }
-            filter.before = last.id
-        }
-        filter = OrderFilter(account: account.id, limit: Self.snapshotPage)
-        filter.statuses = ["CLOSED", "STOPPED", "CANCELLED", "FAILED", "FILLED"]
-        var seen = 0
-        while seen < Self.endedOrders {
-            let orders = try await orders.list(filter)
-            seen += orders.count
-            let recent = orders.filter { $0.updatedAt.microseconds >= since }
-            if !recent.isEmpty {
-                part += 1
-                try await send(await snapshot(account, sequence, recent, part: part, isLast: false), sequence)
-            }
-            guard orders.count == Self.snapshotPage, let last = orders.last else { break }
-            filter.before = last.id
-        }
-        try await send(await snapshot(account, sequence, [], part: part + 1, isLast: true), sequence)
-        return sequence
+    private let backend: Backend
+    private let account: Account
+    private var stage = Stage.begin
+    private var parts = 0
+    /// Events follow from it; known with the first part.
+    private(set) var sequence: Int64 = 0
+
+    init(of account: Account, _ backend: Backend) {
+        self.account = account
+        self.backend = backend
     }
 
-    private func snapshot(
-        _ account: Account,
-        _ sequence: Int64,
-        _ orders: [StoredOrder],
-        part: Int,
-        isLast: Bool,
-    ) async
-        -> [UInt8]
-    {
+    /// The next part; nil after the last.
+    mutating func next() async throws -> Part? {
+        var reader = self
+        defer { self = reader }
+        return try await Tenancy.$accounts.withValue([account.id]) { try await reader.read() }
+    }
+
+    private mutating func read() async throws -> Part? {
+        while true {
+            switch stage {
+            case .begin:
+                sequence = try await backend.orders.lastSequence(account: account.id)
+                stage = .open(before: nil)
+            case .open(let before):
+                let orders = try await page(["PENDING", "ACTIVE", "PARTIALLY_CLOSED", "TRIGGERED"], before)
+                stage = orders.count == Self.pageSize ? .open(before: orders.last?.id) : .ended(before: nil, seen: 0)
+                if !orders.isEmpty { return await part(orders, isLast: false) }
+            case .ended(let before, let seen):
+                let orders = try await page(["CLOSED", "STOPPED", "CANCELLED", "FAILED", "FILLED"], before)
+                let isOver = orders.count < Self.pageSize || seen + orders.count >= Self.endedOrders
+                stage = isOver ? .last : .ended(before: orders.last?.id, seen: seen + orders.count)
+                let since = backend.clock.now().microseconds - Self.dayMicroseconds
+                let recent = orders.filter { $0.updatedAt.microseconds >= since }
+                if !recent.isEmpty { return await part(recent, isLast: false) }
+            case .last:
+                stage = .over
+                return await part([], isLast: true)
+            case .over: return nil
+            }
+        }
+    }
+
+    private func page(_ statuses: [String], _ before: OrderID?) async throws(StoreError) -> [StoredOrder] {
+        var filter = OrderFilter(account: account.id, limit: Self.pageSize)
+        filter.statuses = statuses
+        filter.before = before
+        return try await backend.orders.list(filter)
+    }
+
+    private mutating func part(_ orders: [StoredOrder], isLast: Bool) async -> Part {
+        parts += 1
         var writer = JSONWriter(reserving: 256 + 4_096 * orders.count)
         writer.beginObject()
         writer.member("type", "snapshot")
         writer.member("account", account.id.description)
-        writer.member("epoch", configuration.epoch)
+        writer.member("epoch", backend.epoch.now)
         writer.member("seq", sequence)
         writer.key("orders")
         writer.beginArray()
         for order in orders.compactMap(\.smart) {
-            writer.order(order, context: await context(of: order, in: account))
+            writer.order(order, context: await backend.context(of: order, in: account))
         }
         writer.endArray()
         writer.key("conditionalOrders")
         writer.beginArray()
         for order in orders.compactMap(\.conditional) { writer.conditionalOrder(order, mode: account.orderMode) }
         writer.endArray()
-        writer.member("part", part)
+        writer.member("part", parts)
         writer.member("last", isLast)
         writer.endObject()
-        return writer.take()
+        return Part(text: writer.take(), isLast: isLast)
     }
 }

@@ -155,7 +155,7 @@ extension StreamSession {
         }
     }
 
-    private static func mayOperate(_ caller: Caller) -> Bool {
+    static func mayOperate(_ caller: Caller) -> Bool {
         caller.has(.operate) && caller.user.roles.contains { $0 == .operator || $0 == .admin }
     }
 
@@ -177,7 +177,7 @@ extension StreamSession {
     }
 
     private func begin(_ account: Account, from: (epoch: Int64, sequence: Int64)?, head: Int64, _ id: String?) {
-        let epoch = backend.configuration.epoch
+        let epoch = backend.epoch.now
         var reason: String?
         if let from {
             if from.epoch != epoch {
@@ -206,10 +206,17 @@ extension StreamSession {
             }
         }
         let needsSnapshot = from == nil || reason != nil
-        let follow = Follow(account: account, cursor: from?.sequence ?? head, needsSnapshot: needsSnapshot)
         state.withLock { state in
+            state.followStamp += 1
             state.follows.removeAll { $0.account.id == account.id }
-            state.follows.append(follow)
+            state.follows.append(
+                Follow(
+                    account: account,
+                    cursor: from?.sequence ?? head,
+                    needsSnapshot: needsSnapshot,
+                    stamp: state.followStamp,
+                )
+            )
             // With the follow in one step: nothing is sent between them.
             state.replies.append(ByteBuffer(bytes: subscribed))
             if let gap { state.replies.append(ByteBuffer(bytes: gap)) }

@@ -67,12 +67,12 @@ struct StreamRoutes: Sendable {
         case _: throw Problem(.badQuery, "derived is true or false.")
         }
         guard isStream else { return try await page(followed, from) }
-        return try await stream(caller, followed, from, wantsDerived)
+        return try await stream(call, followed, from, wantsDerived)
     }
 
     /// The polling form: at most 500 events after `since`.
     private func page(_ account: Account, _ from: (epoch: Int64, sequence: Int64)?) async throws -> Reply {
-        let epoch = backend.configuration.epoch
+        let epoch = backend.epoch.now
         let after = from.map { $0.epoch == epoch ? $0.sequence : 0 } ?? 0
         let head = try await backend.orders.lastSequence(account: account.id)
         let events = try await hub.read(account, after: after, limit: 500)
@@ -88,11 +88,12 @@ struct StreamRoutes: Sendable {
     }
 
     private func stream(
-        _ caller: Caller,
+        _ call: Call,
         _ account: Account,
         _ from: (epoch: Int64, sequence: Int64)?,
         _ wantsDerived: Bool,
     ) async throws -> Reply {
+        let caller = try call.requireCaller()
         guard !hub.isDraining else { throw Problem(.draining, "The server is going away.") }
         guard hub.admit(key: caller.keyHash) else {
             throw Problem(
@@ -106,23 +107,27 @@ struct StreamRoutes: Sendable {
             derived: wantsDerived ? boards.derived : nil,
             notices: boards.notices,
             caller: caller,
+            address: call.address,
             account: account,
             from: from,
         )
         return Reply(
             status: .ok,
             headers: [.contentType: Self.eventStream, .accelBuffering: "no"],
-            body: .stream { writer in try await reader.run(&writer) },
+            body: .stream { writer, channel in try await reader.run(&writer, channel) },
         )
     }
 }
 
-/// One SSE connection.
+/// One SSE connection. Memory is the socket's write buffer and one part or page; a socket that takes nothing is closed.
 final class EventSource: StreamListener {
     private struct State {
         var isDraining = false
         var checkedAt: Int64 = 0
         var heartbeatAt: Int64 = 0
+        /// Since when a write waits for the socket; nil: none does.
+        var writingSince: Int64?
+        var channel: (any Channel)?
     }
 
     private let backend: Backend
@@ -130,6 +135,7 @@ final class EventSource: StreamListener {
     private let derived: DerivedBoard?
     private let notices: NoticeBoard
     private let caller: Caller
+    private let address: String?
     private let account: Account
     private let from: (epoch: Int64, sequence: Int64)?
     private let bell = Bell()
@@ -141,6 +147,7 @@ final class EventSource: StreamListener {
         derived: DerivedBoard?,
         notices: NoticeBoard,
         caller: Caller,
+        address: String?,
         account: Account,
         from: (epoch: Int64, sequence: Int64)?,
     ) {
@@ -149,6 +156,7 @@ final class EventSource: StreamListener {
         self.derived = derived
         self.notices = notices
         self.caller = caller
+        self.address = address
         self.account = account
         self.from = from
     }
@@ -156,8 +164,13 @@ final class EventSource: StreamListener {
     func wake() { bell.ring() }
 
     func tick(now: Int64) {
-        let isDue = state.withLock { now - $0.heartbeatAt >= backend.configuration.stream.heartbeatMs * 1_000_000 }
+        let limits = backend.configuration.stream
+        let (isDue, stuck) = state.withLock { state -> (Bool, (any Channel)?) in
+            let isStuck = state.writingSince.map { now - $0 >= limits.stuckMs * 1_000_000 } ?? false
+            return (now - state.heartbeatAt >= limits.heartbeatMs * 1_000_000, isStuck ? state.channel : nil)
+        }
         if isDue { bell.ring() }
+        stuck?.close(promise: nil)
     }
 
     func drain() {
@@ -166,8 +179,9 @@ final class EventSource: StreamListener {
     }
 
     @concurrent
-    func run(_ writer: inout any ResponseBodyWriter) async throws {
+    func run(_ writer: inout any ResponseBodyWriter, _ channel: any Channel) async throws {
         defer { hub.release(key: caller.keyHash) }
+        state.withLock { $0.channel = channel }
         guard let id = hub.register(self) else { return }
         defer { hub.unregister(id) }
         let head = try await hub.follow(account, listener: id)
@@ -177,7 +191,7 @@ final class EventSource: StreamListener {
         defer { notices.remove(id) }
         var derivedStamp: UInt64 = 0
         var noticeStamp: UInt64?
-        try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
+        try await send([ByteBuffer(string: "retry: 2000\n\n")], &writer)
         var cursor = try await begin(head, &writer)
         let limits = backend.configuration.stream
         state.withLock { state in
@@ -192,7 +206,7 @@ final class EventSource: StreamListener {
             }
             let now = backend.clock.monotonicNanoseconds()
             if let last = events.last {
-                try await writer.write(contentsOf: events.map { line($0.isConditional ? "conditional" : "order", $0) })
+                try await send(events.map { line($0.isConditional ? "conditional" : "order", $0) }, &writer)
                 cursor = last.sequence
                 state.withLock { $0.heartbeatAt = now }
                 continue
@@ -200,37 +214,44 @@ final class EventSource: StreamListener {
             let (told, newest) = notices.frames(after: noticeStamp)
             noticeStamp = newest
             if !told.isEmpty {
-                try await writer.write(
-                    contentsOf: told.map { Self.event("notice", id: nil, Array($0.readableBytesView)) }
-                )
+                try await send(told.map { Self.event("notice", id: nil, Array($0.readableBytesView)) }, &writer)
                 continue
             }
             if let (items, stamp) = derived?.items(account.id, after: derivedStamp), !items.isEmpty {
                 derivedStamp = stamp
                 let text = DerivedBoard.frame(account.id, at: backend.clock.now(), items)
-                try await writer.write(Self.event("derived", id: nil, text))
+                try await send([Self.event("derived", id: nil, text)], &writer)
                 continue
             }
             if now - state.withLock({ $0.heartbeatAt }) >= limits.heartbeatMs * 1_000_000 {
                 state.withLock { $0.heartbeatAt = now }
-                try await writer.write(ByteBuffer(string: ": hb\n\n"))
+                try await send([ByteBuffer(string: ": hb\n\n")], &writer)
             }
             if now - state.withLock({ $0.checkedAt }) >= limits.recheckMs * 1_000_000 {
                 state.withLock { $0.checkedAt = now }
-                guard try await backend.keys.isValid(caller) else { break }
+                guard try await isAllowed() else { break }
             }
             await bell.wait()
         }
         if state.withLock({ $0.isDraining }) {
-            try await writer.write(Self.event("notice", id: nil, Array(NoticeBoard.deploy.readableBytesView)))
+            try await send([Self.event("notice", id: nil, Array(NoticeBoard.deploy.readableBytesView))], &writer)
         }
         try await writer.finish(nil)
+    }
+
+    /// Whether the caller still sees the account, in the mode in which he was told of it.
+    private func isAllowed() async throws -> Bool {
+        do {
+            return try await backend.keys.renewed(caller, address: address).reaches(account)
+        } catch is Problem {
+            return false
+        }
     }
 
     /// Where to go on from: a position that can be resumed, else after a snapshot; what cannot be resumed is told.
     @concurrent
     private func begin(_ head: Int64, _ writer: inout any ResponseBodyWriter) async throws -> Int64 {
-        let epoch = backend.configuration.epoch
+        let epoch = backend.epoch.now
         if let from {
             let reason =
                 if from.epoch != epoch {
@@ -249,16 +270,24 @@ final class EventSource: StreamListener {
             gap.member("head", head)
             gap.member("epoch", epoch)
             gap.endObject()
-            try await writer.write(Self.event("gap", id: nil, gap.take()))
+            try await send([Self.event("gap", id: nil, gap.take())], &writer)
         }
-        var parts: [[UInt8]] = []
-        let sequence = try await backend.writeSnapshot(account) { text, _ in parts.append(text) }
-        for (number, part) in parts.enumerated() {
+        var snapshot = SnapshotReader(of: account, backend)
+        while let part = try await snapshot.next() {
             // Resumed from only when it is whole.
-            let id = number == parts.count - 1 ? "\(epoch)-\(sequence)" : nil
-            try await writer.write(Self.event("snapshot", id: id, part))
+            let id = part.isLast ? "\(epoch)-\(snapshot.sequence)" : nil
+            try await send([Self.event("snapshot", id: id, part.text)], &writer)
         }
-        return sequence
+        return snapshot.sequence
+    }
+
+    /// Writes, and says how long that takes: a socket that takes nothing is noticed by `tick`.
+    @concurrent
+    private func send(_ parts: [ByteBuffer], _ writer: inout any ResponseBodyWriter) async throws {
+        let begun = backend.clock.monotonicNanoseconds()
+        state.withLock { $0.writingSince = begun }
+        defer { state.withLock { $0.writingSince = nil } }
+        try await writer.write(contentsOf: parts)
     }
 
     private static func event(_ name: String, id: String?, _ data: [UInt8]) -> ByteBuffer {
@@ -271,8 +300,9 @@ final class EventSource: StreamListener {
     }
 
     private func line(_ name: String, _ event: EncodedEvent) -> ByteBuffer {
+        let epoch = backend.epoch.now
         var buffer = ByteBuffer()
-        buffer.writeString("id: \(backend.configuration.epoch)-\(event.sequence)\nevent: \(name)\ndata: ")
+        buffer.writeString("id: \(epoch)-\(event.sequence)\nevent: \(name)\ndata: ")
         var data = event.data
         buffer.writeBuffer(&data)
         buffer.writeString("\n\n")

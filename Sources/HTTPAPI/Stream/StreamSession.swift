@@ -41,12 +41,16 @@ final class StreamSession: StreamListener {
         var cursor: Int64
         /// A snapshot goes first; events follow from its sequence.
         var needsSnapshot: Bool
+        /// Tells this subscription from an earlier one of the account.
+        let stamp: UInt64
     }
 
     struct State {
         var id: UInt64 = 0
         var caller: Caller?
         var follows: [Follow] = []
+        /// Counts the subscriptions to accounts.
+        var followStamp: UInt64 = 0
         /// Accounts whose derived values it wants, and the newest that it was sent.
         var derived: [AccountID: UInt64] = [:]
         var markets: Set<MarketID> = []
@@ -87,7 +91,7 @@ final class StreamSession: StreamListener {
     /// Something to do for the writer.
     private enum Work {
         case frames([ByteBuffer])
-        case snapshot(Account)
+        case snapshot(Follow)
         case events(Account, after: Int64)
         case check(Caller)
         case close(UInt16)
@@ -353,7 +357,7 @@ final class StreamSession: StreamListener {
             while !Task.isCancelled {
                 switch nextWork() {
                 case .frames(let frames): try await send(frames, outbound)
-                case .snapshot(let account): try await sendSnapshot(account, outbound)
+                case .snapshot(let follow): try await sendSnapshot(follow, outbound)
                 case .events(let account, let cursor): try await sendEvents(account, after: cursor, outbound)
                 case .check(let caller): try await check(caller)
                 case .close(let code):
@@ -371,12 +375,24 @@ final class StreamSession: StreamListener {
         }
     }
 
-    /// Whether it is still who it was, and may still see what it follows.
+    /// Whether it is still who it was, and may still see what it follows, in the mode in which it was told of it.
     private func check(_ caller: Caller) async throws {
-        guard try await backend.keys.isValid(caller) else { return close(CloseCode.unauthenticated) }
-        guard state.withLock({ $0.operatorStamp != nil }) else { return }
-        let mayOperate = try await backend.keys.mayOperate(caller)
-        if !mayOperate { close(CloseCode.forbidden) }
+        do {
+            let renewed = try await backend.keys.renewed(caller, address: address)
+            let mayStay = state.withLock { state in
+                state.caller = renewed
+                state.storeAwaySince = nil
+                guard state.operatorStamp == nil || Self.mayOperate(renewed) else { return false }
+                let derived = state.derived.keys
+                return state.follows.allSatisfy { renewed.reaches($0.account) }
+                    && derived.allSatisfy { renewed.accountIDs.contains($0) }
+            }
+            if !mayStay { close(CloseCode.forbidden) }
+        } catch let problem as Problem {
+            close(problem.document.status == 403 ? CloseCode.forbidden : CloseCode.unauthenticated)
+        } catch let error as StoreError {
+            storeFailed(error)
+        }
     }
 
     private func nextWork() -> Work {
@@ -422,8 +438,8 @@ final class StreamSession: StreamListener {
             state.checkDue = false
             return .check(caller)
         }
-        if let due, state.follows.contains(where: { $0.account.id == due.account.id }), !state.isStoreResting(now) {
-            return due.needsSnapshot ? .snapshot(due.account) : .events(due.account, after: due.cursor)
+        if let due, state.follows.contains(where: { $0.stamp == due.stamp }), !state.isStoreResting(now) {
+            return due.needsSnapshot ? .snapshot(due) : .events(due.account, after: due.cursor)
         }
         let latest = takeLatest(&state)
         if !latest.isEmpty { return .frames(latest.map(Self.text)) }
@@ -525,19 +541,21 @@ final class StreamSession: StreamListener {
         if !frames.isEmpty { try await send(frames, outbound) }
     }
 
+    /// Ends early when the subscription has ended, or another took its place: that one is owed what it asked for.
     private func sendSnapshot(
-        _ account: Account,
+        _ follow: Follow,
         _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>,
     ) async throws {
+        var snapshot = SnapshotReader(of: follow.account, backend)
         do {
-            let sequence = try await Tenancy.$accounts.withValue([account.id]) {
-                try await backend.writeSnapshot(account) { frame, _ in
-                    try await self.send([Self.text(ByteBuffer(bytes: frame))], outbound)
-                }
+            while let part = try await snapshot.next() {
+                guard state.withLock({ $0.follows.contains { $0.stamp == follow.stamp } }) else { return }
+                try await send([Self.text(ByteBuffer(bytes: part.text))], outbound)
             }
+            let sequence = snapshot.sequence
             state.withLock { state in
                 state.storeAwaySince = nil
-                guard let index = state.follows.firstIndex(where: { $0.account.id == account.id }) else { return }
+                guard let index = state.follows.firstIndex(where: { $0.stamp == follow.stamp }) else { return }
                 state.follows[index].needsSnapshot = false
                 state.follows[index].cursor = sequence
             }

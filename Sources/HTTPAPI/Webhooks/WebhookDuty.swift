@@ -16,7 +16,7 @@ public import SmartOrders
 public final class WebhookDuty: Sendable {
     public struct Configuration: Sendable {
         /// Number of the database's history, as events show it.
-        public var epoch: Int64 = 1
+        public var epoch: @Sendable () -> Int64 = { 1 }
         /// How often it looks for something to do.
         public var pollMs: Int64 = 250
         /// Where messages for Telegram go.
@@ -292,7 +292,7 @@ public final class WebhookDuty: Sendable {
         writer.member("timestamp", event?.at ?? delivery.createdAt)
         writer.key("data")
         if let event {
-            writer.raw(try EventText(event).encoded(mode: mode(of: lane), epoch: configuration.epoch))
+            writer.raw(try EventText(event).encoded(mode: mode(of: lane), epoch: configuration.epoch()))
         } else {
             writer.raw(delivery.data ?? Array("null".utf8))
         }

@@ -50,13 +50,21 @@ struct WebhookRoutes: Sendable {
     private func list(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
-        let webhooks = try await backend.webhooks.webhooks(of: caller.user.id)
+        let webhooks = try await webhooks(caller)
         return .list(webhooks) { writer, webhook in writer.webhook(webhook, secret: nil) }
+    }
+
+    /// Those of the user that tell of accounts of the caller, and of no others.
+    private func webhooks(_ caller: Caller) async throws -> [Webhook] {
+        let webhooks = try await backend.webhooks.webhooks(of: caller.user.id)
+        guard !caller.reachesAll else { return webhooks }
+        let own = Set(caller.accountIDs)
+        return webhooks.filter { $0.accounts.map { own.isSuperset(of: $0) } ?? false }
     }
 
     private func found(_ call: Call, _ caller: Caller) async throws -> Webhook {
         guard let id = UniqueID(call.captures[0]),
-            let webhook = try await backend.webhooks.webhooks(of: caller.user.id).first(where: { $0.id == id })
+            let webhook = try await webhooks(caller).first(where: { $0.id == id })
         else { throw Problem.notFound }
         return webhook
     }
@@ -77,7 +85,7 @@ struct WebhookRoutes: Sendable {
             url: "",
             format: format,
             types: try Self.types(json) ?? [],
-            accounts: try accounts(json, caller) ?? nil,
+            accounts: try accounts(json, caller) ?? Self.all(caller),
             createdAt: backend.clock.now(),
         )
         let sealed: [UInt8]
@@ -124,9 +132,8 @@ struct WebhookRoutes: Sendable {
 
     private func delete(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
-        guard let id = UniqueID(call.captures[0]),
-            try await backend.webhooks.deleteWebhook(id, of: caller.user.id)
-        else { throw Problem.notFound }
+        let webhook = try await found(call, caller)
+        guard try await backend.webhooks.deleteWebhook(webhook.id, of: caller.user.id) else { throw Problem.notFound }
         return Reply(status: .noContent)
     }
 
@@ -249,17 +256,19 @@ struct WebhookRoutes: Sendable {
         return types
     }
 
+    /// All accounts, as far as the caller reaches; nil: those to come too.
+    private static func all(_ caller: Caller) -> [AccountID]? { caller.reachesAll ? nil : caller.accountIDs }
+
     /// Nil: not named. Null and an empty list stand for all.
     private func accounts(_ json: JSONField, _ caller: Caller) throws -> [AccountID]?? {
         guard try json.has("accountIds") else { return nil }
-        guard let field = try json.optional("accountIds") else { return .some(nil) }
+        guard let field = try json.optional("accountIds") else { return .some(Self.all(caller)) }
         var accounts: [AccountID] = []
         for element in try field.elements() {
             let id = try element.parsed(.badID, expected: "an account id") { AccountID($0) }
             accounts.append(try caller.account(id).id)
         }
-        if accounts.isEmpty { return .some(nil) }
-        return accounts
+        return .some(accounts.isEmpty ? Self.all(caller) : accounts)
     }
 
     /// The address that is connected to is judged when it is connected to; here what can be seen at once is.
