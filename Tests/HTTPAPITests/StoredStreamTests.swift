@@ -3,7 +3,9 @@
 
 import HTTPAPI
 import JSONText
+import NIOHTTP1
 import OrderEngine
+import OwnerThread
 import Simulation
 import SmartOrders
 import TestKit

@@ -11,6 +11,7 @@ internal import Logging
 internal import NIOCore
 internal import NIOWebSocket
 internal import OrderEngine
+internal import OrderJSON
 internal import OwnerThread
 internal import SmartOrders
 
