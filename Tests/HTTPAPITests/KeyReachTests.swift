@@ -72,7 +72,7 @@ struct `A key with bounds` {
                         path + action,
                         key: person.narrow.key,
                         body: "{}",
-                        idempotency: "\(action) \(id)",
+                        idempotency: "\(action.dropFirst())-\(id)",
                     )
                     #expect(answer.status == 404, "\(action): \(answer.text)")
                 }
@@ -175,7 +175,7 @@ struct `A key with bounds` {
                     "/v1/keys",
                     browser.ours,
                     body: mixed,
-                    idempotency: "m \(mode)",
+                    idempotency: "m-\(mode)",
                 )
                 #expect(refused.code == "KEY_MODE", "\(refused.text)")
             }
