@@ -125,6 +125,11 @@ struct PlanCheck {
             fail(.tpSizeSum, "takeProfits", "The sizes sum to \(sum)%, not to 100%.", ["sum": .number(sum)])
         }
         let prices = levels.map(price)
+        // A price that follows from a percentage can be longer than both: nothing is computed with it.
+        if let index = prices.firstIndex(where: { !$0.value.isShort }) {
+            fail(.tpWrongSide, "takeProfits[\(index)].pricePct", "The price has more than 15 significant digits.")
+            return
+        }
         for (index, price) in prices.enumerated() where !side.favours(price, over: reference) {
             fail(
                 .tpWrongSide,
@@ -385,6 +390,9 @@ struct PlanCheck {
 extension ExactDecimal {
     /// Longer numbers than any market has are refused before anything is computed: products have to stay in range.
     var isShort: Bool { mantissa.magnitude < 1_000_000_000_000_000 && scale <= 18 }
+
+    /// The same for a percentage of a price: prices that follow from it stay in range.
+    var isShortPercentage: Bool { mantissa.magnitude < 10_000_000_000 && scale <= 10 }
 }
 
 extension PlanCheck {
@@ -394,6 +402,10 @@ extension PlanCheck {
         func check(_ value: ExactDecimal?, _ code: RefusalCode, _ field: String) {
             guard let value, !value.isShort else { return }
             failures.append(Refusal(code, field: field, "A number has at most 15 significant digits."))
+        }
+        func check(percent: ExactDecimal?, _ code: RefusalCode, _ field: String) {
+            guard let percent, !percent.isShortPercentage else { return }
+            failures.append(Refusal(code, field: field, "A percentage has at most 10 significant digits."))
         }
         check(draft.quantity.value, .qtyNotOnStep, "qty")
         let entry = draft.entry
@@ -405,7 +417,7 @@ extension PlanCheck {
         for (index, level) in draft.takeProfits.enumerated() {
             switch level.target {
             case .price(let price): check(price.value, .priceNotOnTick, "takeProfits[\(index)].price")
-            case .percent(let percent): check(percent, .tpWrongSide, "takeProfits[\(index)].pricePct")
+            case .percent(let percent): check(percent: percent, .tpWrongSide, "takeProfits[\(index)].pricePct")
             }
             check(level.sizePercent, .tpSizeSum, "takeProfits[\(index)].sizePct")
             check(level.limitPrice?.value, .priceNotOnTick, "takeProfits[\(index)].limitPrice")
@@ -416,17 +428,15 @@ extension PlanCheck {
         check(draft.stopLoss?.emergencyPrice?.value, .priceNotOnTick, "stopLoss.emergencyPrice")
         check(draft.trailing?.callback.number, .callbackOutOfRange, "trailing")
         check(draft.trailing?.activationPrice?.value, .priceNotOnTick, "trailing.activationPrice")
-        check(draft.breakEven?.offsetPercent, .breakEvenArmInvalid, "breakEven.offsetPct")
+        check(percent: draft.breakEven?.offsetPercent, .breakEvenArmInvalid, "breakEven.offsetPct")
         check(draft.breakEven?.armPrice?.value, .priceNotOnTick, "breakEven.armPrice")
-        check(draft.breakEven?.armPercent, .breakEvenArmInvalid, "breakEven.armPct")
+        check(percent: draft.breakEven?.armPercent, .breakEvenArmInvalid, "breakEven.armPct")
         for (index, step) in draft.stepLocks.enumerated() {
-            let (at, lock) =
-                switch step {
-                case .price(let at, let lock): (at.value, lock.value)
-                case .percent(let at, let lock): (at, lock)
-                }
-            check(at, .stepLockInvalid, "stepLocks[\(index)]")
-            check(lock, .stepLockInvalid, "stepLocks[\(index)]")
+            let field = "stepLocks[\(index)]"
+            switch step {
+            case .price(let at, let lock): for price in [at, lock] { check(price.value, .stepLockInvalid, field) }
+            case .percent(let at, let lock): for one in [at, lock] { check(percent: one, .stepLockInvalid, field) }
+            }
         }
         for (index, partial) in draft.partialStops.enumerated() {
             switch partial.distance {

@@ -170,6 +170,21 @@ struct CreationTests {
         #expect(refusal.members["minNotional"] == .number("60"))
     }
 
+    @Test func `a level whose price would be too long is refused, not computed with`() {
+        func codes(_ percent: ExactDecimal, entry: String) -> [RefusalCode] {
+            let level = TakeProfitPlan(target: .percent(percent), sizePercent: "100")
+            let entry = EntryPlan(mode: .limit, price: price(entry))
+            return SmartOrder.check(
+                draft(.buy, "9999999999999", entry: entry, takeProfits: [level]),
+                instrument: .test(),
+                at: Moment(now: Timestamp(milliseconds: 1), price: price("100")),
+            ).map(\.code)
+        }
+        #expect(codes("999999999999999", entry: "99").contains(.tpWrongSide))
+        #expect(codes("999999", entry: "99999999999999").contains(.tpWrongSide))
+        #expect(!codes("5", entry: "99").contains(.tpWrongSide))
+    }
+
     @Test(arguments: rows.indices)
     func `a plan is accepted or refused with its code`(_ index: Int) {
         let row = Self.rows[index]
