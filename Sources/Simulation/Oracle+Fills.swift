@@ -8,9 +8,10 @@ internal import OwnerThread
 internal import SmartOrders
 
 extension Oracle {
-    /// Remembers the first fill of the entering side, of the entry itself or of what was added: it arms the order.
+    /// Remembers the first fill of the entry: it arms the order.
     static func noteFill(of id: OrderID, at time: Timestamp, _ state: inout State) {
-        guard let order = state.orders[id], order.filledAt == nil else { return }
+        // What is added to an order that was armed without a fill, or before, arms nothing of it.
+        guard let order = state.orders[id], order.filledAt == nil, order.row.status == .pending else { return }
         state.orders[id]?.filledAt = time.microseconds
         let series = PriceSeries(market: order.row.instrument.market, source: order.row.triggerSource)
         state.newestFill[series] = max(state.newestFill[series] ?? .min, time.microseconds)
