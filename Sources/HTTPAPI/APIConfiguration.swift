@@ -37,6 +37,8 @@ public struct APIConfiguration: Sendable {
     public var cursorKey: [UInt8]
     /// Whether `/metrics`, `/startupz`, `/version` and the details of `/readyz` are on this port too.
     public var showsOperations: Bool
+    /// Whether `/readyz` and `/startupz` say what is wrong, in the words of the database: not to everybody.
+    public var showsDetails = true
 
     /// Seals a venue key for an account to the workers' public key; nil: this process takes none.
     public var sealIntake: (@Sendable (_ credentials: Credentials, _ account: AccountID) throws -> [UInt8])?
@@ -103,10 +105,16 @@ public struct APIConfiguration: Sendable {
         public var reservedForProtection = 128
         public var maximumConnections = 10_000
         public var idleMs: Int64 = 30_000
-        /// A connection that has not shown its first request line by then is closed.
+        /// How long the body of a refused request is read over; one that goes on ends its connection.
+        public var leftoverMs: Int64 = 1_000
+        /// A connection that has not shown its first request line by then is closed, and one for a stream that has not
+        /// shown its whole request.
         public var firstByteMs: Int64 = 10_000
-        /// How long a verified key is believed.
-        public var keyCacheMs: Int64 = 5_000
+        /// How long a verified key is believed; with `recheckMs` of the stream less than 5 s, after which a revoked one has
+        /// no effect anywhere.
+        public var keyCacheMs: Int64 = 2_000
+        /// How long after a halt an order that was on its way may still appear among the open ones.
+        public var haltLookMs: Int64 = 2_000
         public var rates = RatePolicy.allCases.map(\.quota)
         public init() {}
     }
@@ -120,7 +128,7 @@ public struct APIConfiguration: Sendable {
         public var stuckMs: Int64 = 10_000
         public var pingMs: Int64 = 20_000
         public var storeAwayMs: Int64 = 10_000
-        public var recheckMs: Int64 = 5_000
+        public var recheckMs: Int64 = 2_500
         /// How often the database is asked whose history it is.
         public var epochMs: Int64 = 1_000
         public var closeGraceMs: Int64 = 1_000

@@ -2,8 +2,8 @@
 //
 // Plain requests run on Hummingbird's server and channel, through our own table of routes: what a route asks of a
 // request is data, and every refusal is a problem document. The stream is NIOWebSocket beside it.
-// Stopping: cancel the task of `run`. `/readyz` answers 503, then new connections are refused, streams are closed with
-// 1001, requests in work end, `run` returns.
+// Stopping: cancel the task of `run`. `/readyz` answers 503, then new connections are refused, requests in work end,
+// streams are closed with 1001, `run` returns.
 
 internal import DecisionTimeline
 internal import HTTPTypes
@@ -89,6 +89,7 @@ public final class APIServer: Sendable {
             cluster: cluster,
             venues: readings.map { VenueReader(readings: $0, clock: clock) },
             catalogue: Catalogue(accounts: accounts, cluster: cluster, clock: clock),
+            history: FillHistory(orders),
             keys: KeyRing(
                 traders: traders,
                 panel: panel,
@@ -276,10 +277,16 @@ public final class APIServer: Sendable {
         guard !Task.isCancelled else { return }
         readiness.drain()
         try await backend.clock.sleep(milliseconds: configuration.drainDelayMs)
-        hub.drain()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
-                try await self.backend.clock.sleep(milliseconds: self.configuration.drainLimitMs)
+                // No connection is accepted any more. Requests first: what they do is news for the streams.
+                let clock = self.backend.clock
+                let until = clock.monotonicNanoseconds() + self.configuration.drainLimitMs * 1_000_000
+                while self.gateway.inFlight > 0, clock.monotonicNanoseconds() < until {
+                    try await clock.sleep(milliseconds: 10)
+                }
+                self.hub.drain()
+                try await clock.sleep(milliseconds: 2 * self.configuration.stream.closeGraceMs)
                 // Whoever is left is cut; the shutdown below ends with the last connection.
                 book.closeAll()
             }

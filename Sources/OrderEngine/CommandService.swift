@@ -58,8 +58,8 @@ public struct CommandAnswer: Sendable {
 public struct CommandService: Sendable {
     let context: EngineContext
     let history: PriceHistory
-    /// Whether accounts of mode LIVE may take new exposure (INTERFACES.md 1.3).
-    public let isLiveEnabled: Bool
+    /// Whether accounts of mode LIVE may take new exposure (INTERFACES.md 1.3). Off for who knows an account as paper.
+    public var isLiveEnabled: Bool
     /// Joins the commits of concurrent commands; nil: each has a transaction of its own.
     let committer: CommitBatcher?
     /// Shares their looks at prices; nil: each has its own.

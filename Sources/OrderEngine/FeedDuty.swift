@@ -72,6 +72,8 @@ public final class FeedDuty: Sendable {
     private let suspect = Locked<Set<PriceSeries>>([])
     /// Series whose stream goes on without a hole from the feed before this one to its own first tick.
     private let joined = Locked<Set<PriceSeries>>([])
+    /// Series whose stored extremes go on without a hole from the feed before this one.
+    private let settled = Locked<Set<PriceSeries>>([])
     private let isStoring = Locked(false)
 
     public init(
@@ -222,10 +224,13 @@ public final class FeedDuty: Sendable {
             return buckets
         }
         guard !buckets.isEmpty else { return }
+        var older: [ExtremeBucket] = []
+        for bucket in buckets { older += await streamed(before: bucket) }
+        let all = older + buckets
         var delay: Int64 = 50
         while true {
             do throws(StoreError) {
-                try await context.cluster.appendExtremes(buckets)
+                try await context.cluster.appendExtremes(all)
                 return
             } catch {
                 context.observer.note(.warning, "Price extremes could not be stored", [("error", error.detail)])
@@ -233,5 +238,51 @@ public final class FeedDuty: Sendable {
             do { try await context.clock.sleep(milliseconds: delay) } catch { return }
             delay = min(delay * 2, 2_000)
         }
+    }
+
+    /// What the feed before this one put into the stream and died before it could store it: without it the stored extremes
+    /// have a hole that nobody sees. A stream that is away is not waited for: the stored prices are all there is then.
+    private func streamed(before bucket: ExtremeBucket) async -> [ExtremeBucket] {
+        let series = PriceSeries(market: bucket.market, source: bucket.source)
+        guard settled.withLock({ $0.insert(series).inserted }), let first = bucket.points.first?.position else {
+            return []
+        }
+        var buckets: [ExtremeBucket] = []
+        do {
+            var reached =
+                try await context.cluster.newestExtreme(market: series.market, source: series.source) ?? .start
+            while reached < first {
+                let batch = try await context.ticks.read([series: reached], limit: 10_000, waitMs: 0)[series]
+                let ticks = (batch?.ticks ?? []).filter { $0.position < first }
+                guard let last = ticks.last else { break }
+                buckets += Self.buckets(of: ticks, in: series)
+                reached = last.position
+            }
+        } catch {
+            context.observer.count(error is StoreError ? "store_errors_total" : "ticklog_errors_total", 1)
+        }
+        return buckets
+    }
+
+    /// Ticks in order, as buckets of at most half a second.
+    private static func buckets(of ticks: [RawTick], in series: PriceSeries) -> [ExtremeBucket] {
+        var buckets: [ExtremeBucket] = []
+        var collector = ExtremeCollector()
+        var begun: Int64?
+        func close() {
+            let points = collector.take()
+            if points.isEmpty { return }
+            buckets.append(ExtremeBucket(market: series.market, source: series.source, points: points))
+        }
+        for tick in ticks {
+            if let start = begun, tick.position.venueTime - start > 400_000 {
+                close()
+                begun = nil
+            }
+            begun = begun ?? tick.position.venueTime
+            collector.add(tick)
+        }
+        close()
+        return buckets
     }
 }

@@ -86,25 +86,6 @@ final class JobSlots: Sendable {
     }
 }
 
-extension TakeRequest {
-    fileprivate subscript(_ jobClass: JobClass) -> Int {
-        get {
-            switch jobClass {
-            case .stops: stops
-            case .targets: targets
-            case .housekeeping: housekeeping
-            }
-        }
-        set {
-            switch jobClass {
-            case .stops: stops = newValue
-            case .targets: targets = newValue
-            case .housekeeping: housekeeping = newValue
-            }
-        }
-    }
-}
-
 /// Acknowledges jobs: whatever ends while one call is under way becomes the next.
 actor OutcomeBatcher {
     typealias Outcome = (job: TakenJob, outcome: JobOutcome)

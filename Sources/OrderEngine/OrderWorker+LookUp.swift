@@ -6,16 +6,18 @@
 internal import SmartOrders
 
 extension OrderWorker {
+    /// - Parameter isNews: the venue's stream said something of them; what a look-up does not show yet is looked for soon.
     func lookUp(
         _ intents: [StoredIntent],
         of row: StoredOrder,
         venue: any Venue,
         _ origin: inout DecisionRecord,
+        isNews: Bool = false,
     ) async throws -> [(VenueOrderKey, VenueReply)] {
         var replies: [(VenueOrderKey, VenueReply)] = []
         for intent in intents {
             let sentAt = context.clock.now()
-            guard let reply = try await lookUp(intent, of: row, venue: venue) else { continue }
+            guard let reply = try await lookUp(intent, of: row, venue: venue, isNews: isNews) else { continue }
             replies.append((intent.venueOrder.key, reply))
             origin.exchanges.append(
                 VenueExchange(key: intent.venueOrder.key, sentAt: sentAt, answeredAt: context.clock.now())
@@ -34,7 +36,12 @@ extension OrderWorker {
     }
 
     /// Looks one venue order up. Nil: nothing was learnt.
-    func lookUp(_ intent: StoredIntent, of row: StoredOrder, venue: any Venue) async throws -> VenueReply? {
+    private func lookUp(
+        _ intent: StoredIntent,
+        of row: StoredOrder,
+        venue: any Venue,
+        isNews: Bool,
+    ) async throws -> VenueReply? {
         let market = row.instrument.market
         var snapshot: VenueSnapshot?
         if intent.venueOrder.cancelWanted {
@@ -53,7 +60,7 @@ extension OrderWorker {
             }
         }
         let isAbsent = absence == .conclusive
-        let isResting = snapshot?.state == .open && !intent.venueOrder.cancelWanted
+        let isResting = snapshot?.state == .open && !intent.venueOrder.cancelWanted && !isNews
         // A minute past the fence without a proof: somebody should look, and the look-ups go on (RELIABILITY.md 2.6).
         let overdue = intent.venueOrder.createdAt.advanced(milliseconds: venue.fenceMs + 60_000)
         let isOverdue = snapshot == nil && !isAbsent && context.clock.now() >= overdue

@@ -273,7 +273,8 @@ public struct OrderWorker: Sendable {
             id.leg == $0.venueOrder.leg && id.attempt == $0.venueOrder.attempt
         }
         var origin = origin
-        var replies = try await lookUp(intents, of: row, venue: venue, &origin)
+        let isNews = id.check.map { $0 >= VenueListener.leastNumber } ?? false
+        var replies = try await lookUp(intents, of: row, venue: venue, &origin, isNews: isNews)
         if intents.isEmpty {
             replies = try await lateOnes(of: row, venue: venue) { $0.leg == id.leg && $0.attempt == id.attempt }
             if replies.isEmpty { return try await sendWaiting(row, venue: venue, origin) }

@@ -17,6 +17,7 @@ struct VenueListener: Sendable {
     private static let ownershipMs: Int64 = 500
     private static let newsPauseMs: Int64 = 10
     private static let pauseMs: Int64 = 100
+    private static let everythingPauseMs: Int64 = 2_000
     private static let longestPauseMs: Int64 = 5_000
     /// Positions are compared this often also when nothing was told.
     private static let sweepMs: Int64 = 60_000
@@ -64,7 +65,7 @@ struct VenueListener: Sendable {
     private func listen(_ account: AccountID, _ venue: any Venue) async throws {
         let hints = PositionHints()
         let news = OrderNews()
-        let follower = Follower(account, hints)
+        let follower = Follower(account, hints, news)
         followers.add(follower)
         defer { followers.remove(follower) }
         try await withThrowingTaskGroup { group in
@@ -88,7 +89,7 @@ struct VenueListener: Sendable {
             group.addTask {
                 for await _ in news.bell {
                     let told = news.take()
-                    try await self.record(account, told)
+                    try await self.record(account, told, news)
                     // Where many orders have news at once they share the next look.
                     if told.count > 1 { try await context.clock.sleep(milliseconds: Self.newsPauseMs) }
                 }
@@ -112,8 +113,9 @@ struct VenueListener: Sendable {
     // MARK: Orders
 
     /// Tells the orders by jobs, so that their handlers look the venue orders up and record what they find.
-    private func record(_ account: AccountID, _ told: [String: [VenueSnapshot]]) async throws {
+    private func record(_ account: AccountID, _ told: [String: [VenueSnapshot]], _ waiting: OrderNews) async throws {
         guard !told.isEmpty else { return }
+        var early: [(clientOrderID: String, snapshot: VenueSnapshot)] = []
         var news: [(intent: StoredIntent, snapshot: VenueSnapshot)] = []
         let known = try await context.orders.intents(account: account, clientOrderIDs: told.keys.sorted())
         let strangers = told.keys.filter { id in
@@ -122,8 +124,15 @@ struct VenueListener: Sendable {
         if !strangers.isEmpty { try await alarm(account, strangers.sorted()) }
         for intent in known {
             switch intent.venueOrder.state {
-            // Whoever just sent a request is about to record its answer; the sweep comes after a sender that died.
-            case .submitted, .filled, .cancelled, .expired, .rejected, .notSent: continue
+            // Whoever just sent a request is about to record its answer; the sweep comes after a sender that died. An
+            // order that rests may have traded between that answer and its record.
+            case .submitted:
+                guard intent.venueOrder.type == .goodTillCancelled else { continue }
+                for snapshot in told[intent.clientOrderID] ?? []
+                where snapshot.filled.isPositive || snapshot.state != .open {
+                    early.append((intent.clientOrderID, snapshot))
+                }
+            case .filled, .cancelled, .expired, .rejected, .notSent: continue
             // Accepted after its deadline (RELIABILITY.md 6.7, FA99).
             case .absent: if let last = told[intent.clientOrderID]?.last { news.append((intent, last)) }
             case .intent, .open, .partial, .unknown, .cancelRequested:
@@ -133,6 +142,7 @@ struct VenueListener: Sendable {
                 }
             }
         }
+        waiting.keepForLater(early)
         guard !news.isEmpty else { return }
         let orders = Dictionary(
             try await context.orders.load(Set(news.map(\.intent.order)).sorted()).map { ($0.id, $0) },
@@ -170,9 +180,11 @@ struct VenueListener: Sendable {
             let (extent, told) = hints.take()
             let begun = context.clock.monotonicNanoseconds()
             defer {
-                // Where many orders share a position a look takes long: a twentieth of the time goes into looking.
+                // Where many orders share a position a look takes long: a twentieth of the time goes into looking. A
+                // stream that cannot be opened asks for everything again and again.
                 let took = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
-                pauseMs = min(max(Self.pauseMs, took * 20), Self.longestPauseMs)
+                let least = extent == .everything ? Self.everythingPauseMs : Self.pauseMs
+                pauseMs = min(max(least, took * 20), Self.longestPauseMs)
             }
             do throws(StoreError) {
                 switch extent {
@@ -195,14 +207,15 @@ struct VenueListener: Sendable {
     /// - Parameter isWhole: venue orders too; they have checks of their own once a minute.
     private func reconcile(_ account: AccountID, _ venue: any Venue, isWhole: Bool) async throws(StoreError) {
         let work = try await context.orders.openWork(account: account)
-        let second = context.clock.now().milliseconds / 5_000
+        // An occasion of its own each time: what happened since the last one is not in what that one found.
+        let number = Self.number("open \(context.worker.text) \(context.clock.monotonicNanoseconds())")
         if isWhole, !work.atVenue.isEmpty {
             var start = 0
             while start < work.atVenue.count {
                 let page = Array(work.atVenue[start..<min(start + 256, work.atVenue.count)])
                 start += page.count
                 let orders = try await context.orders.load(page)
-                try await offer(orders.map { .reconcile($0, number: Self.number("open \(second)")) })
+                try await offer(orders.map { .reconcile($0, number: number) })
             }
         }
         for market in work.markets {
@@ -247,18 +260,24 @@ struct VenueListener: Sendable {
         while start < jobs.count {
             let page = Array(jobs[start..<min(start + 256, jobs.count)])
             start += page.count
+            var refused = page
             do throws(QueueError) {
-                _ = try await context.queue.offer(page, verify: false)
+                let codes = try await context.queue.offer(page, verify: false)
+                refused = zip(page, codes).filter { $1 == .full }.map(\.0)
             } catch {
-                try await context.orders.storeJobs(page)
+                context.observer.count("queue_errors_total", 1)
             }
+            try await context.orders.storeJobs(refused)
         }
     }
+
+    /// From here on numbers of checks are news; those below count look-ups.
+    static let leastNumber = 2_000_000_000
 
     private static func number(_ news: String) -> Int {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in news.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-        return 2_000_000_000 + Int((hash ^ hash >> 32) % 1_000_000_000)
+        return leastNumber + Int((hash ^ hash >> 32) % 1_000_000_000)
     }
 }
 
@@ -297,11 +316,13 @@ private final class Follower: Sendable {
 
     let account: AccountID
     private let hints: PositionHints
+    private let news: OrderNews
     private let state = Locked(State())
 
-    init(_ account: AccountID, _ hints: PositionHints) {
+    init(_ account: AccountID, _ hints: PositionHints, _ news: OrderNews) {
         self.account = account
         self.hints = hints
+        self.news = news
     }
 
     func noteBehind() { state.withLock { $0.isBehind = true } }
@@ -315,7 +336,8 @@ private final class Follower: Sendable {
             if isDue || state.sweptAt == nil { state.sweptAt = now }
             return (wasBehind, isDue)
         }
-        if wasBehind { hints.ask(.everything) }
+        let isWhole = news.bringBack()
+        if wasBehind || !isWhole { hints.ask(.everything) }
         if isDue { hints.ask(.positions) }
     }
 }
@@ -334,6 +356,7 @@ private final class OrderNews: Sendable {
     private struct State {
         var told: [String: [VenueSnapshot]] = [:]
         var count = 0
+        var early: [(clientOrderID: String, snapshot: VenueSnapshot)] = []
     }
 
     private let state = Locked(State())
@@ -360,9 +383,28 @@ private final class OrderNews: Sendable {
 
     func take() -> [String: [VenueSnapshot]] {
         state.withLock { state in
-            defer { state = State() }
+            defer {
+                state.told = [:]
+                state.count = 0
+            }
             return state.told
         }
+    }
+
+    /// Keeps what came before the order's row could say anything about it; beyond the limit the look-ups that follow an
+    /// answer find it.
+    func keepForLater(_ early: [(clientOrderID: String, snapshot: VenueSnapshot)]) {
+        if early.isEmpty { return }
+        state.withLock { $0.early += early.prefix(max(0, Self.limit - $0.early.count)) }
+    }
+
+    /// Tells what was kept again; false: not all of it, too much waits.
+    func bringBack() -> Bool {
+        let early = state.withLock { state in
+            defer { state.early = [] }
+            return state.early
+        }
+        return early.allSatisfy { note($0.clientOrderID, $0.snapshot) }
     }
 }
 

@@ -82,6 +82,14 @@ public struct WorkerDuty: Sendable {
             do throws(StoreError) {
                 let reply = try await context.cluster.heartbeat(context.worker)
                 isQuiet.withLock { $0 = reply.isQuiet }
+                if let step = reply.clockStepMs {
+                    context.observer.count("store_clock_steps_total", 1)
+                    context.observer.note(
+                        .error,
+                        "The database's clock jumped; what it fences begins anew",
+                        [("ms", "\(step)")],
+                    )
+                }
                 if reply.wantsStop {
                     context.observer.note(.info, "Worker was asked to stop", [("worker", context.worker.text)])
                     return

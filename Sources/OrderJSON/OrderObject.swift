@@ -156,7 +156,7 @@ extension JSONWriter {
         member("createdAt", order.createdAt)
         member("updatedAt", order.updatedAt)
         member("activatedAt", orNull: context.activatedAt)
-        member("closedAt", orNull: context.closedAt)
+        member("closedAt", orNull: context.closedAt ?? (order.status.isTerminal ? order.updatedAt : nil))
         member("presetId", orNull: context.presetID)
     }
 

@@ -141,6 +141,7 @@ extension Parameter {
     /// Whether it fits `timestamptz` is the driver's to say.
     static func moment(_ value: Timestamp) -> Parameter { .timestamp(microseconds: value.microseconds) }
 
+    static func optional(_ time: Timestamp?) -> Parameter { time.map { moment($0) } ?? .null }
     static func optional(_ text: String?) -> Parameter { text.map { .text($0) } ?? .null }
     static func optional(_ number: Int64?) -> Parameter { number.map { .int8($0) } ?? .null }
 }

@@ -11,6 +11,7 @@ public import SmartOrders
 private enum HistorySQL {
     static let file = StatementFile(PackageResources.history_sql, prefix: "history")
     static let present = file["present"]
+    static let apiSecret = file["api_secret"]
     static let begin = file["begin"]
     static let haltCopies = file["halt_copies"]
     static let audit = file["audit"]
@@ -31,6 +32,8 @@ public struct DatabaseHistory: Hashable, Sendable {
     public let began: Timestamp?
     /// This call began it.
     public let isNew: Bool
+    /// The server's clock when it was read.
+    public let readAt: Timestamp
 
     /// Compares the server with the control row, and begins a new history where they differ.
     public static func check(_ pool: PostgresPool) async throws(StoreError) -> DatabaseHistory {
@@ -48,6 +51,7 @@ public struct DatabaseHistory: Hashable, Sendable {
                         queuePartitions: Int(try row.int64(6)),
                         began: try row.momentOrNil(7),
                         isNew: false,
+                        readAt: try row.moment(8),
                     )
                 }
                 let reason = system == knownSystem ? "TIMELINE" : "SYSTEM_IDENTIFIER"
@@ -66,12 +70,23 @@ public struct DatabaseHistory: Hashable, Sendable {
                     queuePartitions: Int(try row.int64(6)),
                     began: try results[2][0].moment(1),
                     isNew: true,
+                    readAt: try row.moment(8),
                 )
             }
             // Nil: somebody else was faster; the next reading shows his.
             if let history { return history }
         }
         throw StoreError(.unavailable, "the control row changes under our hands")
+    }
+
+    /// What api processes sign with: 32 bytes, the same for all of a deployment.
+    public static func apiSecret(_ pool: PostgresPool) async throws(StoreError) -> [UInt8] {
+        try await reading {
+            guard let row = try await pool.query(HistorySQL.apiSecret).first else {
+                throw StoreError(.incompatible, "the control row is missing")
+            }
+            return Array(try row.bytes(0))
+        }
     }
 
     /// Changes the number of the queue's partitions and begins a new generation of it. Nil: a process works.

@@ -196,6 +196,12 @@ struct Migration: Sendable {
             up: PackageResources._038_told_gaps_up_sql,
             down: PackageResources._038_told_gaps_down_sql,
         ),
+        Migration(
+            version: 39,
+            name: "api_secret",
+            up: PackageResources._039_api_secret_up_sql,
+            down: PackageResources._039_api_secret_down_sql,
+        ),
     ]
 }
 

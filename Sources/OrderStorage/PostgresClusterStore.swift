@@ -13,6 +13,13 @@ private enum ClusterSQL {
     static let renew = file["renew"]
     static let assignments = file["assignments"]
     static let state = file["state"]
+    static let noteClockStep = file["note_clock_step"]
+    static let hurryChecks = file["hurry_checks"]
+    static let hurryJobs = file["hurry_jobs"]
+    static let shortenWorkerLeases = file["shorten_worker_leases"]
+    static let shortenLeadership = file["shorten_leadership"]
+    static let shortenBatchLeases = file["shorten_batch_leases"]
+    static let auditClockStep = file["audit_clock_step"]
     static let endLease = file["end_lease"]
     static let forgetWorker = file["forget_worker"]
     static let release = file["release"]
@@ -78,9 +85,11 @@ public final class PostgresClusterStore: ClusterStore {
 
     public func heartbeat(_ worker: WorkerID) async throws(StoreError) -> HeartbeatReply {
         // Promotion under way: noticed with the next heartbeat at the latest.
+        let askedAt = PostgresOrderStore.monotonic()
         let history = try await DatabaseHistory.check(pool)
         orders?.adopt(incarnation: history.incarnation, began: history.began)
-        return try await writing {
+        let answeredAt = PostgresOrderStore.monotonic()
+        var reply = try await writing {
             let found = try await pool.transaction([
                 (ClusterSQL.renew, [.text(worker.text)]), (ClusterSQL.assignments, [.text(worker.text)]),
                 (ClusterSQL.state, []),
@@ -104,6 +113,29 @@ public final class PostgresClusterStore: ClusterStore {
                 isQuiet: isQuiet ?? false,
                 wantsStop: wantsStop ?? false,
             )
+        }
+        // Behind the renewal: until it has gone through, this process goes on to believe in the time before the jump.
+        reply.clockStepMs = await orders?.noteServerClock(
+            history.readAt,
+            askedAt: askedAt,
+            answeredAt: answeredAt,
+        ) { step throws(StoreError) in try await noteClockStep(step) }
+        return reply
+    }
+
+    /// A page at a time, so that nobody waits long for a row.
+    private func noteClockStep(_ step: Int64) async throws(StoreError) {
+        try await writing {
+            for statement in [ClusterSQL.noteClockStep, ClusterSQL.hurryChecks] {
+                var pages = 0
+                while pages < 1_000, try await !pool.query(statement, [.int8(2_000)]).isEmpty { pages += 1 }
+            }
+            _ = try await pool.query(ClusterSQL.hurryJobs)
+            // Workers before the leader, as everywhere.
+            _ = try await pool.query(ClusterSQL.shortenWorkerLeases)
+            _ = try await pool.query(ClusterSQL.shortenLeadership)
+            _ = try await pool.query(ClusterSQL.shortenBatchLeases)
+            _ = try await pool.query(ClusterSQL.auditClockStep, [.int8(step)])
         }
     }
 

@@ -1,4 +1,5 @@
-// What evaluators read: the armed form of orders, all of some shards or what changed.
+// What evaluators read: the armed form of orders, all of some shards or what changed. One that cannot be read is left out:
+// it must not keep the others from being watched.
 
 public import OrderEngine
 internal import PostgresClient
@@ -19,7 +20,11 @@ extension PostgresOrderStore {
             for try await rows in chunks {
                 var orders: [ArmedOrder] = []
                 orders.reserveCapacity(rows.count)
-                for row in rows { orders.append(try reader.read(row, isLive: true)) }
+                for row in rows {
+                    if let order = try readable(row, of: "orders", { try reader.read($0, isLive: true) }) {
+                        orders.append(order)
+                    }
+                }
                 await page(orders)
             }
         }
@@ -51,7 +56,9 @@ extension PostgresOrderStore {
 
     private func armed(_ rows: Rows) throws -> [ArmedOrder] {
         var reader = ArmedReader()
-        return try rows.map { try reader.read($0, isLive: $0.bool(10)) }
+        return try rows.compactMap { row in
+            try readable(row, of: "orders") { try reader.read($0, isLive: $0.bool(10)) }
+        }
     }
 }
 

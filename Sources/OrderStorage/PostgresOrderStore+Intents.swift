@@ -56,7 +56,10 @@ extension PostgresOrderStore {
 
     public func noteCheck(_ intent: StoredIntent, absent: Bool, delayMs: Int64) async throws(StoreError) -> Bool {
         try await writing {
-            let parameters = key(intent) + [.int8(Int64(intent.checks)), .bool(absent), .int8(delayMs)]
+            let parameters =
+                key(intent) + [
+                    .int8(Int64(intent.checks)), .bool(absent), .int8(delayMs), .optional(leastServerTime),
+                ]
             return try await pool.query(IntentSQL.noteCheck, parameters).count == 1
         }
     }

@@ -18,45 +18,50 @@ private enum JobSQL {
     static let pauses = file["pauses"]
     static let hasEnded = file["has_ended"]
     static let prune = file["prune"]
+    static let pruneExtremes = file["prune_extremes"]
 }
 
 extension PostgresOrderStore {
     public func dueWork(limit: Int) async throws(StoreError) -> [Job] {
         try await reading {
-            try await pool.query(JobSQL.dueWork, [.int8(Int64(limit))]).map { row in
-                let leg = try row.leg(3)
-                let id = JobID(
-                    order: OrderID(try row.id(0)),
-                    leg: leg,
-                    attempt: Int(try row.int64(4)),
-                    check: try row.int64OrNil(5).map(Int.init),
-                )
-                return Job(
-                    id: id,
-                    name: try row.word(6),
-                    jobClass: JobClass(leg: leg),
-                    version: try row.int64(7),
-                    account: AccountID(try row.id(1)),
-                    market: try row.market(2),
-                )
+            try await pool.query(JobSQL.dueWork, [.int8(Int64(limit))]).compactMap { row in
+                try readable(row, of: "orders") { row in
+                    let leg = try row.leg(3)
+                    let id = JobID(
+                        order: OrderID(try row.id(0)),
+                        leg: leg,
+                        attempt: Int(try row.int64(4)),
+                        check: try row.int64OrNil(5).map(Int.init),
+                    )
+                    return Job(
+                        id: id,
+                        name: try row.word(6),
+                        jobClass: JobClass(leg: leg),
+                        version: try row.int64(7),
+                        account: AccountID(try row.id(1)),
+                        market: try row.market(2),
+                    )
+                }
             }
         }
     }
 
     public func unofferedJobs(limit: Int) async throws(StoreError) -> [Job] {
         try await reading {
-            try await pool.query(JobSQL.unoffered, [.int8(Int64(limit))]).map { try job($0, crashes: 9) }
+            try await jobs(pool.query(JobSQL.unoffered, [.int8(Int64(limit))]))
         }
     }
 
     public func takeUnoffered(limit: Int) async throws(StoreError) -> [Job] {
         // Whoever does not get the answer finds the rows free again when their lease is over.
         try await reading {
-            let jobs = try await pool.query(JobSQL.takeUnoffered, [.int8(Int64(limit))]).map {
-                try job($0, crashes: 9)
-            }
-            return jobs.sorted { $0.jobClass.stored < $1.jobClass.stored }
+            try await jobs(pool.query(JobSQL.takeUnoffered, [.int8(Int64(limit))]))
+                .sorted { $0.jobClass.stored < $1.jobClass.stored }
         }
+    }
+
+    private func jobs(_ rows: Rows) throws -> [Job] {
+        try rows.compactMap { row in try readable(row, of: "outbox") { try job($0, crashes: 9) } }
     }
 
     public func markOffered(_ ids: [JobID]) async throws(StoreError) {
@@ -151,6 +156,12 @@ extension PostgresOrderStore {
     /// Deletes ended jobs and idempotency keys that are older than 24 h, at most `limit` of each; how many went.
     public func prune(limit: Int = 1_000) async throws(StoreError) -> Int {
         try await writing { Int(try await pool.query(JobSQL.prune, [.int8(Int64(limit))])[0].int64(0)) }
+    }
+
+    /// Deletes at most `limit` rows of prices that are older than 30 days and than every live order of their market; how
+    /// many went. Asks about every live order: for once an hour.
+    public func pruneExtremes(limit: Int = 10_000) async throws(StoreError) -> Int {
+        try await writing { Int(try await pool.query(JobSQL.pruneExtremes, [.int8(Int64(limit))])[0].int64(0)) }
     }
 
     /// - Parameter column: of the crash count; nil: not asked for.

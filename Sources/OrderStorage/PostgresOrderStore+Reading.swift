@@ -86,6 +86,24 @@ extension PostgresOrderStore {
         }
     }
 
+    public func fillSummaries(of orders: [OrderID]) async throws(StoreError) -> [OrderID: [FillSummary]] {
+        guard !orders.isEmpty else { return [:] }
+        return try await reading {
+            var summaries: [OrderID: [FillSummary]] = [:]
+            for row in try await pool.query(OrderSQL.fillSummaries, [.uuids(orders.lazy.map(\.value))]) {
+                let summary = FillSummary(
+                    leg: try row.leg(1),
+                    quantity: Quantity(try row.exact(2)),
+                    worth: Money(try row.exact(3)),
+                    first: try row.moment(4),
+                    last: try row.moment(5),
+                )
+                summaries[OrderID(try row.id(0)), default: []].append(summary)
+            }
+            return summaries
+        }
+    }
+
     public func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder] {
         try await reading {
             let parameters: [Parameter] = [.uuid(account.value), .text(market.description), .int8(Int64(limit))]

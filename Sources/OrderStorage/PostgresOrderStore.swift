@@ -33,6 +33,7 @@ enum OrderSQL {
     static let eventsOfAccount = orders["events_of_account"]
     static let lastSequence = orders["last_sequence"]
     static let fills = orders["fills"]
+    static let fillSummaries = orders["fill_summaries"]
     static let outcome = orders["outcome"]
     static let keptAnswer = orders["kept_answer"]
     static let conclude = orders["conclude"]
@@ -43,10 +44,13 @@ enum OrderSQL {
 /// Orders in PostgreSQL.
 public final class PostgresOrderStore: OrderStore {
     let pool: PostgresPool
+    private let observer: (any EngineObserver)?
     /// The incarnation in which rows were read since. A decision on a row of an earlier one does not commit.
     private let incarnation: Locked<Int64>
     /// When that began; nil: it is the first.
     private let began: Locked<Timestamp?>
+    /// As heartbeats read it; nil: there was none yet.
+    private let serverClock = Locked<ServerClock?>(nil)
     /// Orders that were compared with the venue since; an answer that does not change.
     let recoveredOrders = Locked<Set<OrderID>>([])
     /// Joins what concurrent readers of single orders ask.
@@ -57,17 +61,77 @@ public final class PostgresOrderStore: OrderStore {
 
     /// - Parameter incarnation: as `DatabaseHistory.check` found it.
     /// - Parameter began: when that incarnation began; nil: it is the first.
-    public init(pool: PostgresPool, incarnation: Int64, began: Timestamp? = nil) {
+    /// - Parameter observer: is told of rows that cannot be read and were left out; nil: nobody is.
+    public init(
+        pool: PostgresPool,
+        incarnation: Int64,
+        began: Timestamp? = nil,
+        observer: (any EngineObserver)? = nil,
+    ) {
         self.pool = pool
+        self.observer = observer
         self.incarnation = Locked(incarnation)
         self.began = Locked(began)
         let read = ReadOrders()
         readers = Gatherer { asked throws(StoreError) in try await read.read(asked, pool) }
     }
 
+    /// Reads a row of a list that must not end at one that cannot be read: that is told, and nil.
+    func readable<Value>(_ row: Row, of table: StaticString, _ read: (Row) throws -> Value) throws -> Value? {
+        do {
+            return try read(row)
+        } catch let error as CorruptValue {
+            observer?.count("unreadable_rows_total", 1)
+            let id: String
+            do { id = "\(try row.id(0))" } catch { id = try row.string(0) }
+            observer?.note(
+                .error,
+                "A row cannot be read and is left out",
+                [("table", "\(table)"), ("id", id), ("error", error.description)],
+            )
+            return nil
+        }
+    }
+
     public var historyBegan: Timestamp? { began.withLock { $0 } }
 
     public var presentIncarnation: Int64 { incarnation.withLock { $0 } }
+
+    /// Takes in what the server's clock showed; how far it jumped before that, in milliseconds, nil: it did not, or
+    /// what counts on it could not be told. It is told before this process believes the new time.
+    func noteServerClock(
+        _ reading: Timestamp,
+        askedAt: Int64,
+        answeredAt: Int64,
+        told: (Int64) async throws(StoreError) -> Void,
+    ) async -> Int64? {
+        guard var known = serverClock.withLock({ $0 }) else {
+            serverClock.withLock { $0 = ServerClock(reading: reading, askedAt: askedAt, answeredAt: answeredAt) }
+            return nil
+        }
+        let step = known.note(reading: reading, askedAt: askedAt, answeredAt: answeredAt).map { $0 / 1_000 }
+        if let step {
+            do throws(StoreError) {
+                try await told(step)
+            } catch {
+                // The next reading finds it again.
+                observer?.count("store_errors_total", 1)
+                return nil
+            }
+        }
+        serverClock.withLock { $0 = known }
+        return step
+    }
+
+    /// The least that the server's clock can show now, if it did not jump; nil: not known.
+    var leastServerTime: Timestamp? { serverClock.withLock { $0?.least(at: Self.monotonic()) } }
+
+    /// Nanoseconds.
+    static func monotonic() -> Int64 {
+        let time = monotonicEpoch.duration(to: .now).components
+        return time.seconds * 1_000_000_000 + time.attoseconds / 1_000_000_000
+    }
+    private static let monotonicEpoch = ContinuousClock.now
 
     /// Asks the database for its incarnation and goes on in it.
     public func refreshIncarnation() async throws(StoreError) -> Int64 {

@@ -250,7 +250,7 @@ public final class PostgresTraderStore: TraderStore {
         let parameters: [Parameter] = [
             .uuid(batch.id), .uuid(batch.account.value), .text(batch.state.rawValue),
             .uuids(batch.orders.lazy.map(\.value)), .int8(Int64(batch.done)), .textArray(batch.failures.map(\.id)),
-            .textArray(batch.failures.map(\.code)), moment(batch.endedAt),
+            .textArray(batch.failures.map(\.code)), moment(batch.endedAt), .int8(Int64(batch.total)),
         ]
         try await writing { _ = try await pool.query(TraderSQL.saveBatch, parameters) }
     }
@@ -306,8 +306,9 @@ public final class PostgresTraderStore: TraderStore {
         return try await store([(TraderSQL.setHalt, halt), adding(batch)], answer)
     }
 
-    public func resume(_ account: AccountID) async throws(StoreError) {
-        try await writing { _ = try await pool.query(TraderSQL.resume, [.uuid(account.value)]) }
+    public func resume(_ account: AccountID, actor: String) async throws(StoreError) {
+        let parameters: [Parameter] = [.uuid(account.value), .text("trader \(actor)")]
+        try await writing { _ = try await pool.query(TraderSQL.resume, parameters) }
     }
 
     public func counts(of accounts: [AccountID]) async throws(StoreError) -> [OrderStatus: Int] {

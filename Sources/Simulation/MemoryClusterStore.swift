@@ -303,4 +303,10 @@ package struct MemoryClusterStore: ClusterStore {
             return database.has(.latestExtremeOnly) ? found.suffix(1) : found
         }
     }
+
+    package func newestExtreme(market: MarketID, source: TriggerSource) async throws(StoreError) -> TickPosition? {
+        try await locked("newestExtreme") { state, _ in
+            state.extremes[PriceSeries(market: market, source: source)]?.last?.position
+        }
+    }
 }

@@ -276,10 +276,7 @@ package final class MemoryQueue: JobQueue {
                 while taken.filter({ $0.jobClass == jobClass }).count < count, let id = state.waiting[jobClass]?.last {
                     guard let entry = state.entries[id] else { break }
                     // A suspect is delivered alone, and one at a time.
-                    if entry.crashes >= 2 {
-                        if holdsSuspect { continue classes }
-                        if !taken.isEmpty { break classes }
-                    }
+                    if entry.crashes >= 2, holdsSuspect || !taken.isEmpty { continue classes }
                     state.waiting[jobClass]?.removeLast()
                     entry.place = .active
                     entry.holder = worker

@@ -14,17 +14,16 @@ struct APIRole: Sendable {
     /// Hears what other processes commit. Its own, because every reader of notices has a place of its own in them.
     private let notices: RedisTickLog?
 
-    /// - Parameter showsOperations: metrics and details of readiness on the same port, as `dev` does.
-    init(backend: Backend, host: String = "127.0.0.1", port: Int, showsOperations: Bool = true) {
-        // The same for every api process of a deployment: a cursor from one is good at another.
-        let seed = backend.deployment.database
+    /// - Parameter isPublic: strangers may ask, and balancers have to see that the process goes.
+    init(backend: Backend, host: String = "127.0.0.1", port: Int, isPublic: Bool) {
         var configuration = APIConfiguration(
             host: host,
             port: port,
             version: .init(version: Backend.version),
             epoch: backend.orders.presentIncarnation,
-            cursorKey: sha256(Array("smartorders/cursor:\(seed)".utf8)),
-            showsOperations: showsOperations,
+            // The same for every api process of a deployment: a cursor from one is good at another.
+            cursorKey: sha256(Array("smartorders/cursor:".utf8) + backend.apiSecret),
+            showsOperations: true,
         )
         configuration.presentEpoch = { try await backend.orders.refreshIncarnation() }
         // For judges and load tests, who ask more than people do.
@@ -42,7 +41,8 @@ struct APIRole: Sendable {
         configuration.corsOrigins = Self.list("SMARTORDERS_CORS_ORIGINS")
         configuration.trustedProxies = Self.list("SMARTORDERS_TRUSTED_PROXIES")
         configuration.settings = EffectiveSettings.all(backend.deployment, host: host, port: port)
-        configuration.drainDelayMs = showsOperations ? 0 : 2_000
+        configuration.showsDetails = !isPublic
+        configuration.drainDelayMs = isPublic ? 2_000 : 0
         let metrics = backend.metrics
         let notices = Self.notices(backend)
         self.notices = notices

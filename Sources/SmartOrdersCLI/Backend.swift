@@ -71,6 +71,8 @@ struct Backend: Sendable {
     let worker: WorkerID
     /// Joins the commits of this process's commands.
     let committer: CommitBatcher
+    /// What api processes sign with.
+    let apiSecret: [UInt8]
     /// Redis was there when the process began.
     let redisIsChecked: Bool
 
@@ -93,9 +95,11 @@ struct Backend: Sendable {
         // The schema is looked at by its owner, whatever this process may see of it afterwards.
         let first = try Self.pool(deployment.database)
         let history: DatabaseHistory
+        let apiSecret: [UInt8]
         do {
             try await Migrator(pool: first, binaryVersion: version).validate()
             history = try await DatabaseHistory.check(first)
+            apiSecret = try await DatabaseHistory.apiSecret(first)
         } catch {
             await first.close()
             throw Self.databaseFailure(error)
@@ -115,7 +119,13 @@ struct Backend: Sendable {
         settings.role = role
         settings.partitions = history.queuePartitions
         let queue = BullQueue(settings, clock: clock)
-        let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation, began: history.began)
+        let metrics = Metrics(version: version, role: role)
+        let orders = PostgresOrderStore(
+            pool: pool,
+            incarnation: history.incarnation,
+            began: history.began,
+            observer: EngineTelemetry(logger: logger, metrics: metrics),
+        )
         let isChecked: Bool
         do {
             isChecked = try await Self.check(
@@ -181,9 +191,10 @@ struct Backend: Sendable {
             http: http,
             clock: clock,
             logger: logger,
-            metrics: Metrics(version: version, role: role),
+            metrics: metrics,
             worker: worker,
             committer: CommitBatcher(store: orders, clock: clock),
+            apiSecret: apiSecret,
             redisIsChecked: isChecked,
         )
     }

@@ -102,10 +102,11 @@ enum Roles {
 
     /// Deletes what has outlived its retention, a page at a time. Two who do it do no harm.
     private static func tidy(_ backend: Backend) async throws {
-        while true {
+        for minute in 1... {
             try await backend.clock.sleep(milliseconds: 60_000)
             do throws(StoreError) {
                 while try await backend.orders.prune() > 0, !Task.isCancelled {}
+                if minute % 60 == 0 { while try await backend.orders.pruneExtremes() > 0, !Task.isCancelled {} }
             } catch {
                 backend.logger.debug("Tidying waits", metadata: ["error": "\(error.detail)"])
             }

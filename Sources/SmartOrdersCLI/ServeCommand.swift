@@ -142,7 +142,7 @@ struct ServeCommand: AsyncParsableCommand {
             if files < 11_000 {
                 backend.logger.warning("Few files may be open", metadata: ["limit": "\(files)", "wanted": "11000"])
             }
-            let api = APIRole(backend: backend, host: host, port: port)
+            let api = APIRole(backend: backend, host: host, port: port, isPublic: true)
             try await ServeCommand.untilStopped(backend) { try await api.run() }
             await backend.close()
         }

@@ -34,6 +34,8 @@ public enum MetricsCatalogue {
         counter("orders_unarmable_total", "Orders that cannot be armed: their row or their watches are not usable."),
         counter("shards_lost_while_loading_total", "Shards that went to another worker while they were loaded."),
         counter("heartbeat_errors_total", "Heartbeats of the worker lease that failed."),
+        counter("store_clock_steps_total", "Jumps of the database's clock that this process noticed."),
+        counter("unreadable_rows_total", "Rows that could not be read and were left out."),
         counter("queue_errors_total", "Requests to the queue that failed."),
         counter("store_errors_total", "Requests to PostgreSQL that failed."),
         counter("venue_stream_errors_total", "Private venue streams that ended with an error."),

@@ -171,6 +171,7 @@ public final class BullQueue: JobQueue {
     /// What cannot be said now is said by a later `reclaim`; until then the leases are renewed. Of more than 10,000 such
     /// ends the oldest are given up: their jobs run again and decide nothing.
     public func finish(_ outcomes: [(job: TakenJob, outcome: JobOutcome)]) async throws(QueueError) -> [FinishCode] {
+        defer { lookForSuspects(after: outcomes.lazy.map(\.job)) }
         do throws(QueueError) {
             return try await say(outcomes)
         } catch {
@@ -185,6 +186,15 @@ public final class BullQueue: JobQueue {
             }
             throw error
         }
+    }
+
+    /// While one was in hand others were passed over, and nobody was woken for them.
+    private func lookForSuspects(after ended: some Sequence<TakenJob>) {
+        guard ended.contains(where: { $0.crashes >= 2 }), !leases.holdsSuspect else { return }
+        state.withLock { state in
+            for partition in state.partitions.indices { state.partitions[partition].isHot = true }
+        }
+        wakeUps.ring()
     }
 
     private static let mostUnsaid = 10_000
@@ -265,6 +275,7 @@ public final class BullQueue: JobQueue {
     }
 
     public func release(_ jobs: [TakenJob]) async throws(QueueError) {
+        defer { lookForSuspects(after: jobs) }
         let live = jobs.filter { !$0.token.isEmpty }
         if live.isEmpty { return }
         let groups = grouped(live.count) { live[$0].queue }

@@ -16,8 +16,6 @@ struct TakeState: Sendable {
     var isHot = false
     /// When something becomes due, in nanoseconds of the monotonic clock.
     var due: Int64?
-    /// Queues whose head is a suspect that waits until the one in hand is done.
-    var waitsForSuspect: Set<JobClass> = []
 
     mutating func note(due time: Int64) { due = min(due ?? time, time) }
 }
@@ -102,7 +100,7 @@ extension BullQueue {
                 let generous = state.withLock { state in part.filter { state.partitions[$0].isHot } }
                 if rest.isEmpty || generous.isEmpty || round.contains(where: { $0.crashes >= 2 }) { break }
                 do throws(QueueError) {
-                    round = try await takeOnce(rest, from: generous)
+                    round = try await takeOnce(rest, from: generous, besideOthers: true)
                 } catch {
                     // What is in hand counts; the replay of the lost reply comes with the next take.
                     break
@@ -122,17 +120,20 @@ extension BullQueue {
         let isPartial: Bool
     }
 
-    private func takeOnce(_ request: TakeRequest, from partitions: [Int]) async throws(QueueError) -> [TakenJob] {
-        let holdsSuspect = leases.holdsSuspect
+    private func takeOnce(
+        _ request: TakeRequest,
+        from partitions: [Int],
+        besideOthers: Bool = false,
+    ) async throws(QueueError) -> [TakenJob] {
+        // What `take.lua` does with them: alone, none beside others, none beside another one.
+        let suspects = leases.holdsSuspect ? 2 : besideOthers ? 1 : 0
         let plan = state.withLock { state in
             var plan: [Ask] = []
             for (index, partition) in partitions.enumerated() {
-                if !holdsSuspect { state.partitions[partition].waitsForSuspect = [] }
-                let blocked = state.partitions[partition].waitsForSuspect
                 var room = 128
                 var share = [0, 0, 0]
                 var isPartial = false
-                for (position, jobClass) in JobClass.allCases.enumerated() where !blocked.contains(jobClass) {
+                for (position, jobClass) in JobClass.allCases.enumerated() {
                     let count = max(0, request[jobClass])
                     // Even shares; the first partitions of the round get the odd ones.
                     let even = count / partitions.count + (index < count % partitions.count ? 1 : 0)
@@ -156,6 +157,7 @@ extension BullQueue {
             batch.append(ask.n)
             batch.append(options.leaseMs)
             for count in ask.share { batch.append(count) }
+            batch.append(suspects)
         }
         let sentAt = clock.monotonicNanoseconds()
         let replies: [RedisValue]
@@ -266,12 +268,13 @@ extension BullQueue {
         return taken
     }
 
-    /// At most one suspect in hand: a second one goes back until the first is done.
+    /// At most one suspect in hand: a second one goes back until the first is done. And a suspect comes alone: what other
+    /// partitions gave beside it goes back, too.
     private func settle(_ taken: [TakenJob]) async -> [TakenJob] {
-        let extra = leases.surplusSuspects(among: taken)
+        let extra = leases.surplus(among: taken)
         if extra.isEmpty { return taken }
         state.withLock { state in
-            for job in extra { state.partitions[job.partition].waitsForSuspect.insert(job.jobClass) }
+            for job in extra { state.partitions[job.partition].isHot = true }
         }
         // Should it fail, the lease lapses: the job comes back a little later.
         do { try await release(extra) } catch { leases.drop(extra) }
@@ -327,24 +330,5 @@ private struct TakenHead {
         deliveries = Int(words[1]) ?? 0
         crashes = Int(words[2]) ?? 0
         name = words[3]
-    }
-}
-
-extension TakeRequest {
-    subscript(jobClass: JobClass) -> Int {
-        get {
-            switch jobClass {
-            case .stops: stops
-            case .targets: targets
-            case .housekeeping: housekeeping
-            }
-        }
-        set {
-            switch jobClass {
-            case .stops: stops = newValue
-            case .targets: targets = newValue
-            case .housekeeping: housekeeping = newValue
-            }
-        }
     }
 }

@@ -69,15 +69,17 @@ final class LeaseKeeper: Sendable {
     var count: Int { state.withLock { $0.held.count } }
     var holdsSuspect: Bool { state.withLock { state in state.held.values.contains { $0.job.crashes >= 2 } } }
 
-    /// All suspects in hand but the first: of those just taken, which must go back.
-    func surplusSuspects(among taken: [TakenJob]) -> [TakenJob] {
+    /// Of those just taken, which must go back: suspects beside one that is in hand, else all but the first suspect.
+    func surplus(among taken: [TakenJob]) -> [TakenJob] {
         let suspects = taken.filter { $0.crashes >= 2 }
-        if suspects.isEmpty { return [] }
+        guard let first = suspects.first else { return [] }
         let isNew = Set(suspects.map { Key(queue: $0.queue, id: $0.rawID) })
         let hasOther = state.withLock { state in
             state.held.contains { $0.value.job.crashes >= 2 && !isNew.contains($0.key) }
         }
-        return hasOther ? suspects : Array(suspects.dropFirst())
+        if hasOther { return suspects }
+        // Those without a token are in nobody's hand.
+        return taken.filter { !$0.token.isEmpty && ($0.rawID, $0.queue) != (first.rawID, first.queue) }
     }
 
     /// Starts renewing jobs that a take brought.

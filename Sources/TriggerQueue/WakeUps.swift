@@ -62,6 +62,15 @@ final class WakeUps: Sendable {
         for waiter in waiters { waiter.resume() }
     }
 
+    /// Ends the waits: there is something that no marker tells of.
+    func ring() {
+        let waiters = state.withLock { state in
+            defer { state.waiters = [:] }
+            return state.waiters.values
+        }
+        for waiter in waiters { waiter.resume() }
+    }
+
     /// The partitions whose markers came since the last call.
     func collect() -> Set<Int> {
         state.withLock { state in

@@ -88,7 +88,8 @@ def after_call(context, case, response):
         return
     path, parts = case.operation.path, case.path_parameters or {}
     if path == "/v1/accounts/{id}/halt":
-        call("DELETE", f"/v1/accounts/{parts['id']}/halt")
+        tag = f'"v{response.json()["account"]["version"]}"'
+        call("DELETE", f"/v1/accounts/{parts['id']}/halt", **{"If-Match": tag})
     elif path == "/v1/admin/accounts/{id}/halt":
         end_halt("POST", f"/v1/admin/accounts/{parts['id']}/resume")
     elif path == "/v1/admin/halts":

@@ -127,7 +127,8 @@ struct `Operators` {
             )
             #expect(refused.code == "ACCOUNT_HALTED", "\(refused.text)")
             // Its trader does not lift it.
-            let own = try await api.send(.DELETE, "/v1/accounts/\(tenant.account)/halt", key: tenant.key)
+            let resume = "/v1/accounts/\(tenant.account)/halt"
+            let own = try await api.send(.DELETE, resume, key: tenant.key, ifMatch: "\"v1\"")
             #expect(own.json["halted"] != .null, "\(own.text)")
             let path = "/v1/admin/halts/account:\(tenant.account)"
             func end(_ body: String) async throws -> Answer {

@@ -112,6 +112,45 @@ struct ConnectionTests {
         }
     }
 
+    @Test func `a handshake that stops half way is closed`() async throws {
+        try await withAPI({ $0.limits.firstByteMs = 100 }) { api in
+            try await withSocket(api.port) { connection in
+                try await connection.send("GET /v1/stream HTTP/1.1\r\nHost: x\r\n")
+                #expect(try await connection.rest().isEmpty)
+            }
+            // One that was made in time stays.
+            try await withStream(api) { stream in
+                _ = try await stream.next("hello")
+                try await Task.sleep(for: .milliseconds(300))
+                try await stream.send(json: #"{"op":"ping"}"#)
+                _ = try await stream.next("pong")
+            }
+        }
+    }
+
+    @Test func `a refused request whose body does not end loses its connection`() async throws {
+        try await withAPI({ $0.limits.leftoverMs = 50 }) { api in
+            let head = "POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            try await withSocket(api.port) { connection in
+                try await connection.send(head + "Content-Length: 100\r\n\r\n{")
+                let answer = try await connection.rest()
+                #expect(answer.hasPrefix("HTTP/1.1 401"), "\(answer)")
+                #expect(answer.lowercased().contains("connection: close"))
+            }
+        }
+        // A whole one is read over, and the connection goes on.
+        try await withAPI { api in
+            let head = "POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            try await withSocket(api.port) { connection in
+                for _ in 0..<2 {
+                    try await connection.send(head + "Content-Length: 2\r\n\r\n{}")
+                    let answer = try await connection.answer()
+                    #expect(answer.hasPrefix("HTTP/1.1 401") && !answer.lowercased().contains("connection: close"))
+                }
+            }
+        }
+    }
+
     @Test func `a connection that says nothing is closed`() async throws {
         try await withAPI({ $0.limits.firstByteMs = 100 }) { api in
             try await withSocket(api.port) { connection in

@@ -294,7 +294,7 @@ struct MemoryTraders: TraderStore {
         batch: Batch,
         answer: StoredAnswer,
     ) async throws(StoreError) -> AnswerOutcome { throw Self.absent }
-    func resume(_ account: AccountID) async throws(StoreError) { throw Self.absent }
+    func resume(_ account: AccountID, actor: String) async throws(StoreError) { throw Self.absent }
     func counts(of accounts: [AccountID]) async throws(StoreError) -> [OrderStatus: Int] { throw Self.absent }
 }
 
@@ -385,6 +385,7 @@ struct EmptyCluster: ClusterStore {
     )
         async throws(StoreError) -> [ExtremeBucket.Point]
     { [] }
+    func newestExtreme(market: MarketID, source: TriggerSource) async throws(StoreError) -> TickPosition? { nil }
 }
 
 /// Takes every job and gives none.

@@ -282,27 +282,27 @@ struct `Links for alerts` {
             let tenant = try await api.tenant()
             let id = try await api.create(tenant)
             let body = #"{"action": "cancel", "orderId": "\#(id)", "passphrase": "canary-passphrase"}"#
-            let link = try await link(api, tenant, body)
+            let door = try await link(api, tenant, body)
             let alert = #"{"id": "1", "passphrase": "canary-passphrase", "note": "kept"}"#
-            #expect(try await outcome(api, tenant, link, alert)["outcome"]?.text == "DONE")
-            let shown = try await api.send(.GET, "/v1/hooks/\(link.id)/calls", key: tenant.key).text
+            #expect(try await outcome(api, tenant, door, alert)["outcome"]?.text == "DONE")
+            let shown = try await api.send(.GET, "/v1/hooks/\(door.id)/calls", key: tenant.key).text
             #expect(shown.contains("kept") && !shown.contains("canary"), "\(shown)")
             let stored = try await api.pool.query(
                 Statement(sql: "SELECT string_agg(c::text, ' ') FROM hook_calls AS c")
             )
             #expect(try stored[0].string(0).contains("canary") == false)
             // What is repeated is still known, also by its whole body.
-            #expect(try await call(api, link, alert).status == 200)
+            #expect(try await call(api, door, alert).status == 200)
             let nameless = #"{"passphrase": "canary-passphrase"}"#
-            #expect(try await call(api, link, nameless).status == 202)
-            #expect(try await call(api, link, nameless).status == 200)
+            #expect(try await call(api, door, nameless).status == 202)
+            #expect(try await call(api, door, nameless).status == 200)
             // A defect is told with the route, not with the link.
             try await api.sql("ALTER TABLE hook_calls RENAME TO mislaid")
-            #expect(try await call(api, link, #"{"id": "2", "passphrase": "canary-passphrase"}"#).status == 500)
+            #expect(try await call(api, door, #"{"id": "2", "passphrase": "canary-passphrase"}"#).status == 500)
             try await api.sql("ALTER TABLE mislaid RENAME TO hook_calls")
             let told = log.text
             #expect(
-                told.contains("/hooks/{token}") && !told.contains(link.token) && !told.contains("canary"),
+                told.contains("/hooks/{token}") && !told.contains(door.token) && !told.contains("canary"),
                 "\(told)",
             )
         }

@@ -14,8 +14,11 @@ private struct Repeated: Sendable {
     let path: String
     let body: String?
     let status: Int
+    /// Which version of it is named.
+    let version: Int
     /// `{id}` stands for the order's.
-    init(_ what: String, _ method: HTTPMethod, _ path: String, _ body: String?, _ status: Int) {
+    init(_ what: String, _ method: HTTPMethod, _ path: String, _ body: String?, _ status: Int, version: Int = 1) {
+        self.version = version
         self.what = what
         self.method = method
         self.path = path
@@ -106,7 +109,7 @@ struct `Repeated requests` {
                         key: tenant.key,
                         body: command.body,
                         idempotency: "k",
-                        ifMatch: "\"v1\"",
+                        ifMatch: "\"v\(1)\"",
                     )
                 }
                 let first = try await send()
@@ -225,7 +228,7 @@ struct `Repeated requests` {
                 Repeated("preset's end", .DELETE, preset, nil, 204),
                 Repeated("preferences", .PUT, "/v1/preferences", #"{"theme": "dark"}"#, 200),
                 Repeated("note", .PUT, "/v1/orders/\(order)/note", #"{"note": "first"}"#, 200),
-                Repeated("resume", .DELETE, account + "/halt", nil, 200),
+                Repeated("resume", .DELETE, account + "/halt", nil, 200, version: 2),
                 Repeated("user", .PATCH, "/v1/admin/users/\(tenant.user)", #"{"reason": "r", "tier": "PRO"}"#, 200),
             ]
             for (number, one) in repeated.enumerated() {
@@ -236,7 +239,7 @@ struct `Repeated requests` {
                         key: tenant.key,
                         body: body,
                         idempotency: "k\(number)",
-                        ifMatch: "\"v1\"",
+                        ifMatch: "\"v\(one.version)\"",
                     )
                 }
                 let first = try await send(one.body)

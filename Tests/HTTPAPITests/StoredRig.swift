@@ -205,6 +205,7 @@ func withStoredAPI(
     configuration.limits.rates = [100_000, 100_000, 100_000, 5, 100_000, 100_000]
     // No test here waits for it, and a busy machine may take its time.
     configuration.limits.deadlineMs = 60_000
+    configuration.limits.haltLookMs = 50
     // Stands for the workers' public key.
     configuration.sealIntake = { credentials, account in
         Array("\(account) ".utf8) + credentials.secret.utf8.map { $0 ^ 0x55 }

@@ -41,6 +41,13 @@ struct SystemRouteTests {
             #expect(answer.status == 503)
             #expect(answer.text.contains(#""fix":"start it""#))
         }
+        // Where strangers ask, the database's words are not told.
+        try await withAPI({ $0.showsDetails = false }, readiness: { [postgresDown] }) { api in
+            for path in ["/readyz", "/startupz"] {
+                let answer = try await api.send(.GET, path, key: nil)
+                #expect(answer.status == 503 && answer.text == #"{"status":"unavailable"}"#, "\(answer.text)")
+            }
+        }
         try await withAPI({ $0.showsOperations = false }, readiness: { [postgresDown] }) { api in
             let answer = try await api.send(.GET, "/readyz", key: nil)
             #expect(answer.text == #"{"status":"unavailable"}"#)

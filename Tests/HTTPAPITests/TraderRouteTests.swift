@@ -3,6 +3,7 @@ import JSONText
 import NIOHTTP1
 import OrderEngine
 import OrderStorage
+import PostgresClient
 import Simulation
 import SmartOrders
 import TestKit
@@ -304,7 +305,9 @@ struct `What traders ask beside orders` {
             let me = try await api.send(.GET, "/v1/me", key: tenant.key)
             #expect(items(me.json["accounts"]).first?["halted"]?["reason"]?.text == "enough")
             #expect(items(me.json["accounts"]).first?["openOrders"]?.int64 == 1)
-            let resumed = try await api.send(.DELETE, path, key: tenant.key)
+            #expect(try await api.send(.DELETE, path, key: tenant.key).code == "IF_MATCH_REQUIRED")
+            #expect(try await api.send(.DELETE, path, key: tenant.key, ifMatch: "\"v7\"").code == "VERSION_MISMATCH")
+            let resumed = try await api.send(.DELETE, path, key: tenant.key, ifMatch: "\"v1\"")
             #expect(resumed.status == 200)
             #expect(resumed.json["halted"] == .null, "\(resumed.text)")
             _ = try await api.create(tenant, later)
@@ -321,8 +324,71 @@ struct `What traders ask beside orders` {
             #expect(closing.json["phase"]?.text == "closing")
             // An operator's halt is not the trader's to lift.
             try await api.sql("UPDATE halts SET actor = 'operator'")
-            let kept = try await api.send(.DELETE, path, key: tenant.key)
+            let kept = try await api.send(.DELETE, path, key: tenant.key, ifMatch: "\"v1\"")
             #expect(kept.json["halted"]?["level"]?.text == "entries")
+        }
+    }
+
+    @Test func `an order says since when it is active, whether it is watched, and when it ended`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant()
+            let id = try await api.create(tenant)
+            let path = "/v1/orders/\(id)"
+            let open = try await api.send(.GET, path, key: tenant.key).json
+            #expect(open["activatedAt"] == open["createdAt"] && open["closedAt"] == .null, "\(open)")
+            // No worker holds its shard here.
+            #expect(open["protection"]?["state"]?.text == "GAP", "\(open)")
+            let listed = try await api.send(.GET, "/v1/orders", key: tenant.key).json
+            #expect(items(listed["items"]).first?["protection"]?["state"]?.text == "GAP")
+            _ = try await api.act(tenant, id, .DELETE, "")
+            let ended = try await api.send(.GET, path, key: tenant.key).json
+            #expect(ended["status"]?.text == "CANCELLED" && ended["closedAt"] == ended["updatedAt"], "\(ended)")
+            #expect(ended["protection"]?["state"]?.text == "NONE")
+        }
+    }
+
+    @Test func `a halt that was lifted leaves alone what is opened then`() async throws {
+        try await withStoredAPI({ $0.limits.haltLookMs = 3_000 }) { api in
+            let tenant = try await api.tenant()
+            let path = "/v1/accounts/\(tenant.account)/halt"
+            let body = #"{"reason": "enough", "flatten": true}"#
+            let halted = try await api.send(.POST, path, key: tenant.key, body: body, idempotency: "h")
+            #expect(try await api.send(.DELETE, path, key: tenant.key, ifMatch: "\"v1\"").status == 200)
+            let opened = try await api.create(tenant, later)
+            let batch = try await ended(api, tenant, try #require(halted.json["batch"]?["id"]?.text))
+            #expect(batch["total"]?.int64 == 0, "\(batch)")
+            let order = try await api.send(.GET, "/v1/orders/\(opened)", key: tenant.key)
+            #expect(order.json["status"]?.text == "PENDING")
+        }
+    }
+
+    @Test func `a halt reaches an order that was on its way, and leaves its trace`() async throws {
+        // Long enough for the order below, on a slow machine too.
+        try await withStoredAPI({ $0.limits.haltLookMs = 5_000 }) { api in
+            let tenant = try await api.tenant()
+            let path = "/v1/accounts/\(tenant.account)/halt"
+            let body = #"{"reason": "enough"}"#
+            let halted = try await api.send(.POST, path, key: tenant.key, body: body, idempotency: "h")
+            #expect(halted.status == 202, "\(halted.text)")
+            // As if it had passed its checks before the halt was set and was stored after its orders were listed.
+            try await api.sql("CREATE TABLE kept AS TABLE halts; DELETE FROM halts")
+            let late = try await api.create(tenant, later)
+            try await api.sql("INSERT INTO halts TABLE kept")
+            let batch = try await ended(api, tenant, try #require(halted.json["batch"]?["id"]?.text))
+            #expect(batch["total"]?.int64 == 1 && batch["done"]?.int64 == 1, "\(batch)")
+            let order = try await api.send(.GET, "/v1/orders/\(late)", key: tenant.key)
+            #expect(order.json["status"]?.text == "CANCELLED")
+
+            let again = try await api.send(.POST, path, key: tenant.key, body: body, idempotency: "again")
+            #expect(again.status == 202)
+            #expect(try await api.send(.DELETE, path, key: tenant.key, ifMatch: "\"v1\"").status == 200)
+            let lines = try await api.pool.query(
+                Statement(
+                    sql:
+                        "SELECT action FROM audit WHERE subject = 'account:\(tenant.account)' AND via = 'api' ORDER BY id"
+                )
+            ).map { try $0.string(0) }
+            #expect(lines == ["halt.entries", "halt.entries", "halt.off"])
         }
     }
 

@@ -55,21 +55,47 @@ import Testing
         }
     }
 
+    /// An order whose target rests at the venue.
+    private func restingTarget(_ cluster: Cluster) async throws -> OrderID {
+        var draft = Draft.held([(105, 100)], stop: 90)
+        draft.takeProfits[0].execution = .limit
+        draft.takeProfits[0].limitPrice = price(106)
+        let id = try await cluster.create(draft).id
+        try await cluster.settle()
+        try await cluster.tick(105)
+        _ = try await cluster.wait(for: id, seconds: 60) { $0.venueOrders.first?.state == .open }
+        return id
+    }
+
     @Test func `a resting exit that filled in a gap of the stream is found when it opens again`() async throws {
         let cluster = Cluster()
         try await cluster.setUp()
         try await cluster.run(["w1"]) {
-            var draft = Draft.held([(105, 100)], stop: 90)
-            draft.takeProfits[0].execution = .limit
-            draft.takeProfits[0].limitPrice = price(106)
-            let id = try await cluster.create(draft).id
-            try await cluster.settle()
-            try await cluster.tick(105)
-            _ = try await cluster.wait(for: id, seconds: 60) { $0.venueOrders.first?.state == .open }
+            let id = try await restingTarget(cluster)
             cluster.venue.fillPart(quantity(4))
             cluster.venue.tell(.interrupted)
             let found = try await cluster.wait(for: id, seconds: 60) { $0.exited == quantity(4) }
             #expect(found.status == .active)
+        }
+    }
+
+    @Test func `what fills between two gaps of the stream is found after the second one`() async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        try await cluster.run(["w1"]) {
+            let id = try await restingTarget(cluster)
+            // A gap in which nothing happened; the looks that follow it end with one that is a minute before the next.
+            cluster.venue.tell(.interrupted)
+            try await cluster.clock.sleep(milliseconds: 10_000)
+            // Two more within five seconds.
+            try await cluster.clock.sleep(milliseconds: 5_050 - cluster.clock.now().milliseconds % 5_000)
+            cluster.venue.tell(.interrupted)
+            try await cluster.clock.sleep(milliseconds: 2_300)
+            cluster.venue.fillPart(quantity(4))
+            let begun = cluster.clock.now().milliseconds
+            cluster.venue.tell(.interrupted)
+            _ = try await cluster.wait(for: id, seconds: 60) { $0.exited == quantity(4) }
+            #expect(cluster.clock.now().milliseconds - begun < 30_000, "not by the look that comes once a minute")
         }
     }
 

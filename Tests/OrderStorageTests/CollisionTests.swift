@@ -1,5 +1,6 @@
 import OrderEngine
 import OrderStorage
+import OwnerThread
 import PostgresClient
 import SmartOrders
 import TestKit
@@ -47,6 +48,44 @@ import Testing
             }
             #expect(error?.isTransient == true)
             #expect(try await stores.orders.load([order.id]) == [.smart(order)])
+        }
+    }
+}
+
+/// Adds up what is counted.
+private final class CountingObserver: EngineObserver {
+    private let state = Locked<[String: Int]>([:])
+    var counts: [String: Int] { state.withLock { $0 } }
+
+    func note(_ level: EngineNoteLevel, _ message: StaticString, _ metadata: [(String, String)]) {}
+    func count(_ name: StaticString, _ amount: Int) { state.withLock { $0["\(name)", default: 0] += amount } }
+    func measure(_ name: StaticString, milliseconds: Double) {}
+}
+
+@Suite(.serialized) struct `A row that cannot be read` {
+    @Test func `is left out, told, and keeps nobody else from being watched`() async throws {
+        try await withStores { stores, pool in
+            let account = try await stores.account()
+            let (broken, whole) = (try await stores.order(1, account), try await stores.order(2, account))
+            let history = try await DatabaseHistory.check(pool)
+            let observer = CountingObserver()
+            let store = PostgresOrderStore(pool: pool, incarnation: history.incarnation, observer: observer)
+            try await pool.simple(
+                "UPDATE orders SET watches = '\\x00', version = version + 1 WHERE id = '\(broken.id)'"
+            )
+            let loaded = Locked<[OrderID]>([])
+            try await store.loadArmed(shards: [broken.id.shard, whole.id.shard]) { page in
+                loaded.withLock { $0 += page.map(\.id) }
+            }
+            #expect(loaded.withLock { $0 } == [whole.id])
+            #expect(try await store.armed([broken.id, whole.id]).map(\.id) == [whole.id])
+            #expect(observer.counts["unreadable_rows_total"] == 2)
+            // Jobs, too.
+            try await store.storeJobs([.sample(1), .sample(2)])
+            try await pool.simple("UPDATE outbox SET job_id = 'x' WHERE job_id = '\(Job.sample(1).id)'")
+            #expect(try await store.unofferedJobs(limit: 10).map(\.id) == [Job.sample(2).id])
+            #expect(try await store.takeUnoffered(limit: 10).map(\.id) == [Job.sample(2).id])
+            #expect(observer.counts["unreadable_rows_total"] == 4)
         }
     }
 }

@@ -14,15 +14,19 @@ struct InvertingBox: SecretBox {
 func withStores<Value>(_ body: (StoresUnderTest, PostgresPool) async throws -> Value) async throws -> Value {
     try await withDatabase { pool in
         try await Migrator(pool: pool).up()
-        let history = try await DatabaseHistory.check(pool)
-        let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation)
-        let stores = StoresUnderTest(
-            orders: orders,
-            accounts: PostgresAccountStore(pool: pool, secrets: InvertingBox()),
-            cluster: PostgresClusterStore(pool: pool, orders: orders),
-        )
-        return try await body(stores, pool)
+        return try await body(try await stores(on: pool), pool)
     }
+}
+
+/// The stores of a database that has the present schema.
+func stores(on pool: PostgresPool) async throws -> StoresUnderTest {
+    let history = try await DatabaseHistory.check(pool)
+    let orders = PostgresOrderStore(pool: pool, incarnation: history.incarnation)
+    return StoresUnderTest(
+        orders: orders,
+        accounts: PostgresAccountStore(pool: pool, secrets: InvertingBox()),
+        cluster: PostgresClusterStore(pool: pool, orders: orders),
+    )
 }
 
 /// A new empty database.

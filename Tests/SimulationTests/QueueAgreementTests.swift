@@ -148,18 +148,20 @@ extension TakeRequest {
     @Test func `says what Redis says`() async throws {
         try await RedisServer.withServer { server in
             let redis = RedisConnection(try RedisServer.options(server))
-            let bulls = try (0..<2).map { number in
-                var options = BullQueueOptions(
-                    address: try RedisAddress(url: server.url),
-                    worker: WorkerID("w\(number)"),
-                    deployment: "test",
-                    generation: 1,
-                )
-                options.leaseMs = 600_000
-                options.heartbeatMs = 200_000
-                return BullQueue(options, clock: RealClock())
+            let address = try RedisAddress(url: server.url)
+            func workers() -> [BullQueue] {
+                (0..<2).map { number in
+                    var options = BullQueueOptions(
+                        address: address,
+                        worker: WorkerID("w\(number)"),
+                        deployment: "test",
+                        generation: 1,
+                    )
+                    options.leaseMs = 600_000
+                    options.heartbeatMs = 200_000
+                    return BullQueue(options, clock: RealClock())
+                }
             }
-            defer { for bull in bulls { bull.close() } }
             func flush() async throws {
                 var batch = RedisBatch()
                 batch.begin("FLUSHALL")
@@ -167,6 +169,9 @@ extension TakeRequest {
             }
             for seed in 0..<(agreementScripts ?? 30) as Range<UInt64> {
                 try await flush()
+                // New ones: what one holds outlives a script.
+                let bulls = workers()
+                defer { for bull in bulls { bull.close() } }
                 try await bulls[0].open()
                 let clock = ManualClock()
                 let memory = MemoryQueueServer(clock: clock, leaseMs: 600_000)

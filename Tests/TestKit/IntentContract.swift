@@ -1,7 +1,7 @@
 // What every order store must do about venue orders, send rights and jobs.
 
-internal import OrderEngine
-internal import SmartOrders
+package import OrderEngine
+package import SmartOrders
 internal import Testing
 
 package enum IntentContract {
@@ -144,7 +144,7 @@ package enum IntentContract {
     }
 
     /// An order with an INTENT that has no send right yet.
-    private static func waiting(_ stores: StoresUnderTest) async throws -> (StoredIntent, VenueOrderKey) {
+    package static func waiting(_ stores: StoresUnderTest) async throws -> (StoredIntent, VenueOrderKey) {
         let order = try await stores.order(1, stores.account())
         let next = order.next { order in
             order.venueOrders.append(.sampleExit(.stop, 1, 10, state: .intent, at: order.updatedAt))
@@ -155,7 +155,7 @@ package enum IntentContract {
         return (intent, next.venueOrders[0].key)
     }
 
-    private static func only(_ stores: StoresUnderTest, _ order: OrderID) async throws -> StoredIntent {
+    package static func only(_ stores: StoresUnderTest, _ order: OrderID) async throws -> StoredIntent {
         let intents = try await stores.orders.intents(of: [order], ended: false)
         try #require(intents.count == 1)
         return intents[0]

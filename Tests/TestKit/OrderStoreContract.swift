@@ -214,6 +214,15 @@ package enum OrderStoreContract {
         _ = try await stores.orders.commit([.sample(twice, venueOrders: [], fills: [(key, fill)])])
         let fills = try await stores.orders.fills(order: order.id)
         #expect(fills.map(\.fill) == [fill] && fills.map(\.key) == [key])
+        let sum = FillSummary(
+            leg: key.leg,
+            quantity: fill.quantity,
+            worth: fill.price * fill.quantity,
+            first: fill.time,
+            last: fill.time,
+        )
+        let other = try await stores.order(2, order.account)
+        #expect(try await stores.orders.fillSummaries(of: [order.id, other.id]) == [order.id: [sum]])
     }
 
     // MARK: Change log

@@ -427,7 +427,8 @@ extension BinanceVenue: Venue {
                     group.addTask {
                         while !Task.isCancelled {
                             try await self.clock.sleep(milliseconds: 30 * 60 * 1_000)
-                            _ = await self.http.send(self.requests.listenKey(.put, key: key), timeoutMs: 3_000)
+                            // A key that is not renewed lapses without a word; a new connection gets a new one.
+                            try await self.renew(key)
                         }
                     }
                     try await group.next()
@@ -440,6 +441,16 @@ extension BinanceVenue: Venue {
             continuation.yield(.interrupted)
             do { try await clock.sleep(milliseconds: 500) } catch { return }
         }
+    }
+
+    /// Half a minute apart, ten times: a key lives for an hour.
+    private func renew(_ key: String) async throws {
+        for _ in 0..<10 {
+            let request = requests.listenKey(.put, key: key)
+            if case .answered(200, _, _) = await http.send(request, timeoutMs: 3_000) { return }
+            try await clock.sleep(milliseconds: 30_000)
+        }
+        throw VenueError("the listen key was not renewed")
     }
 
     /// Whether a frame says so before anything else, as the venue writes it.

@@ -1,4 +1,6 @@
-// A WebSocket client for venue streams: text frames in, pongs out. One connection, no reconnect of its own.
+// A WebSocket client for venue streams: text frames in, pongs out. One connection, no reconnect of its own. A connection
+// that says nothing is asked with a ping, and is over when that is not answered: a peer that went away without a word looks
+// like a quiet market.
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
@@ -44,6 +46,9 @@ enum WebSocketClient {
                                     maxAccumulatedFrameSize: frameLimit,
                                 )
                             )
+                            try channel.pipeline.syncOperations.addHandlers([
+                                IdleStateHandler(readTimeout: Probe.patience), Probe(),
+                            ])
                             return try NIOAsyncChannel<WebSocketFrame, WebSocketFrame>(
                                 wrappingChannelSynchronously: channel
                             )
@@ -83,6 +88,34 @@ enum WebSocketClient {
                 default: continue  // tidy-ok: pongs and binary frames say nothing here
                 }
             }
+        }
+    }
+
+    /// Asks a silent peer, and closes when it stays silent: twice the patience after its last frame.
+    private final class Probe: ChannelInboundHandler {
+        typealias InboundIn = WebSocketFrame
+        typealias InboundOut = WebSocketFrame
+        typealias OutboundOut = WebSocketFrame
+        static let patience = TimeAmount.seconds(10)
+        private var isAsked = false
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            isAsked = false
+            context.fireChannelRead(data)
+        }
+
+        func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+            guard event is IdleStateHandler.IdleStateEvent else {
+                context.fireUserInboundEventTriggered(event)
+                return
+            }
+            if isAsked {
+                context.close(promise: nil)
+                return
+            }
+            isAsked = true
+            let ping = WebSocketFrame(fin: true, opcode: .ping, maskKey: .random(), data: ByteBuffer())
+            context.writeAndFlush(wrapOutboundOut(ping), promise: nil)
         }
     }
 

@@ -245,7 +245,10 @@ struct AdminRoutes: Sendable {
             bodyTypes: Self.json,
         ) { call in
             let caller = try actor(call, scope)
-            return try await act(call, caller, try order(call, fields))
+            let order = try order(call, fields)
+            // Before anything is looked at: what was done once is in the way of doing it again.
+            if let known = try await backend.known(call, caller, order.body) { return known }
+            return try await act(call, caller, order)
         }
     }
 

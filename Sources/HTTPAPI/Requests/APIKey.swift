@@ -98,6 +98,8 @@ final class KeyRing: Sendable {
     private let clock: any EngineClock
     private let cacheNanoseconds: Int64
     private let known = Locked<[String: Known]>([:])
+    /// When keys that are not believed any more may be forgotten again; anybody can make them up.
+    private let sweepsAt = Locked(Int64.min)
     private let used = Locked<Set<String>>([])
     private let signIns = Locked<[String: (signedIn: SignedIn, until: Int64)]>([:])
     private let usedSignIns = Locked<Set<String>>([])
@@ -294,6 +296,15 @@ final class KeyRing: Sendable {
     /// Forgets a key at once in this process: it was changed or revoked here.
     func forget(id: String) { known.withLock { known in known = known.filter { $0.value.holder?.key.id != id } } }
 
+    /// Once a second: a look at all of them is not for every request.
+    private func maySweep(_ now: Int64) -> Bool {
+        sweepsAt.withLock { sweepsAt in
+            guard sweepsAt <= now else { return false }
+            sweepsAt = now + 1_000_000_000
+            return true
+        }
+    }
+
     private static var unknownKey: Problem { Problem(.unauthenticated, "The API key is not known.") }
 
     private func lookUp(hash: String) async throws -> KeyHolder {
@@ -305,9 +316,10 @@ final class KeyRing: Sendable {
             holder = try await traders.holder(keyHash: hash)
             let entry = Known(holder: holder, until: now + cacheNanoseconds)
             known.withLock { known in
-                if known.count >= Self.maximumKeys { known = known.filter { $0.value.until > now } }
-                // Full of keys that are all fresh: not remembering one costs a look-up.
-                if known.count < Self.maximumKeys { known[hash] = entry }
+                if known.count >= Self.maximumKeys, maySweep(now) { known = known.filter { $0.value.until > now } }
+                // Full of keys that are all fresh: not remembering one costs a look-up. What is no key has half of it.
+                let room = holder == nil ? Self.maximumKeys / 2 : Self.maximumKeys
+                if known.count < room || known[hash] != nil { known[hash] = entry }
             }
         }
         guard let holder else { throw Self.unknownKey }

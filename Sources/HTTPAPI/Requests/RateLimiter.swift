@@ -1,7 +1,7 @@
 // Request rates per key and policy, counted in this process only, so that they hold while Redis is away.
 //
-// GCRA: one number per key and policy, the theoretical arrival time. Limits: 10,000 keys; when full, those whose time
-// has passed are forgotten. Cost: O(1) per request.
+// GCRA: one number per key and policy, the theoretical arrival time. Limits: above 10,000 keys those whose time has
+// passed are forgotten, at most once a second. Cost: O(1) per request.
 
 internal import OwnerThread
 
@@ -55,8 +55,14 @@ final class RateLimiter: Sendable {
         let policy: RatePolicy
     }
 
+    private struct State {
+        var arrivals: [Key: Int64] = [:]
+        /// When the passed ones may be forgotten again.
+        var sweepsAt = Int64.min
+    }
+
     private let quotas: [Int]
-    private let arrivals = Locked<[Key: Int64]>([:])
+    private let state = Locked(State())
 
     /// - Parameter quotas: requests per window, in the order of `RatePolicy`; what is missing has its default.
     init(quotas: [Int]) {
@@ -72,10 +78,13 @@ final class RateLimiter: Sendable {
         let quota = Int64(quota(policy))
         let window = policy.windowSeconds * 1_000_000_000
         let step = window / quota
-        return arrivals.withLock { arrivals in
-            if arrivals.count >= Self.maximumKeys { arrivals = arrivals.filter { $0.value > now } }
+        return state.withLock { state in
+            if state.arrivals.count >= Self.maximumKeys, state.sweepsAt <= now {
+                state.sweepsAt = now + 1_000_000_000
+                state.arrivals = state.arrivals.filter { $0.value > now }
+            }
             let key = Key(caller: caller, policy: policy)
-            let earliest = max(arrivals[key] ?? now, now)
+            let earliest = max(state.arrivals[key] ?? now, now)
             let next = earliest + step
             let ahead = next - now
             guard ahead <= window else {
@@ -85,7 +94,7 @@ final class RateLimiter: Sendable {
                     seconds: Self.seconds(ahead - window),
                 )
             }
-            arrivals[key] = next
+            state.arrivals[key] = next
             return RateVerdict(
                 isAllowed: true,
                 remaining: Int((window - ahead) / step),

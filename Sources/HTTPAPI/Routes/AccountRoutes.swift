@@ -32,7 +32,13 @@ struct AccountRoutes: Sendable {
                 bodyTypes: Self.json,
                 handler: halt,
             ),
-            Route(method: .delete, pattern: "/v1/accounts/{id}/halt", policy: .trade, handler: resume),
+            Route(
+                method: .delete,
+                pattern: "/v1/accounts/{id}/halt",
+                policy: .trade,
+                ifMatch: .required,
+                handler: resume,
+            ),
             Route(method: .post, pattern: "/v1/accounts/{id}/preview", bodyTypes: Self.json, handler: preview),
             Route(method: .get, pattern: "/v1/batches/{id}", handler: batch),
         ]
@@ -179,8 +185,11 @@ struct AccountRoutes: Sendable {
     }
 
     private func resume(_ call: Call) async throws -> Reply {
-        let account = try call.requireCaller().account(call.captures[0])
-        try await backend.traders.resume(account.id)
+        let caller = try call.requireCaller()
+        let account = try caller.account(call.captures[0])
+        let seen = try await backend.overview(account)
+        guard let version = seen.settings?.version, call.ifMatch == .version(version) else { throw try seen.mismatch() }
+        try await backend.traders.resume(account.id, actor: caller.keyID)
         return .account(try await backend.overview(account))
     }
 

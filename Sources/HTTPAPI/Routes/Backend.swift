@@ -32,12 +32,21 @@ struct Backend: Sendable {
     /// Asks workers about venues; nil: there is nobody to ask.
     let venues: VenueReader?
     let catalogue: Catalogue
+    let history: FillHistory
     let keys: KeyRing
     let cursors: CursorCoder
     let timeline: any TimelineStore
     let explainer: Explainer
     let epoch: StreamEpoch
     let logger: Logger
+
+    /// Commands on an account as the caller knows it. Keys are believed for a while: one that took the account for paper
+    /// gives it no new exposure once it trades live (INTERFACES.md 1.3).
+    func commands(of caller: Caller, on account: AccountID) -> CommandService {
+        var commands = commands
+        if !caller.accounts.contains(where: { $0.id == account && $0.mode == .live }) { commands.isLiveEnabled = false }
+        return commands
+    }
 
     /// An order of the caller. Somebody else's is as unknown as none.
     func order(_ text: String, of caller: Caller) async throws -> SmartOrder {
@@ -78,7 +87,11 @@ struct Backend: Sendable {
     /// What an order's object shows beside its row.
     func context(of order: SmartOrder, in account: Account) async -> OrderContext {
         let price = await prices.price(of: order)
-        return OrderContext(mode: account.orderMode, price: price, derivedAt: clock.now())
+        var context = OrderContext(mode: account.orderMode, price: price, derivedAt: clock.now())
+        context.protection = await protection(of: order)
+        await history.read([order])
+        history.tell(order, &context)
+        return context
     }
 
     /// The Order object.

@@ -79,7 +79,7 @@ struct ConditionalRoutes: Sendable {
             reply.headers[.location] = "\(Self.path)/\(order.id)"
             return reply
         }
-        let answer = try await backend.commands.create(
+        let answer = try await backend.commands(of: caller, on: request.account).create(
             request.draft,
             market: request.market,
             account: request.account,
@@ -247,7 +247,7 @@ struct ConditionalRoutes: Sendable {
         let show: Showing = { order, status in try await backend.show(order, caller, status) }
         let answer: CommandAnswer
         do throws(CommandError) {
-            answer = try await backend.commands.change(
+            answer = try await backend.commands(of: caller, on: order.account).change(
                 change,
                 on: order.id,
                 version: call.ifMatch?.version,
@@ -272,7 +272,7 @@ struct ConditionalRoutes: Sendable {
         let show: Showing = { order, status in try await backend.show(order, caller, status) }
         let answer: CommandAnswer
         do throws(CommandError) {
-            answer = try await backend.commands.execute(
+            answer = try await backend.commands(of: caller, on: order.account).execute(
                 .cancel,
                 on: order.id,
                 version: call.ifMatch?.version,

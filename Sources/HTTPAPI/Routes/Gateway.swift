@@ -16,6 +16,14 @@ final class Gateway: Sendable {
     private struct Origin {
         let address: String?
         let requestID: String
+        /// Nil: the request brings none.
+        let body: BodyWatch?
+    }
+
+    /// How far a request's body was read.
+    private final class BodyWatch: Sendable {
+        enum State { case untouched, begun, read }
+        let state = Locked(State.untouched)
     }
 
     private struct Work {
@@ -42,6 +50,9 @@ final class Gateway: Sendable {
         proxies = TrustedProxies(backend.configuration.trustedProxies)
     }
 
+    /// Requests in work.
+    var inFlight: Int { work.withLock { $0.inFlight } }
+
     /// Answers a request. Never throws: what goes wrong is a problem document.
     /// - Parameter peer: whom the connection is with: the client, or a proxy of ours.
     func answer(_ request: Request, from peer: String?) async -> Reply {
@@ -51,8 +62,11 @@ final class Gateway: Sendable {
         let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         let path = parts.first ?? "/"
         var reply: Reply
+        let bringsBody =
+            request.headers[.transferEncoding] != nil || request.headers[.contentLength].map { $0 != "0" } ?? false
+        let body = bringsBody ? BodyWatch() : nil
         do {
-            let origin = Origin(address: address, requestID: requestID)
+            let origin = Origin(address: address, requestID: requestID, body: body)
             reply = try await dispatch(request, path, parts.count > 1 ? parts[1] : "", origin)
         } catch {
             let problem = Problem(error)
@@ -68,6 +82,7 @@ final class Gateway: Sendable {
                 )
             }
             reply = Reply(problem, instance: String(path), requestID: requestID)
+            if let body, !reply.closesConnection { reply.closesConnection = await !isOver(body, request) }
         }
         finish(&reply, requestID)
         CrossOrigin(backend.configuration).allow(request.headers, &reply.headers)
@@ -88,9 +103,34 @@ final class Gateway: Sendable {
     ]
 
     private func pattern(of path: Substring, _ method: HTTPRequest.Method) -> String {
-        switch table.match(method, path) {
+        guard path.hasPrefix("/") else { return "none" }
+        return switch table.match(method, path) {
         case .found(let route, _): route.pattern
         case .otherMethods, .none: "none"
+        }
+    }
+
+    /// Reads over the body of a request that was refused before it was looked at. False: it does not end, and nor would
+    /// the connection.
+    private func isOver(_ body: BodyWatch, _ request: Request) async -> Bool {
+        switch body.state.withLock({ $0 }) {
+        case .read: return true
+        case .begun: return false
+        case .untouched: break
+        }
+        let limit = backend.configuration.limits.bodyBytes
+        do {
+            let isOver = try await deadlines.run(backend.configuration.limits.leftoverMs) {
+                var bytes = 0
+                for try await part in request.body {
+                    bytes += part.readableBytes
+                    guard bytes <= limit else { return false }
+                }
+                return true
+            }
+            return isOver ?? false
+        } catch {
+            return false
         }
     }
 
@@ -160,8 +200,9 @@ final class Gateway: Sendable {
             throw problem
         case .none: throw Problem.notFound
         }
-        try begin(route.policy, limits)
-        defer { work.withLock { $0.inFlight -= 1 } }
+        // A process that is busy is alive: whoever restarted it for that would make it worse.
+        if !route.isProbe { try begin(route.policy, limits) }
+        defer { if !route.isProbe { work.withLock { $0.inFlight -= 1 } } }
         guard route.isLong else {
             let waitMs = (Call.waitSeconds(request.headers) ?? 0) * 1_000
             return try await withDeadline(limits.deadlineMs + waitMs) {
@@ -219,7 +260,7 @@ final class Gateway: Sendable {
             guard known.has(route.neededScope) else { throw Problem.lacking(route.neededScope) }
         }
         try checkAccept(request, route)
-        let body = try await body(of: request, route)
+        let body = try await body(of: request, route, origin)
         let call = Call(
             method: request.method,
             path: path,
@@ -298,15 +339,27 @@ final class Gateway: Sendable {
         throw Problem(.notAcceptable, "The answer is \(route.answers.joined(separator: " or ")).")
     }
 
-    private func body(of request: Request, _ route: Route) async throws -> [UInt8] {
+    /// What is long is the answer: the body comes in time.
+    private func body(of request: Request, _ route: Route, _ origin: Origin) async throws -> [UInt8] {
+        guard let watch = origin.body else { return [] }
+        guard route.isLong else { return try await body(of: request, route, watch) }
+        let limits = backend.configuration.limits
+        let read = try await deadlines.run(limits.deadlineMs) { try await self.body(of: request, route, watch) }
+        guard let read else { throw Problem(.timeout, "The request took longer than \(limits.deadlineMs) ms.") }
+        return read
+    }
+
+    private func body(of request: Request, _ route: Route, _ watch: BodyWatch) async throws -> [UInt8] {
         let limit = backend.configuration.limits.bodyBytes
         let tooLarge = Problem(.bodyTooLarge, "A body has at most \(limit) bytes.")
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit { throw tooLarge }
         var body: [UInt8] = []
+        watch.state.withLock { $0 = .begun }
         for try await part in request.body {
             guard body.count + part.readableBytes <= limit else { throw tooLarge }
             body += part.readableBytesView
         }
+        watch.state.withLock { $0 = .read }
         guard !body.isEmpty else { return [] }
         let type = (request.headers[.contentType] ?? "").split(separator: ";").first.map { $0.lowercased() } ?? ""
         guard route.bodyTypes.contains(type.filter { $0 != " " }) else {

@@ -79,6 +79,7 @@ extension OrderRoutes {
             let key = search.map { OrderQuestion.key($0.place(of: last)) } ?? ""
             return backend.cursors.encode(last.id.value, key: key, filters: filters, now: now)
         }
+        await backend.history.read(orders)
         var writer = JSONWriter(reserving: 4_096 * max(1, orders.count))
         writer.beginObject()
         writer.key("items")
@@ -206,11 +207,21 @@ extension OrderRoutes {
         try call.query.check(known: [])
         let order = try await backend.order(call.captures[0], of: caller)
         let intents = try await backend.orders.intents(of: [order.id], ended: true)
+        let fills = Dictionary(grouping: try await backend.orders.fills(order: order.id), by: \.key)
         return .json { writer in
             writer.key("items")
             writer.beginArray()
             for intent in intents {
-                writer.venueOrder(intent.venueOrder, context: VenueOrderContext(clientID: intent.clientOrderID))
+                let fills = fills[intent.venueOrder.key]?.map(\.fill) ?? []
+                let quantity = fills.reduce(Quantity.zero) { $0 + $1.quantity }
+                let worth = fills.reduce(Money.zero) { $0 + $1.price * $1.quantity }
+                let average = quantity.isPositive ? AverageEntry(cost: worth, quantity: quantity).rounded : nil
+                let context = VenueOrderContext(
+                    clientID: intent.clientOrderID,
+                    averagePrice: average,
+                    sentAt: intent.t0,
+                )
+                writer.venueOrder(intent.venueOrder, context: context)
             }
             writer.endArray()
         }

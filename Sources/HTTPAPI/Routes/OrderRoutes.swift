@@ -108,7 +108,7 @@ struct OrderRoutes: Sendable {
             reply.headers[.location] = "/v1/orders/\(order.id)"
             return reply
         }
-        let answer = try await backend.commands.create(
+        let answer = try await backend.commands(of: caller, on: request.account).create(
             request.draft,
             market: request.market,
             account: request.account,
@@ -230,7 +230,7 @@ struct OrderRoutes: Sendable {
         _ answering: @escaping CommandService.Answering,
     ) async throws -> CommandAnswer {
         do throws(CommandError) {
-            let answer = try await backend.commands.execute(
+            let answer = try await backend.commands(of: caller, on: order.account).execute(
                 command,
                 on: order.id,
                 version: call.ifMatch?.version,

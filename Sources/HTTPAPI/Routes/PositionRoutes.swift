@@ -125,7 +125,7 @@ struct PositionRoutes: Sendable {
         if answer == nil {
             let draft = try await draft(exits, place)
             do throws(CommandError) {
-                answer = try await backend.commands.create(
+                answer = try await backend.commands(of: place.caller, on: place.account.id).create(
                     draft,
                     market: place.market,
                     account: place.account.id,
@@ -203,7 +203,7 @@ struct PositionRoutes: Sendable {
         let show: Showing = { order, status in try await backend.show(order, place.caller, status) }
         let answer: CommandAnswer
         do throws(CommandError) {
-            answer = try await backend.commands.execute(
+            answer = try await backend.commands(of: place.caller, on: place.account.id).execute(
                 command,
                 on: order.id,
                 version: call.ifMatch?.version,

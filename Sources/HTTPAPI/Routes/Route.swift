@@ -31,6 +31,8 @@ struct Route: Sendable {
     var keepsAnswer = false
     /// Not bounded by the request's deadline.
     var isLong = false
+    /// Asked by whatever watches the process; answered also where there is no place for another request.
+    var isProbe = false
     /// Media types of a good answer.
     var answers = ["application/json"]
     let handler: @Sendable (Call) async throws -> Reply

@@ -48,9 +48,11 @@ struct SystemRoutes: Sendable {
     var routes: [Route] {
         let html = ["text/html"]
         var routes = [
-            Route(method: .get, pattern: "/livez", access: .open) { _ in .json { $0.member("status", "live") } },
-            Route(method: .get, pattern: "/readyz", access: .open) { _ in
-                await ready(details: backend.configuration.showsOperations)
+            Route(method: .get, pattern: "/livez", access: .open, isProbe: true) { _ in
+                .json { $0.member("status", "live") }
+            },
+            Route(method: .get, pattern: "/readyz", access: .open, isProbe: true) { _ in
+                await ready(details: backend.configuration.showsOperations && backend.configuration.showsDetails)
             },
             Route(method: .get, pattern: "/", access: .open, answers: html) { _ in welcome() },
             Route(method: .get, pattern: "/docs", access: .open, answers: html) { _ in docs() },
@@ -62,7 +64,9 @@ struct SystemRoutes: Sendable {
         ]
         if backend.configuration.showsOperations {
             routes += [
-                Route(method: .get, pattern: "/startupz", access: .open) { _ in await ready(details: true) },
+                Route(method: .get, pattern: "/startupz", access: .open) { _ in
+                    await ready(details: backend.configuration.showsDetails)
+                },
                 Route(method: .get, pattern: "/metrics", access: .open, answers: ["text/plain"]) { _ in
                     .text("text/plain; version=0.0.4; charset=utf-8", metrics())
                 },

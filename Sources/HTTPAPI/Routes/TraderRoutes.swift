@@ -221,8 +221,11 @@ struct TraderRoutes: Sendable {
 
     private func revokeKey(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
-        guard try await backend.traders.revokeKey(call.captures[0], of: caller.user.id) else { throw Problem.notFound }
-        backend.keys.forget(id: call.captures[0])
+        let id = call.captures[0]
+        guard let key = try await backend.traders.keys(of: caller.user.id).first(where: { $0.id == id }),
+            isWithin(key, caller), try await backend.traders.revokeKey(id, of: caller.user.id)
+        else { throw Problem.notFound }
+        backend.keys.forget(id: id)
         return Reply(status: .noContent)
     }
 }

@@ -35,7 +35,11 @@ struct StreamUpgrade: Sendable {
         let pipeline = channel.pipeline.syncOperations
         try pipeline.addHandlers([encoder, decoder])
         try pipeline.addHandler(
-            HandshakeHandler(upgrade: self, promise: promise) { context, handshake in
+            HandshakeHandler(
+                upgrade: self,
+                deadline: .milliseconds(configuration.limits.firstByteMs),
+                promise: promise,
+            ) { context, handshake in
                 let pipeline = context.pipeline.syncOperations
                 pipeline.removeHandler(context: try pipeline.context(handler: encoder), promise: nil)
                 // Above the client's limit, so that what is a little too big is refused with its own code.
@@ -94,16 +98,32 @@ private final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHan
     typealias Open = (ChannelHandlerContext, HandshakeHandler) throws -> StreamChannel
 
     private let upgrade: StreamUpgrade
+    /// Of the whole request.
+    private let deadline: TimeAmount
     private let promise: EventLoopPromise<StreamOpening>
     private let open: Open
     private var head: HTTPRequestHead?
     private var isAnswered = false
+    private var timer: Scheduled<Void>?
 
-    init(upgrade: StreamUpgrade, promise: EventLoopPromise<StreamOpening>, open: @escaping Open) {
+    init(
+        upgrade: StreamUpgrade,
+        deadline: TimeAmount,
+        promise: EventLoopPromise<StreamOpening>,
+        open: @escaping Open,
+    ) {
         self.upgrade = upgrade
+        self.deadline = deadline
         self.promise = promise
         self.open = open
     }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        let channel = context.channel
+        timer = context.eventLoop.scheduleTask(in: deadline) { channel.close(promise: nil) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isAnswered else { return }
@@ -123,6 +143,7 @@ private final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHan
     }
 
     private func accept(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
+        timer?.cancel()
         var headers: HTTPHeaders = [
             "Upgrade": "websocket", "Connection": "Upgrade",
             "Sec-WebSocket-Accept": StreamUpgrade.accept(head.headers["Sec-WebSocket-Key"].first ?? ""),

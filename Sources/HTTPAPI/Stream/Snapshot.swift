@@ -83,6 +83,7 @@ struct SnapshotReader: Sendable {
 
     private mutating func part(_ orders: [StoredOrder], isLast: Bool) async -> Part {
         parts += 1
+        await backend.history.read(orders.compactMap(\.smart))
         var writer = JSONWriter(reserving: 256 + 4_096 * orders.count)
         writer.beginObject()
         writer.member("type", "snapshot")

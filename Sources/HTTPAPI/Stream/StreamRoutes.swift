@@ -161,13 +161,19 @@ final class EventSource: StreamListener {
         self.from = from
     }
 
+    /// The place among the key's streams: also of one whose client was gone before the first byte.
+    deinit { hub.release(key: caller.keyHash) }
+
     func wake() { bell.ring() }
 
     func tick(now: Int64) {
         let limits = backend.configuration.stream
         let (isDue, stuck) = state.withLock { state -> (Bool, (any Channel)?) in
             let isStuck = state.writingSince.map { now - $0 >= limits.stuckMs * 1_000_000 } ?? false
-            return (now - state.heartbeatAt >= limits.heartbeatMs * 1_000_000, isStuck ? state.channel : nil)
+            let isDue =
+                now - state.heartbeatAt >= limits.heartbeatMs * 1_000_000
+                || now - state.checkedAt >= limits.recheckMs * 1_000_000
+            return (isDue, isStuck ? state.channel : nil)
         }
         if isDue { bell.ring() }
         stuck?.close(promise: nil)
@@ -180,9 +186,8 @@ final class EventSource: StreamListener {
 
     @concurrent
     func run(_ writer: inout any ResponseBodyWriter, _ channel: any Channel) async throws {
-        defer { hub.release(key: caller.keyHash) }
         state.withLock { $0.channel = channel }
-        guard let id = hub.register(self) else { return }
+        guard let id = hub.register(self) else { return try await writer.finish(nil) }
         defer { hub.unregister(id) }
         let head = try await hub.follow(account, listener: id)
         derived?.follow(account, for: id, self)
@@ -199,12 +204,16 @@ final class EventSource: StreamListener {
             state.heartbeatAt = state.checkedAt
         }
         while !Task.isCancelled, !state.withLock({ $0.isDraining }) {
+            let now = backend.clock.monotonicNanoseconds()
+            if now - state.withLock({ $0.checkedAt }) >= limits.recheckMs * 1_000_000 {
+                state.withLock { $0.checkedAt = now }
+                guard try await isAllowed() else { break }
+            }
             let events: [EncodedEvent]
             switch hub.page(account.id, after: cursor, limit: 64) {
             case .events(let page): events = page
             case .behind: events = try await hub.read(account, after: cursor, limit: 100)
             }
-            let now = backend.clock.monotonicNanoseconds()
             if let last = events.last {
                 try await send(events.map { line($0.isConditional ? "conditional" : "order", $0) }, &writer)
                 cursor = last.sequence
@@ -226,10 +235,6 @@ final class EventSource: StreamListener {
             if now - state.withLock({ $0.heartbeatAt }) >= limits.heartbeatMs * 1_000_000 {
                 state.withLock { $0.heartbeatAt = now }
                 try await send([ByteBuffer(string: ": hb\n\n")], &writer)
-            }
-            if now - state.withLock({ $0.checkedAt }) >= limits.recheckMs * 1_000_000 {
-                state.withLock { $0.checkedAt = now }
-                guard try await isAllowed() else { break }
             }
             await bell.wait()
         }

@@ -46,6 +46,8 @@ public struct HeartbeatReply: Hashable, Sendable {
     public let isQuiet: Bool
     /// The operator asked this worker to leave in order and end.
     public let wantsStop: Bool
+    /// How far the store's clock jumped since the last heartbeat, ahead or back; nil: it did not (RELIABILITY.md 3.4.6).
+    public var clockStepMs: Int64?
     public init(
         leaseHeld: Bool,
         assignments: [ShardAssignment],
@@ -53,6 +55,7 @@ public struct HeartbeatReply: Hashable, Sendable {
         isHalted: Bool,
         isQuiet: Bool,
         wantsStop: Bool = false,
+        clockStepMs: Int64? = nil,
     ) {
         self.leaseHeld = leaseHeld
         self.assignments = assignments
@@ -60,6 +63,7 @@ public struct HeartbeatReply: Hashable, Sendable {
         self.isHalted = isHalted
         self.isQuiet = isQuiet
         self.wantsStop = wantsStop
+        self.clockStepMs = clockStepMs
     }
 }
 
@@ -161,6 +165,8 @@ public protocol ClusterStore: Sendable {
         after position: TickPosition,
         limit: Int,
     ) async throws(StoreError) -> [ExtremeBucket.Point]
+    /// Where the newest stored point of a series stands; nil: there is none.
+    func newestExtreme(market: MarketID, source: TriggerSource) async throws(StoreError) -> TickPosition?
 }
 
 extension ClusterStore {

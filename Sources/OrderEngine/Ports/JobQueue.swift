@@ -147,6 +147,23 @@ public struct TakeRequest: Hashable, Sendable {
         self.housekeeping = housekeeping
     }
     public var isEmpty: Bool { stops <= 0 && targets <= 0 && housekeeping <= 0 }
+
+    public subscript(_ jobClass: JobClass) -> Int {
+        get {
+            switch jobClass {
+            case .stops: stops
+            case .targets: targets
+            case .housekeeping: housekeeping
+            }
+        }
+        set {
+            switch jobClass {
+            case .stops: stops = newValue
+            case .targets: targets = newValue
+            case .housekeeping: housekeeping = newValue
+            }
+        }
+    }
 }
 
 /// What the queue could not do.

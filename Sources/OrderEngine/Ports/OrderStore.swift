@@ -400,6 +400,48 @@ public struct OrderSearch: Hashable, Sendable {
     }
 }
 
+/// What the fills of one leg add up to.
+public struct FillSummary: Hashable, Sendable {
+    public let leg: Leg
+    /// Positive.
+    public let quantity: Quantity
+    /// Quantity times price, in quote currency, before fees.
+    public let worth: Money
+    /// Of the first and the last one.
+    public let first: Timestamp
+    public let last: Timestamp
+    public init(leg: Leg, quantity: Quantity, worth: Money, first: Timestamp, last: Timestamp) {
+        self.leg = leg
+        self.quantity = quantity
+        self.worth = worth
+        self.first = first
+        self.last = last
+    }
+}
+
+extension OrderStore {
+    /// Order by order.
+    public func fillSummaries(of orders: [OrderID]) async throws(StoreError) -> [OrderID: [FillSummary]] {
+        var summaries: [OrderID: [FillSummary]] = [:]
+        for id in orders {
+            let fills = try await fills(order: id)
+            let byLeg = Dictionary(grouping: fills, by: \.key.leg)
+            guard !byLeg.isEmpty else { continue }
+            summaries[id] = byLeg.map { leg, fills in
+                let times = fills.map(\.fill.time)
+                return FillSummary(
+                    leg: leg,
+                    quantity: fills.reduce(.zero) { $0 + $1.fill.quantity },
+                    worth: fills.reduce(.zero) { $0 + $1.fill.price * $1.fill.quantity },
+                    first: times.min() ?? Timestamp(microseconds: 0),
+                    last: times.max() ?? Timestamp(microseconds: 0),
+                )
+            }
+        }
+        return summaries
+    }
+}
+
 public protocol OrderStore: Sendable {
     /// The rows of these orders, in any order; unknown ids are left out.
     func load(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder]
@@ -460,6 +502,8 @@ public protocol OrderStore: Sendable {
     func events(account: AccountID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent]
     func lastSequence(account: AccountID) async throws(StoreError) -> Int64
     func fills(order: OrderID) async throws(StoreError) -> [(key: VenueOrderKey, fill: Fill)]
+    /// What the fills of these orders add up to, by leg; an order without one is missing.
+    func fillSummaries(of orders: [OrderID]) async throws(StoreError) -> [OrderID: [FillSummary]]
     /// Orders of this account and market that are not terminal, newest first, at most `limit`.
     func live(account: AccountID, market: MarketID, limit: Int) async throws(StoreError) -> [StoredOrder]
     /// What its smart orders own there together, an entry per side and kind.

@@ -170,7 +170,7 @@ public struct Batch: Hashable, Sendable {
     /// What is still to be done. Ids, so that orders opened after the command are not touched by it.
     public var orders: [OrderID]
     public var state: State
-    public let total: Int
+    public var total: Int
     public var done: Int
     public var failures: [Failure]
     public let actor: Actor
@@ -252,7 +252,7 @@ public protocol TraderStore: Sendable {
 
     // The trader's halt.
     func halt(of account: AccountID) async throws(StoreError) -> AccountStanding.Halt?
-    /// Sets a halt of level `entries`, and stores the batch that goes with it.
+    /// Sets a halt of level `entries`, stores the batch that goes with it and a line of the audit.
     func halt(
         _ account: AccountID,
         reason: String,
@@ -260,8 +260,8 @@ public protocol TraderStore: Sendable {
         batch: Batch,
         answer: StoredAnswer,
     ) async throws(StoreError) -> AnswerOutcome
-    /// Lifts the trader's own halt. An operator's stays.
-    func resume(_ account: AccountID) async throws(StoreError)
+    /// Lifts the trader's own halt, with a line of the audit. An operator's stays.
+    func resume(_ account: AccountID, actor: String) async throws(StoreError)
 
     /// How many orders of the accounts are in each status.
     func counts(of accounts: [AccountID]) async throws(StoreError) -> [OrderStatus: Int]

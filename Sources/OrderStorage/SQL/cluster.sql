@@ -31,6 +31,57 @@ SELECT id::bigint, epoch, previous, handover, is_accepted FROM shards WHERE work
 -- name: state
 SELECT incarnation, EXISTS (SELECT FROM halts WHERE scope = 'cluster' AND level = 'sends') FROM control
 
+-- name: note_clock_step
+-- This server's clock jumped. What was reckoned by the old time begins anew by the present one, $1 requests at a time, as
+-- often as there are any: the fence of one that is in doubt counts from now, as long as the longest. Every process that
+-- notices does it; who comes later finds little left, and nobody waits for a row that a commit holds.
+WITH due AS (
+    SELECT order_id, leg, attempt, account_id FROM intents
+    WHERE is_live AND state IN ('SUBMITTED', 'UNKNOWN', 'CANCEL_REQUESTED') AND fence_until IS NOT NULL
+        AND fence_until NOT BETWEEN clock_timestamp() + interval '30 s' AND clock_timestamp() + interval '60 s'
+    ORDER BY order_id, leg, attempt, account_id LIMIT $1::bigint FOR UPDATE SKIP LOCKED
+)
+UPDATE intents AS i SET
+    fence_until = clock_timestamp() + interval '60 s', absences = 0, absent_at = NULL,
+    next_check_at = least(i.next_check_at, clock_timestamp() + interval '1 s')
+FROM due
+WHERE i.order_id = due.order_id AND i.leg = due.leg AND i.attempt = due.attempt AND i.account_id = due.account_id
+RETURNING 1
+
+-- name: hurry_checks
+-- After a jump back: no look-up waits for the time from which it came. Spread over a minute, as they were.
+WITH due AS (
+    SELECT order_id, leg, attempt, account_id FROM intents
+    WHERE is_live AND next_check_at > clock_timestamp() + interval '61 s'
+    ORDER BY order_id, leg, attempt, account_id LIMIT $1::bigint FOR UPDATE SKIP LOCKED
+)
+UPDATE intents AS i SET next_check_at = clock_timestamp() + random() * interval '60 s'
+FROM due
+WHERE i.order_id = due.order_id AND i.leg = due.leg AND i.attempt = due.attempt AND i.account_id = due.account_id
+RETURNING 1
+
+-- name: hurry_jobs
+UPDATE outbox SET
+    due_at = least(due_at, clock_timestamp()),
+    offered_at = CASE WHEN offered_at IS NOT NULL THEN least(offered_at, clock_timestamp()) END,
+    lease_until = CASE WHEN lease_until IS NOT NULL THEN least(lease_until, clock_timestamp() + interval '5 s') END
+WHERE state = 'pending' AND greatest(due_at, offered_at, lease_until) > clock_timestamp() + interval '10 s'
+
+-- name: shorten_worker_leases
+UPDATE workers SET lease_until = clock_timestamp() + interval '2 s'
+WHERE lease_until > clock_timestamp() + interval '2 s'
+
+-- name: shorten_leadership
+UPDATE leader SET lease_until = clock_timestamp() + interval '2 s'
+WHERE lease_until > clock_timestamp() + interval '2 s'
+
+-- name: shorten_batch_leases
+UPDATE batches SET lease_until = clock_timestamp() + interval '5 s'
+WHERE state = 'RUNNING' AND lease_until > clock_timestamp() + interval '5 s'
+
+-- name: audit_clock_step
+INSERT INTO audit (actor, action, subject, reason) VALUES ('system', 'clock.step', 'database', $1::bigint || ' ms')
+
 -- name: end_lease
 UPDATE workers SET lease_until = '-infinity' WHERE id = $1::text
 

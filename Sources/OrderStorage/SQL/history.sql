@@ -2,8 +2,12 @@
 
 -- name: present
 SELECT p.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), c.system_identifier, c.timeline,
-    c.incarnation, c.queue_generation, c.queue_partitions::bigint, nullif(c.quarantine_from, '-infinity')
+    c.incarnation, c.queue_generation, c.queue_partitions::bigint, nullif(c.quarantine_from, '-infinity'),
+    clock_timestamp()
 FROM control AS c, pg_control_system() AS p
+
+-- name: api_secret
+SELECT api_secret FROM control
 
 -- name: begin
 -- A new history, written by the first who notices. Expects what he saw.

@@ -48,14 +48,16 @@ SELECT send_token FROM intents
 WHERE order_id = $1::uuid AND leg = $2::text AND attempt = $3::integer AND account_id = $4::uuid
 
 -- name: note_check
--- Counts a look-up for the one that read $5 checks. An absence counts after the fence and 500 ms after the last one.
+-- Counts a look-up for the one that read $5 checks. An absence counts after the fence and 500 ms after the last one, by
+-- this server's clock and by $8, what it must show if it did not jump (null: not known).
 UPDATE intents SET
     checks = checks + 1, next_check_at = clock_timestamp() + $7::bigint * interval '1 ms',
     absences = absences + CASE WHEN is_absence THEN 1 ELSE 0 END,
     absent_at = CASE WHEN is_absence THEN clock_timestamp() ELSE absent_at END
 FROM (
-    SELECT $6::boolean AND fence_until < clock_timestamp()
-        AND (absent_at IS NULL OR absent_at <= clock_timestamp() - interval '500 ms') AS is_absence
+    SELECT $6::boolean AND fence_until < least(clock_timestamp(), $8::timestamptz)
+        AND (absent_at IS NULL OR absent_at <= least(clock_timestamp(), $8::timestamptz) - interval '500 ms')
+        AS is_absence
     FROM intents
     WHERE order_id = $1::uuid AND leg = $2::text AND attempt = $3::integer AND account_id = $4::uuid
 ) AS a

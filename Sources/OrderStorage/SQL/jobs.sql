@@ -16,10 +16,10 @@ due AS (
         FROM now, intents AS i WHERE i.is_live AND i.next_check_at <= now.at
         ORDER BY i.next_check_at LIMIT $1::bigint
     ) UNION ALL (
-        -- Exits that are wanted while nothing is under way.
+        -- Exits that are wanted while nothing is under way, also those of a time that this clock has jumped back from.
         SELECT o.id, o.account_id, o.market, o.wanted_leg, o.wanted_attempt, now.second, 'timer', o.updated_at
         FROM now, orders AS o
-        WHERE o.wanted_leg IS NOT NULL AND o.updated_at <= now.at - interval '1 s'
+        WHERE o.wanted_leg IS NOT NULL AND (o.updated_at <= now.at - interval '1 s' OR o.updated_at > now.at + interval '5 s')
             AND (o.due_at IS NULL OR o.due_at <= now.at)
         LIMIT $1::bigint
     ) UNION ALL (
@@ -140,3 +140,38 @@ a AS (
     ) RETURNING 1
 )
 SELECT (SELECT count(*) FROM j) + (SELECT count(*) FROM k) + (SELECT count(*) FROM a)
+
+-- name: prune_extremes
+-- Prices that no order is evaluated on any more: older than the 30 days for which `explain` and charts may ask, and from
+-- before every live order of their market, with an hour's grace for clocks. A page of $1 rows; O(live orders) beside that.
+WITH RECURSIVE
+series AS (
+    (SELECT market, source FROM price_extremes ORDER BY market, source LIMIT 1)
+    UNION ALL
+    SELECT next.market, next.source FROM series CROSS JOIN LATERAL (
+        SELECT market, source FROM price_extremes AS p WHERE (p.market, p.source) > (series.market, series.source)
+        ORDER BY market, source LIMIT 1
+    ) AS next
+),
+oldest AS MATERIALIZED (
+    SELECT market, min(created_at) - interval '1 hour' AS created_at FROM orders WHERE is_live GROUP BY market
+),
+ended AS MATERIALIZED (
+    SELECT market, source, floor(extract(
+        epoch FROM least(oldest.created_at, clock_timestamp() - interval '30 days')
+    ) * 1000000)::bigint AS time
+    FROM series LEFT JOIN oldest USING (market)
+),
+gone AS (
+    -- Rows are never changed, so their places hold.
+    DELETE FROM price_extremes WHERE ctid = ANY (ARRAY(
+        SELECT old.place FROM ended CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM price_extremes AS p
+            WHERE p.market = ended.market AND p.source = ended.source AND p.from_time < ended.time
+                AND p.to_time < ended.time
+            LIMIT $1::bigint
+        ) AS old
+        LIMIT $1::bigint
+    )) RETURNING 1
+)
+SELECT count(*) FROM gone

@@ -180,6 +180,10 @@ SELECT last_seq FROM account_stream WHERE account_id = $1::uuid
 SELECT leg, attempt, venue_fill_id, quantity, price, fee, fee_asset, is_maker, at
 FROM fills WHERE order_id = $1::uuid ORDER BY at, venue_fill_id
 
+-- name: fill_summaries
+SELECT order_id, leg, sum(quantity), sum(quantity * price), min(at), max(at)
+FROM fills WHERE order_id = ANY ($1::uuid[]) GROUP BY order_id, leg
+
 -- name: outcome
 SELECT order_id, request_hash FROM idempotency WHERE owner = $1::text AND key = $2::text
 

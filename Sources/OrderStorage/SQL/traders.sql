@@ -86,7 +86,7 @@ FROM take_batch()
 
 -- name: save_batch
 UPDATE batches SET state = $3::text, orders = $4::uuid[], done = $5::bigint, failed_ids = $6::text[],
-    failed_codes = $7::text[], ended_at = $8::timestamptz, lease_until = clock_timestamp() + interval '5 s'
+    failed_codes = $7::text[], ended_at = $8::timestamptz, total = $9::bigint, lease_until = clock_timestamp() + interval '5 s'
 WHERE id = $1::uuid AND account_id = $2::uuid AND state = 'RUNNING'
 
 -- name: open_orders
@@ -97,13 +97,22 @@ ORDER BY id LIMIT 10000
 SELECT level, scope, reason, since FROM halts WHERE scope = 'account' AND subject = $1::uuid::text
 
 -- name: set_halt
--- An operator's halt that is as strict stays as it is.
-INSERT INTO halts (scope, subject, level, reason, actor)
-VALUES ('account', $1::uuid::text, 'entries', $2::text, $3::text)
-ON CONFLICT (scope, subject) DO NOTHING
+-- An operator's halt that is as strict stays as it is; that it was asked for is written down in any case.
+WITH done AS (
+    INSERT INTO halts (scope, subject, level, reason, actor)
+    VALUES ('account', $1::uuid::text, 'entries', $2::text, $3::text)
+    ON CONFLICT (scope, subject) DO NOTHING
+)
+INSERT INTO audit (actor, action, subject, reason, via)
+VALUES ($3::text, 'halt.entries', 'account:' || $1::uuid::text, $2::text, 'api')
 
 -- name: resume
-DELETE FROM halts WHERE scope = 'account' AND subject = $1::uuid::text AND level = 'entries' AND actor LIKE 'trader %'
+WITH done AS (
+    DELETE FROM halts
+    WHERE scope = 'account' AND subject = $1::uuid::text AND level = 'entries' AND actor LIKE 'trader %'
+    RETURNING subject
+)
+INSERT INTO audit (actor, action, subject, via) SELECT $2::text, 'halt.off', 'account:' || subject, 'api' FROM done
 
 -- name: counts
 SELECT status, count(*) FROM orders WHERE account_id = ANY ($1::uuid[]) GROUP BY status

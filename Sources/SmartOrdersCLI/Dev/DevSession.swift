@@ -238,7 +238,7 @@ final class DevSession: Sendable {
         known.masterKey = nil
         known.intakeKey = try deployment.masterKey.map { try IntakeSeal.publicKey(masterKey: $0) }
         let scoped = try await Backend.open(known, role: "api", isTenantScoped: true, logger: logger)
-        let api = APIRole(backend: scoped, port: port)
+        let api = APIRole(backend: scoped, port: port, isPublic: false)
         group.addTask {
             do { try await api.run() } catch {
                 await scoped.close()

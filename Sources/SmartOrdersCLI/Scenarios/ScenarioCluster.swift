@@ -192,6 +192,10 @@ final class ScenarioCluster: Sendable {
     /// Every worker ends; new ones, which remember nothing, take over.
     func restartWorkers() async throws {
         await stopWorkers()
+        // What counts as open later must not be what is only about to close.
+        if venue.withLock({ $0 }).port != nil {
+            try await wait("the private streams are closed") { try await streams() == 0 }
+        }
         try await startWorkers()
     }
 

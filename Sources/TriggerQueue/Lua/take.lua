@@ -1,6 +1,7 @@
 -- Takes jobs of one partition for a worker, stops first, each with a lease.
 -- KEYS     open, bases of stops, targets, housekeeping, private base
--- ARGV     generation, worker, n, leaseMs, then how many of each class; at most 128 in all
+-- ARGV     generation, worker, n, leaseMs, then how many of each class (at most 128 in all), then whether a suspect may be
+--          given: 0 as the first and last of the call, 1 no, 2 no, and nobody is woken for it: the worker has one in hand
 -- Returns  now, next due ms or 0, how many jobs of each class, then all jobs (id, head, data), then ids without body (class,
 --          id). A head is empty for the first delivery of a `trigger`, else: atm, ats, stc and name, parted by blanks
 -- Cost     O(jobs) + O(log n) per promoted or prioritized job
@@ -9,8 +10,8 @@
 -- reply deletes `ids` of `took:<worker>`, with a plain HDEL right behind it; asking for the next n says the same.
 local worker, n, leaseMs = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local wants = { tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]) }
-if #ARGV ~= 7 or not n or not leaseMs or #wants ~= 3 or wants[1] + wants[2] + wants[3] > 128 then
-    return redis.error_reply('BADARG take: 7 arguments, at most 128 jobs')
+if #ARGV ~= 8 or not n or not leaseMs or #wants ~= 3 or wants[1] + wants[2] + wants[3] > 128 then
+    return redis.error_reply('BADARG take: 8 arguments, at most 128 jobs')
 end
 local token = worker .. ':' .. ARGV[3]
 local took = private .. 'took:' .. worker
@@ -127,7 +128,7 @@ for class = 1, 3 do
                 left = left - #order / 2
                 if state.prioritized == #order / 2 then call('DEL', base .. 'pc') end
             end
-            local started, starts, index, isStuck = { false }, 0, 0, false
+            local started, starts, index, isStuck, isPassed = { false }, 0, 0, false, false
             for i, id in ipairs(popped) do
                 local key = base .. id
                 local job = call('HMGET', key, 'name', 'data', 'ats')
@@ -158,8 +159,8 @@ for class = 1, 3 do
                 else
                     -- A job that crashed workers twice runs alone, so that it cannot take others down with it.
                     local isSuspect = stc and tonumber(stc) >= 2
-                    if suspect or (isSuspect and takes > 0) then
-                        suspect = true
+                    if suspect or (isSuspect and (takes > 0 or ARGV[8] ~= '0')) then
+                        isPassed = ARGV[8] == '2'
                         index = i
                         break
                     end
@@ -200,7 +201,7 @@ for class = 1, 3 do
                     call('PEXPIRE', key, text(meta[4] + 1000))
                 end
             end
-            if left > 0 and not isStuck and (want == wants[class] or meta[2]) then
+            if left > 0 and not isStuck and not isPassed and (want == wants[class] or meta[2]) then
                 --@waking
                 wake(base, meta[1], meta[2])
             end

@@ -1,0 +1,1 @@
+ALTER TABLE control DROP COLUMN api_secret;
