@@ -214,7 +214,10 @@ func withSocket(
 ) async throws {
     var bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
     if let receiveBuffer {
+        // Also in reads as small as that: else the channel would take a burst whole before it stops reading.
         bootstrap = bootstrap.channelOption(.socketOption(.so_rcvbuf), value: .init(receiveBuffer))
+            .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: receiveBuffer))
+            .channelOption(.maxMessagesPerRead, value: 1)
     }
     let socket = try await bootstrap.connect(host: "127.0.0.1", port: port) { channel in
         channel.eventLoop.makeCompletedFuture { try Socket(wrappingChannelSynchronously: channel) }
