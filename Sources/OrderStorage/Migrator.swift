@@ -202,6 +202,12 @@ struct Migration: Sendable {
             up: PackageResources._039_api_secret_up_sql,
             down: PackageResources._039_api_secret_down_sql,
         ),
+        Migration(
+            version: 40,
+            name: "hook_modes",
+            up: PackageResources._040_hook_modes_up_sql,
+            down: PackageResources._040_hook_modes_down_sql,
+        ),
     ]
 }
 

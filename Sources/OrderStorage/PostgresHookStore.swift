@@ -55,6 +55,7 @@ public final class PostgresHookStore: HookStore {
             hook.order.map { .uuid($0.value) } ?? .null, .optional(hook.market?.description), .bool(hook.isEnabled),
             .textArray(hook.ipAllow), .optional(hook.maximumPerHour.map { Int64($0) }),
             hook.expiresAt.map { .moment($0) } ?? .null, .optional(hook.passphraseHash), .moment(hook.createdAt),
+            .text(hook.mode.rawValue),
         ]
         let line: [Parameter] = [
             .text(audit.actor), .text(audit.action), .text("hook \(hook.id)"), .text(audit.reason),
@@ -98,6 +99,7 @@ public final class PostgresHookStore: HookStore {
         Hook(
             id: try row.id(0),
             account: AccountID(try row.id(1)),
+            mode: try row.word(17),
             user: try row.id(2),
             tokenHash: try row.string(3),
             label: try row.string(4),

@@ -151,6 +151,22 @@ struct ConnectionTests {
         }
     }
 
+    @Test(arguments: ["/v1/orders", "/v1/orders/preview"])
+    func `a body comes in time, however long an answer may be waited for`(_ path: String) async throws {
+        try await withAPI({ $0.limits.deadlineMs = 200 }) { api in
+            try await withSocket(api.port) { connection in
+                let begin = ContinuousClock().now
+                try await connection.send(
+                    "POST \(path) HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \(Rig.key)\r\nPrefer: wait=30\r\n"
+                        + "Idempotency-Key: k\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+                )
+                let answer = try await connection.rest()
+                #expect(answer.hasPrefix("HTTP/1.1 504"), "\(answer)")
+                #expect(begin.duration(to: ContinuousClock().now) < .seconds(15))
+            }
+        }
+    }
+
     @Test func `a connection that says nothing is closed`() async throws {
         try await withAPI({ $0.limits.firstByteMs = 100 }) { api in
             try await withSocket(api.port) { connection in

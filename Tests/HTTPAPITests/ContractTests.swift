@@ -13,8 +13,9 @@ private struct Operation: Hashable, CustomStringConvertible {
     var scope = ""
     var idempotencyKey = "none"
     var ifMatch = "none"
+    var mayWait = false
 
-    var description: String { "\(method) \(path) \(scope) \(idempotencyKey) \(ifMatch)" }
+    var description: String { "\(method) \(path) \(scope) \(idempotencyKey) \(ifMatch) \(mayWait)" }
 
     /// Reads the file line by line: it is written in one form, two spaces a level.
     static func read(_ yaml: String) -> Set<Operation> {
@@ -44,6 +45,8 @@ private struct Operation: Hashable, CustomStringConvertible {
                 present?.ifMatch = "requiredOrAny"
             } else if line.contains("parameters/IfMatchOrNew'") {
                 present?.ifMatch = "requiredOrNew"
+            } else if line.contains("parameters/PreferWait'") {
+                present?.mayWait = true
             }
         }
         end()
@@ -67,6 +70,7 @@ struct `The contract files` {
                         scope: route.scope ?? "open",
                         idempotencyKey: route.idempotencyKey,
                         ifMatch: route.ifMatch,
+                        mayWait: route.mayWait,
                     )
                 }
             )

@@ -276,6 +276,42 @@ struct `Links for alerts` {
         }
     }
 
+    @Test func `a link serves the mode that it was made in`() async throws {
+        try await withStoredAPI(isLiveEnabled: true) { api in
+            let tenant = try await api.tenant()
+            let id = try await api.create(tenant)
+            let preset = try await preset(api, tenant, Self.draft)
+            let opener = try await link(api, tenant, #"{"action": "create", "presetId": "\#(preset)"}"#, key: "o")
+            let closer = try await link(api, tenant, #"{"action": "close", "orderId": "\#(id)"}"#, key: "c")
+            let listed = try await api.send(.GET, "/v1/hooks", key: tenant.key)
+            #expect(listed.text.ranges(of: #""mode":"PAPER""#).count == 2, "\(listed.text)")
+            #expect(try await outcome(api, tenant, opener, #"{"id": "1"}"#)["outcome"]?.text == "DONE")
+
+            try await api.sql("UPDATE accounts SET mode = 'LIVE' WHERE id = '\(tenant.account)'")
+            for link in [opener, closer] {
+                let late = try await call(api, link, #"{"id": "2"}"#)
+                #expect(late.status == 403 && late.code == "KEY_MODE", "\(late.text)")
+            }
+            // One that came in before the switch, and is carried out after it.
+            try await api.sql("UPDATE hook_calls SET outcome = 'RECEIVED', lease_until = '-infinity'")
+            let question = Statement(sql: "SELECT outcome, coalesce(code, '') FROM hook_calls")
+            var told = ["RECEIVED", ""]
+            while told[0] == "RECEIVED" {
+                try await Task.sleep(for: .milliseconds(20))
+                told = try await api.pool.query(question).flatMap { [try $0.string(0), try $0.string(1)] }
+            }
+            #expect(told == ["REFUSED", "KEY_MODE"])
+
+            // The other way round, too.
+            let trader = try await api.tenant(mode: .live)
+            let real = try await api.create(trader)
+            let ender = try await link(api, trader, #"{"action": "close", "orderId": "\#(real)"}"#)
+            #expect(try await outcome(api, trader, ender, #"{"id": "1"}"#)["outcome"]?.text == "DONE")
+            try await api.sql("UPDATE accounts SET mode = 'PAPER' WHERE id = '\(trader.account)'")
+            #expect(try await call(api, ender, #"{"id": "2"}"#).code == "KEY_MODE")
+        }
+    }
+
     @Test func `its secrets are kept nowhere: not the passphrase, not the token in the log`() async throws {
         let log = LogCollector()
         try await withStoredAPI(logger: log.logger) { api in

@@ -158,7 +158,12 @@ struct `A key with bounds` {
             ] {
                 let made = try await api.send(.POST, path, key: tenant.key, body: body, idempotency: path)
                 #expect(made.code == "LIVE_DISABLED", "\(made.text)")
+                let seen = try await api.send(.POST, path + "/preview", key: tenant.key, body: body)
+                #expect(seen.json["accepted"] == .bool(false), "\(seen.text)")
+                #expect(seen.text.contains("LIVE_DISABLED"), "\(seen.text)")
             }
+            let shown = try await api.act(tenant, before, .POST, "/preview", #"{"action": "openNow"}"#)
+            #expect(shown.text.contains("LIVE_DISABLED"), "\(shown.text)")
             let opened = try await api.act(tenant, before, .POST, "/open-now", "{}")
             #expect(opened.code == "LIVE_DISABLED", "\(opened.text)")
             // Less risk is nobody's harm.

@@ -150,6 +150,65 @@ struct `An answer that is waited for` {
             #expect(answer.json["status"]?.text == "CLOSED")
         }
     }
+
+    @Test func `may be of any command on an order`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant()
+            let wait = [("Prefer", "wait=1")]
+            // Held already: there is nothing to wait for.
+            let held = try await api.send(
+                .POST,
+                "/v1/orders",
+                key: tenant.key,
+                headers: wait,
+                body: api.draft(tenant.account),
+                idempotency: "held",
+            )
+            #expect(held.status == 201 && held["Preference-Applied"] == "wait=1", "\(held.text)")
+            let id = try #require(held.json["id"]?.text)
+            #expect(held["Location"] == "/v1/orders/\(id)")
+            // Its entry is to be placed, and nobody is there to do it.
+            let entering = try await api.send(
+                .POST,
+                "/v1/orders",
+                key: tenant.key,
+                headers: wait,
+                body: api.draft(tenant.account, ["entry": #"{"mode": "limit", "price": "99"}"#]),
+                idempotency: "entering",
+            )
+            #expect(entering.status == 201 && entering["Preference-Applied"] == nil, "\(entering.text)")
+            let changed = try await api.send(
+                .PATCH,
+                "/v1/orders/\(id)",
+                key: tenant.key,
+                headers: wait,
+                body: #"{"stopLoss": {"price": "96"}}"#,
+                ifMatch: "\"v1\"",
+            )
+            #expect(changed.status == 200 && changed["Preference-Applied"] == "wait=1", "\(changed.text)")
+            #expect(changed.json["changes"] != nil)
+            let conditional = try await api.send(
+                .POST,
+                "/v1/conditional-orders",
+                key: tenant.key,
+                headers: wait,
+                body: api.conditional(tenant.account),
+                idempotency: "conditional",
+            )
+            #expect(conditional.status == 201 && conditional["Preference-Applied"] == "wait=1", "\(conditional.text)")
+
+            let holder = try await api.tenant()
+            api.venues[holder.account].setPosition(ExactDecimal(10), average: Price(ExactDecimal(100)))
+            let path = "/v1/accounts/\(holder.account)/positions/paper:linear:DEMO/tpsl"
+            let exits = #"{"stopLoss": {"price": "95"}}"#
+            let new = wait + [("If-None-Match", "*")]
+            let set = try await api.send(.PUT, path, key: holder.key, headers: new, body: exits)
+            #expect(set.status == 201 && set["Preference-Applied"] == "wait=1", "\(set.text)")
+            let gone = try await api.send(.DELETE, path, key: holder.key, headers: wait, ifMatch: "*")
+            #expect(gone.status == 200 && gone["Preference-Applied"] == "wait=1", "\(gone.text)")
+            #expect(gone.json["status"]?.text == "CANCELLED")
+        }
+    }
 }
 
 @Suite(.serialized, .timeLimit(.minutes(2)))

@@ -90,6 +90,7 @@ final class HookDuty: Sendable {
     private func carryOut(_ call: inout HookCall) async throws {
         guard let hook = try await backend.hooks.hook(call.hook, of: call.account), !hook.isDeleted, hook.isEnabled
         else { throw Problem(.linkGone, "The link was ended or switched off.") }
+        try await backend.checkMode(of: hook)
         let alert = Self.alert(call.body)
         switch hook.action {
         case .create:
@@ -164,7 +165,7 @@ final class HookDuty: Sendable {
                     throw Refusal(.orderTerminal, "The order has ended.")
                 }
                 guard let wanted = try command(stored) else { continue }
-                _ = try await backend.commands.execute(
+                _ = try await commands(of: hook).execute(
                     wanted,
                     on: id,
                     // A stop was compared with the stop of this version.
@@ -182,6 +183,17 @@ final class HookDuty: Sendable {
         if let first { throw first }
     }
 
+    /// A link that took its account for paper gives it no new exposure once it trades live, even when the switch comes
+    /// between the look at its mode and the commit.
+    private func commands(of hook: Hook) -> CommandService {
+        var commands = backend.commands
+        switch hook.mode {
+        case .paper: commands.isLiveEnabled = false
+        case .live: break
+        }
+        return commands
+    }
+
     private static func record(_ hook: Hook, _ call: HookCall, _ part: String) -> IdempotencyRecord {
         IdempotencyRecord(owner: "hook \(hook.id)", key: "\(call.id) \(part)", requestHash: hook.action.rawValue)
     }
@@ -194,7 +206,7 @@ final class HookDuty: Sendable {
         }
         var request = try DraftRequest(JSONField(.object(try Self.draft(preset, alert, hook.account))))
         try await request.takeDefaults(backend)
-        let answer = try await backend.commands.create(
+        let answer = try await commands(of: hook).create(
             request.draft,
             market: request.market,
             account: request.account,

@@ -75,6 +75,8 @@ struct HookRoutes: Sendable {
                 throw Problem(.unauthenticated, "The passphrase is missing or wrong.")
             }
         }
+        // Told to whoever has the link and what it wants; it is asked again when the call is carried out.
+        try await Tenancy.$accounts.withValue([hook.account]) { try await backend.checkMode(of: hook) }
         let id = Self.word(alert["id"])
         let received = HookCall(
             id: backend.newID(),
@@ -191,6 +193,7 @@ struct HookRoutes: Sendable {
         var hook = Hook(
             id: backend.newID(),
             account: account.id,
+            mode: account.mode,
             user: caller.user.id,
             tokenHash: APIKey.hash(token),
             label: "",
@@ -279,6 +282,20 @@ struct HookRoutes: Sendable {
     }
 }
 
+extension Backend {
+    /// A link serves the mode that it was made in: switching an account never arms an old alert (INTERFACES.md 1.2).
+    /// - Throws: `KEY_MODE`.
+    func checkMode(of hook: Hook) async throws {
+        guard let account = try await accounts.account(hook.account) else { throw Problem.notFound }
+        guard account.mode == hook.mode else {
+            throw Problem(
+                .keyMode,
+                "The link was made for \(hook.mode.rawValue) and the account is \(account.mode.rawValue) now.",
+            )
+        }
+    }
+}
+
 extension JSONWriter {
     /// A Hook (INTERFACES.md 1.10). `url` is known once, when it is made.
     fileprivate mutating func hook(_ hook: Hook, url: String?) {
@@ -286,6 +303,7 @@ extension JSONWriter {
         member("id", hook.id.description)
         member("label", hook.label)
         member("accountId", hook.account.description)
+        member("mode", hook.mode)
         member("action", hook.action)
         member("presetId", orNull: hook.preset?.description)
         member("orderId", orNull: hook.order?.description)

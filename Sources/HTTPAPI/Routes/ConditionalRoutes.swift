@@ -20,6 +20,7 @@ struct ConditionalRoutes: Sendable {
                 policy: .trade,
                 needsIdempotencyKey: true,
                 bodyTypes: OrderRoutes.json,
+                mayWait: true,
                 handler: create,
             ),
             Route(method: .post, pattern: Self.path + "/preview", bodyTypes: OrderRoutes.json, handler: preview),
@@ -39,6 +40,7 @@ struct ConditionalRoutes: Sendable {
                 ifMatch: .required,
                 bodyTypes: OrderRoutes.json + ["application/merge-patch+json"],
                 keepsAnswer: true,
+                mayWait: true,
                 handler: change,
             ),
             Route(
@@ -48,6 +50,7 @@ struct ConditionalRoutes: Sendable {
                 ifMatch: .requiredOrAny,
                 bodyTypes: OrderRoutes.json,
                 keepsAnswer: true,
+                mayWait: true,
                 handler: cancel,
             ),
         ]
@@ -89,6 +92,7 @@ struct ConditionalRoutes: Sendable {
             answering: { try await show($0, .created).kept },
         )
         hub.poke()
+        if let reply = try await backend.waited(answer, call, as: .created, show) { return reply }
         return try await answer.told(.created, idle: .created, show)
     }
 
@@ -96,7 +100,7 @@ struct ConditionalRoutes: Sendable {
         let caller = try call.requireCaller()
         let request = try Request(JSONField(try call.json(backend.configuration.limits)))
         let account = try caller.account(request.account)
-        let (order, refusals) = try await backend.commands.preview(
+        let (order, refusals) = try await backend.commands(of: caller, on: request.account).preview(
             creating: request.draft,
             market: request.market,
             account: request.account,

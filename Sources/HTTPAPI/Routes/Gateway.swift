@@ -204,7 +204,7 @@ final class Gateway: Sendable {
         if !route.isProbe { try begin(route.policy, limits) }
         defer { if !route.isProbe { work.withLock { $0.inFlight -= 1 } } }
         guard route.isLong else {
-            let waitMs = (Call.waitSeconds(request.headers) ?? 0) * 1_000
+            let waitMs = route.mayWait ? (Call.waitSeconds(request.headers) ?? 0) * 1_000 : 0
             return try await withDeadline(limits.deadlineMs + waitMs) {
                 try await self.carryOut(route, request, String(path), parsed, captures, origin)
             }
@@ -342,7 +342,7 @@ final class Gateway: Sendable {
     /// What is long is the answer: the body comes in time.
     private func body(of request: Request, _ route: Route, _ origin: Origin) async throws -> [UInt8] {
         guard let watch = origin.body else { return [] }
-        guard route.isLong else { return try await body(of: request, route, watch) }
+        guard route.isLong || route.mayWait else { return try await body(of: request, route, watch) }
         let limits = backend.configuration.limits
         let read = try await deadlines.run(limits.deadlineMs) { try await self.body(of: request, route, watch) }
         guard let read else { throw Problem(.timeout, "The request took longer than \(limits.deadlineMs) ms.") }

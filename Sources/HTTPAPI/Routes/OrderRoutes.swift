@@ -23,6 +23,7 @@ struct OrderRoutes: Sendable {
                 policy: .trade,
                 needsIdempotencyKey: true,
                 bodyTypes: Self.json,
+                mayWait: true,
                 handler: create,
             ),
             Route(
@@ -32,6 +33,7 @@ struct OrderRoutes: Sendable {
                 ifMatch: .required,
                 bodyTypes: Self.json + ["application/merge-patch+json"],
                 keepsAnswer: true,
+                mayWait: true,
                 handler: edit,
             ),
             command("open-now", .trade) { _, _ in .openNow },
@@ -50,6 +52,7 @@ struct OrderRoutes: Sendable {
                 ifMatch: .requiredOrAny,
                 bodyTypes: Self.json,
                 keepsAnswer: true,
+                mayWait: true,
                 handler: cancel,
             ),
             command("reduce-funds", .protect, fields: ["qty", "pct"], OrderRoutes.reduction),
@@ -72,6 +75,7 @@ struct OrderRoutes: Sendable {
                 needsIdempotencyKey: true,
                 ifMatch: .required,
                 bodyTypes: Self.json,
+                mayWait: true,
             ) { call in
                 let level = try OrderRoutes.level(call)
                 return try await act(call, fields: []) { _, _ in .closeLevel(level) }
@@ -83,6 +87,7 @@ struct OrderRoutes: Sendable {
                 ifMatch: .required,
                 bodyTypes: Self.json,
                 keepsAnswer: true,
+                mayWait: true,
             ) { call in
                 let level = try OrderRoutes.level(call)
                 return try await act(call, fields: [], status: .ok) { _, _ in
@@ -118,6 +123,7 @@ struct OrderRoutes: Sendable {
             answering: { try await show($0, .created).kept },
         )
         hub.poke()
+        if let reply = try await backend.waited(answer, call, as: .created, show) { return reply }
         return try await answer.told(.created, idle: .created, show)
     }
 
@@ -164,6 +170,7 @@ struct OrderRoutes: Sendable {
             needsIdempotencyKey: true,
             ifMatch: ifMatch,
             bodyTypes: Self.json,
+            mayWait: true,
         ) { call in try await act(call, fields: fields, read) }
     }
 
@@ -332,6 +339,7 @@ struct OrderRoutes: Sendable {
             return reply
         }
         let answer = try await execute(.edit(change), on: order, call, body, caller) { try await show($0, .ok).kept }
+        if let reply = try await backend.waited(answer, call, show) { return reply }
         return try await answer.told(.ok, idle: .ok, show)
     }
 

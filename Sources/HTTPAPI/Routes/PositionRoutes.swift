@@ -23,6 +23,7 @@ struct PositionRoutes: Sendable {
                 ifMatch: .requiredOrNew,
                 bodyTypes: OrderRoutes.json,
                 keepsAnswer: true,
+                mayWait: true,
                 handler: put,
             ),
             Route(
@@ -32,6 +33,7 @@ struct PositionRoutes: Sendable {
                 ifMatch: .requiredOrAny,
                 bodyTypes: OrderRoutes.json,
                 keepsAnswer: true,
+                mayWait: true,
                 handler: remove,
             ),
         ]
@@ -143,6 +145,7 @@ struct PositionRoutes: Sendable {
             hub.poke()
         }
         guard let answer else { throw Problem.notFound }
+        if let reply = try await backend.waited(answer, call, as: .created, show) { return reply }
         return try await answer.told(.created, idle: .created, show)
     }
 
@@ -218,6 +221,7 @@ struct PositionRoutes: Sendable {
             throw try await OrderRoutes.mismatch(present, call, place.caller, backend)
         }
         hub.poke()
+        if let reply = try await backend.waited(answer, call, show) { return reply }
         return try await answer.told(status, idle: .ok, show)
     }
 }

@@ -20,7 +20,7 @@ extension OrderRoutes {
         var request = try DraftRequest(json)
         let account = try caller.account(request.account)
         try await request.takeDefaults(backend)
-        let preview = try await backend.commands.preview(
+        let preview = try await backend.commands(of: caller, on: request.account).preview(
             creating: request.draft,
             market: request.market,
             account: request.account,
@@ -34,7 +34,7 @@ extension OrderRoutes {
         let order = try await backend.order(call.captures[0], of: caller)
         let json = JSONField(try call.json(backend.configuration.limits))
         let command = try Self.command(json, order)
-        let preview = try await backend.commands.preview(command, on: order.id)
+        let preview = try await backend.commands(of: caller, on: order.account).preview(command, on: order.id)
         var consequences = ConsequenceList()
         if let before = preview.before, let after = preview.after {
             if after.version == before.version {

@@ -29,6 +29,8 @@ struct Route: Sendable {
     var bodyTypes: [String] = []
     /// Its handler keeps its answer together with its change; of POST it is always so.
     var keepsAnswer = false
+    /// Holds its answer back for `Prefer: wait=N` (INTERFACES.md 1.1); the deadline is that much later.
+    var mayWait = false
     /// Not bounded by the request's deadline.
     var isLong = false
     /// Asked by whatever watches the process; answered also where there is no place for another request.
@@ -69,6 +71,8 @@ package struct RouteSummary: Hashable, Sendable {
     /// `none`, `required`, `requiredOrAny`, `requiredOrNew`.
     package let ifMatch: String
     package let hasBody: Bool
+    /// Whether `Prefer: wait=N` holds its answer back.
+    package let mayWait: Bool
 
     init(_ route: Route) {
         method = route.method.rawValue
@@ -85,6 +89,7 @@ package struct RouteSummary: Hashable, Sendable {
         case .requiredOrNew: ifMatch = "requiredOrNew"
         }
         hasBody = !route.bodyTypes.isEmpty
+        mayWait = route.mayWait
     }
 }
 

@@ -54,10 +54,18 @@ extension Backend {
         return CommandAnswer(stored: order, isCommitted: answer.isCommitted, isReplay: answer.isReplay)
     }
 
-    /// What whoever waits is told when the order has settled in time; nil: the answer is that of a command.
-    func waited(_ answer: CommandAnswer, _ call: Call, _ show: Showing) async throws -> Reply? {
+    /// What whoever waits is told when the order has settled in time; nil: the answer is that of a command. Only routes
+    /// that say so may wait (`Route.mayWait`): the deadline of the others is not later for it.
+    /// - Parameter status: of what is new 201, else 200.
+    func waited(
+        _ answer: CommandAnswer,
+        _ call: Call,
+        as status: HTTPResponse.Status = .ok,
+        _ show: Showing,
+    ) async throws -> Reply? {
         guard let settled = try await settled(answer, call) else { return nil }
-        var reply = try await show(settled.stored, .ok)
+        var reply = try await show(settled.stored, status)
+        if settled.isReplay { reply.headers[.idempotencyReplayed] = "true" }
         reply.headers[.preferenceApplied] = "wait=\(call.waitSeconds ?? 0)"
         return reply
     }

@@ -10,6 +10,8 @@ public struct Hook: Hashable, Sendable {
 
     public let id: UniqueID
     public let account: AccountID
+    /// The account's when the link was made: in the other one it does nothing (INTERFACES.md 1.2).
+    public let mode: Account.Mode
     public let user: UniqueID
     /// SHA-256 of the token in lower-case hexadecimal.
     public let tokenHash: String
@@ -35,6 +37,7 @@ public struct Hook: Hashable, Sendable {
     public init(
         id: UniqueID,
         account: AccountID,
+        mode: Account.Mode,
         user: UniqueID,
         tokenHash: String,
         label: String,
@@ -53,6 +56,7 @@ public struct Hook: Hashable, Sendable {
     ) {
         self.id = id
         self.account = account
+        self.mode = mode
         self.user = user
         self.tokenHash = tokenHash
         self.label = label

@@ -3,19 +3,19 @@
 -- name: of_accounts
 SELECT id, account_id, user_id, token_hash, label, action, preset_id, order_id, market, is_enabled,
     array_to_string(ip_allow, ','), maximum_per_hour::bigint, expires_at, passphrase_hash, created_at, last_call_at,
-    deleted_at IS NOT NULL
+    deleted_at IS NOT NULL, mode
 FROM hooks WHERE account_id = ANY ($1::uuid[]) AND deleted_at IS NULL ORDER BY created_at DESC, id LIMIT 1000
 
 -- name: of_token
 SELECT id, account_id, user_id, token_hash, label, action, preset_id, order_id, market, is_enabled,
     array_to_string(ip_allow, ','), maximum_per_hour::bigint, expires_at, passphrase_hash, created_at, last_call_at,
-    deleted_at IS NOT NULL
+    deleted_at IS NOT NULL, mode
 FROM hook_of_token($1::text)
 
 -- name: hook
 SELECT id, account_id, user_id, token_hash, label, action, preset_id, order_id, market, is_enabled,
     array_to_string(ip_allow, ','), maximum_per_hour::bigint, expires_at, passphrase_hash, created_at, last_call_at,
-    deleted_at IS NOT NULL
+    deleted_at IS NOT NULL, mode
 FROM hooks WHERE id = $1::uuid AND account_id = $2::uuid
 
 -- name: count
@@ -23,9 +23,9 @@ SELECT count(*) FROM hooks WHERE user_id = $1::uuid AND deleted_at IS NULL
 
 -- name: add
 INSERT INTO hooks (id, account_id, user_id, token_hash, label, action, preset_id, order_id, market, is_enabled,
-    ip_allow, maximum_per_hour, expires_at, passphrase_hash, created_at)
+    ip_allow, maximum_per_hour, expires_at, passphrase_hash, created_at, mode)
 VALUES ($1::uuid, $2::uuid, $3::uuid, $4::text, $5::text, $6::text, $7::uuid, $8::uuid, $9::text, $10::boolean,
-    $11::text[], $12::bigint::integer, $13::timestamptz, $14::text, $15::timestamptz)
+    $11::text[], $12::bigint::integer, $13::timestamptz, $14::text, $15::timestamptz, $16::text)
 
 -- name: audit
 INSERT INTO audit (actor, action, subject, reason, via) VALUES ($1::text, $2::text, $3::text, $4::text, 'api')
