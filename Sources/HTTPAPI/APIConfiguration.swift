@@ -104,12 +104,15 @@ public struct APIConfiguration: Sendable {
         /// Places beyond that, for requests that only take risk away.
         public var reservedForProtection = 128
         public var maximumConnections = 10_000
+        /// Of one client address. Of a client behind a proxy of ours its requests in work count: a proxy's connections
+        /// serve many.
+        public var connectionsPerAddress = 200
         public var idleMs: Int64 = 30_000
         /// How long the body of a refused request is read over; one that goes on ends its connection.
         public var leftoverMs: Int64 = 1_000
-        /// A connection that has not shown its first request line by then is closed, and one for a stream that has not
-        /// shown its whole request.
-        public var firstByteMs: Int64 = 10_000
+        /// A connection that has not shown its first request's header by then is closed, and one of whose next request's
+        /// header only a part has come for so long.
+        public var headerMs: Int64 = 10_000
         /// How long a verified key is believed; with `recheckMs` of the stream less than 5 s, after which a revoked one has
         /// no effect anywhere.
         public var keyCacheMs: Int64 = 2_000
@@ -124,7 +127,7 @@ public struct APIConfiguration: Sendable {
         public var pollMs: Int64 = 250
         public var heartbeatMs: Int64 = 5_000
         public var authenticateMs: Int64 = 10_000
-        /// A socket that took nothing for so long is closed with 4008.
+        /// A socket that took nothing of what was written for so long is closed, a stream with 4008.
         public var stuckMs: Int64 = 10_000
         public var pingMs: Int64 = 20_000
         public var storeAwayMs: Int64 = 10_000
@@ -137,6 +140,8 @@ public struct APIConfiguration: Sendable {
         public var frameBurst = 40
         public var subscriptions = 32
         public var connectionsPerKey = 20
+        /// Streams of one client address, also of one behind a proxy of ours.
+        public var connectionsPerAddress = 100
         /// Events that a reader may be behind.
         public var window: Int64 = 100_000
         /// Events in memory per subscribed account.

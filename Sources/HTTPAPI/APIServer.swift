@@ -60,7 +60,7 @@ public final class APIServer: Sendable {
         timeline: any TimelineStore,
         cluster: any ClusterStore,
         readings: (any VenueReadings)? = nil,
-        reader: (@Sendable (_ order: OrderID, _ accounts: [AccountID]) async throws -> StoredOrder?)? = nil,
+        reader: (@Sendable (_ order: OrderID, _ accounts: [AccountID]) async throws -> ReadOrder?)? = nil,
         clock: any EngineClock,
         readiness: @escaping @Sendable () async -> [ReadinessCheck],
         metrics: @escaping @Sendable () -> String,
@@ -74,7 +74,7 @@ public final class APIServer: Sendable {
             configuration: configuration,
             orders: orders,
             reader: reader ?? { id, accounts in
-                try await orders.loadNoted([id]).first { accounts.contains($0.account) }
+                try await orders.loadNoted([id]).first { accounts.contains($0.account) }.map { ReadOrder($0) }
             },
             accounts: accounts,
             traders: traders,
@@ -213,9 +213,13 @@ public final class APIServer: Sendable {
             ),
         )
         let book = ConnectionBook()
-        let channel = APIChannel(book: book, plain: plain, upgrade: StreamUpgrade(configuration: configuration)) {
-            stream,
-            head in
+        let channel = APIChannel(
+            book: book,
+            addresses: AddressBook(),
+            proxies: TrustedProxies(configuration.trustedProxies),
+            plain: plain,
+            upgrade: StreamUpgrade(configuration: configuration),
+        ) { stream, head, progress in
             await StreamSession(
                 backend: self.backend,
                 hub: self.hub,
@@ -223,6 +227,7 @@ public final class APIServer: Sendable {
                 tickets: self.tickets,
                 channel: stream,
                 head: head,
+                progress: progress,
             ).run()
         }
         let server = Server(
@@ -312,7 +317,7 @@ public final class APIServer: Sendable {
         switch reply.body {
         case .none: body = ResponseBody()
         case .bytes(let buffer): body = ResponseBody(byteBuffer: buffer)
-        case .stream(let write): body = ResponseBody { writer in try await write(&writer, channel) }
+        case .stream(let write): body = ResponseBody { writer in try await write(&writer) }
         }
         if let length = body.contentLength, reply.status != .notModified { headers[.contentLength] = "\(length)" }
         try await writer.write(response: HTTPResponse(status: reply.status, headerFields: headers), body: body)

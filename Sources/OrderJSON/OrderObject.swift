@@ -1,5 +1,7 @@
 // The Order object of every GET, event and 412 (INTERFACES.md 1.10): every documented key is there, null where it does
 // not apply. What the order's row does not hold comes in an `OrderContext`.
+//
+// Nearly all of it stands still as long as the row does; what moves with the market is put in between (`OrderText`).
 
 public import JSONText
 public import SmartOrders
@@ -105,41 +107,128 @@ extension SmartOrder {
     }
 
     /// Gain of what is held at `price`, before fees.
-    public func unrealized(at price: Price) -> Money {
-        let worth = price * (remaining + dust)
-        return side == .buy ? worth - heldCost : heldCost - worth
+    public func unrealized(at price: Price) -> Money { OrderText.Held(self, stop: nil).unrealized(at: price) }
+}
+
+/// What moves with the market in an order's object. The rest of the object stands still.
+public struct OrderPresent: Sendable {
+    /// Current price of the order's trigger source.
+    public var price: Price?
+    /// When price and protection were taken.
+    public var derivedAt: Timestamp?
+    public var protection: OrderContext.Protection?
+
+    public init(price: Price?, derivedAt: Timestamp?, protection: OrderContext.Protection?) {
+        self.price = price
+        self.derivedAt = derivedAt
+        self.protection = protection
     }
+}
+
+/// The object of an order but for what moves with the market: made once, told many times. A class, to be handed on.
+public final class OrderText: Sendable {
+    /// What the moving numbers are reckoned from, of an order that holds something.
+    fileprivate struct Held {
+        let side: Side
+        let quantity: Quantity
+        let cost: Money
+        /// Nil: there is none, or nothing to compare it with.
+        let stop: Price?
+
+        init(_ order: SmartOrder, stop: Price?) {
+            side = order.side
+            quantity = order.remaining + order.dust
+            cost = order.heldCost
+            self.stop = stop
+        }
+    }
+
+    fileprivate let held: Held?
+    /// Members up to `unrealized`; from there to `atPrice`; to `derivedAt`; to `stopDistance`; the rest of `pnl`; what
+    /// follows `protection`.
+    fileprivate let parts: [[UInt8]]
+
+    public init(_ order: SmartOrder, context: OrderContext) {
+        var writer = JSONWriter(reserving: 4_096)
+        writer.beginObject()
+        writer.identity(order, context)
+        writer.state(order, context)
+        writer.plan(order)
+        writer.position(order)
+        writer.takeProfits(order, context)
+        writer.key("progress")
+        writer.beginObject()
+        writer.member("filled", order.progress.filled)
+        writer.member("total", order.progress.total)
+        writer.member("text", "\(order.progress.filled)/\(order.progress.total)")
+        writer.endObject()
+        writer.stop(order, context)
+        writer.trailing(order, context)
+        writer.breakEven(order, context)
+        writer.stepLocks(order)
+        writer.partialStops(order)
+        writer.backstop(order)
+        writer.printGuard(order)
+        writer.key("pnl")
+        writer.beginObject()
+        writer.member("realized", order.realized)
+        // Without the brace: whoever puts the parts together begins the object.
+        var parts = [Array(writer.take().dropFirst())]
+        writer.member("fees", order.fees)
+        writer.member("net", order.realized - order.fees)
+        writer.member("currency", order.instrument.quoteAsset)
+        parts.append(writer.take())
+        writer.member("atSource", order.triggerSource)
+        parts.append(writer.take())
+        let risk = order.risk
+        writer.member("riskToStop", orNull: risk?.amount)
+        writer.member("riskToStopPct", orNull: risk?.percent)
+        parts.append(writer.take())
+        writer.member("rewardToRisk", orNull: risk?.rewardRatio)
+        writer.endObject()
+        parts.append(writer.take())
+        writer.legs(order)
+        parts.append(writer.take())
+        self.parts = parts
+        held = order.remaining.isPositive ? Held(order, stop: risk?.stop) : nil
+    }
+
+    /// Bytes of the text.
+    public var count: Int { parts.reduce(0) { $0 + $1.count } }
 }
 
 extension JSONWriter {
     /// An order as an object.
     public mutating func order(_ order: SmartOrder, context: OrderContext) {
+        let present = OrderPresent(
+            price: context.price,
+            derivedAt: context.derivedAt,
+            protection: context.protection,
+        )
+        self.order(OrderText(order, context: context), present)
+    }
+
+    /// The same from a text made before.
+    public mutating func order(_ text: OrderText, _ present: OrderPresent) {
+        let (held, parts) = (text.held, text.parts)
         beginObject()
-        identity(order, context)
-        state(order, context)
-        plan(order)
-        position(order)
-        takeProfits(order, context)
-        key("progress")
-        beginObject()
-        member("filled", order.progress.filled)
-        member("total", order.progress.total)
-        member("text", "\(order.progress.filled)/\(order.progress.total)")
-        endObject()
-        stop(order, context)
-        trailing(order, context)
-        breakEven(order, context)
-        stepLocks(order)
-        partialStops(order)
-        backstop(order)
-        printGuard(order)
-        profit(order, context)
-        protection(context)
-        legs(order)
+        raw(parts[0])
+        member("unrealized", orNull: held.flatMap { held in present.price.map { held.unrealized(at: $0) } })
+        raw(parts[1])
+        member("atPrice", orNull: present.price)
+        raw(parts[2])
+        member("derivedAt", orNull: present.derivedAt)
+        raw(parts[3])
+        let distance = held?.distance(from: present.price)
+        member("stopDistance", orNull: distance)
+        member("stopDistancePct", orNull: distance.flatMap { way in present.price.map { percent(way, of: $0) } })
+        raw(parts[4])
+        protection(present.protection)
+        raw(parts[5])
         endObject()
     }
 
-    private mutating func identity(_ order: SmartOrder, _ context: OrderContext) {
+    fileprivate mutating func identity(_ order: SmartOrder, _ context: OrderContext) {
         member("id", order.id.description)
         member("kind", order.draft.sizeMode == .position ? OrderContext.Kind.position : .smart)
         member("version", order.version)
@@ -160,7 +249,7 @@ extension JSONWriter {
         member("presetId", orNull: context.presetID)
     }
 
-    private mutating func state(_ order: SmartOrder, _ context: OrderContext) {
+    fileprivate mutating func state(_ order: SmartOrder, _ context: OrderContext) {
         member("status", order.status)
         member("phase", orNull: order.phase)
         member("health", order.health)
@@ -178,7 +267,7 @@ extension JSONWriter {
     }
 
     /// The draft as it stands, less what the groups below show in full.
-    private mutating func plan(_ order: SmartOrder) {
+    fileprivate mutating func plan(_ order: SmartOrder) {
         let draft = order.draft
         member("qty", draft.quantity)
         member("triggerSource", order.triggerSource)
@@ -213,7 +302,7 @@ extension JSONWriter {
         member("exitAt", orNull: draft.exitAt)
     }
 
-    private mutating func position(_ order: SmartOrder) {
+    fileprivate mutating func position(_ order: SmartOrder) {
         key("position")
         beginObject()
         member("entryQty", order.entered)
@@ -229,7 +318,7 @@ extension JSONWriter {
         endObject()
     }
 
-    private mutating func takeProfits(_ order: SmartOrder, _ context: OrderContext) {
+    fileprivate mutating func takeProfits(_ order: SmartOrder, _ context: OrderContext) {
         key("takeProfits")
         beginArray()
         for level in order.levels {
@@ -270,17 +359,7 @@ extension JSONWriter {
         member("gain", (move * level.planned).value.rounded(decimals: 8))
     }
 
-    /// Half-even at 8 decimals.
-    private func percent(_ part: Price, of whole: Price) -> ExactDecimal {
-        .quotient(
-            part.value * ExactDecimal(100),
-            over: whole.value,
-            step: ExactDecimal(mantissa: 1, scale: 8),
-            .halfEven,
-        )
-    }
-
-    private mutating func stop(_ order: SmartOrder, _ context: OrderContext) {
+    fileprivate mutating func stop(_ order: SmartOrder, _ context: OrderContext) {
         key("stop")
         beginObject()
         let effective = order.effectiveStop
@@ -309,7 +388,7 @@ extension JSONWriter {
         endObject()
     }
 
-    private mutating func trailing(_ order: SmartOrder, _ context: OrderContext) {
+    fileprivate mutating func trailing(_ order: SmartOrder, _ context: OrderContext) {
         key("trailing")
         guard let plan = order.draft.trailing else { return null() }
         beginObject()
@@ -329,7 +408,7 @@ extension JSONWriter {
         endObject()
     }
 
-    private mutating func breakEven(_ order: SmartOrder, _ context: OrderContext) {
+    fileprivate mutating func breakEven(_ order: SmartOrder, _ context: OrderContext) {
         key("breakEven")
         guard let plan = order.draft.breakEven else { return null() }
         beginObject()
@@ -345,7 +424,7 @@ extension JSONWriter {
         endObject()
     }
 
-    private mutating func stepLocks(_ order: SmartOrder) {
+    fileprivate mutating func stepLocks(_ order: SmartOrder) {
         key("stepLocks")
         beginArray()
         for (index, lock) in order.draft.stepLocks.enumerated() {
@@ -357,7 +436,7 @@ extension JSONWriter {
         endArray()
     }
 
-    private mutating func partialStops(_ order: SmartOrder) {
+    fileprivate mutating func partialStops(_ order: SmartOrder) {
         key("partialStops")
         beginArray()
         for stop in order.partialStops {
@@ -371,7 +450,7 @@ extension JSONWriter {
         endArray()
     }
 
-    private mutating func backstop(_ order: SmartOrder) {
+    fileprivate mutating func backstop(_ order: SmartOrder) {
         key("backstop")
         guard let plan = order.draft.backstop else { return null() }
         let resting = order.backstops.last
@@ -394,7 +473,7 @@ extension JSONWriter {
         endObject()
     }
 
-    private mutating func printGuard(_ order: SmartOrder) {
+    fileprivate mutating func printGuard(_ order: SmartOrder) {
         key("printGuard")
         guard let plan = order.draft.printGuard else { return null() }
         beginObject()
@@ -403,57 +482,9 @@ extension JSONWriter {
         endObject()
     }
 
-    private mutating func profit(_ order: SmartOrder, _ context: OrderContext) {
-        key("pnl")
-        beginObject()
-        let isHeld = order.remaining.isPositive
-        member("realized", order.realized)
-        member("unrealized", orNull: isHeld ? context.price.map { order.unrealized(at: $0) } : nil)
-        member("fees", order.fees)
-        member("net", order.realized - order.fees)
-        member("currency", order.instrument.quoteAsset)
-        member("atPrice", orNull: context.price)
-        member("atSource", order.triggerSource)
-        member("derivedAt", orNull: context.derivedAt)
-        risk(order, context)
-        endObject()
-    }
-
-    /// What is lost from here to the stop, the way to it, and what the next levels would bring against it.
-    private mutating func risk(_ order: SmartOrder, _ context: OrderContext) {
-        guard order.remaining.isPositive, let stop = order.effectiveStop?.price,
-            let entry = order.averageEntry?.rounded, entry.isPositive
-        else {
-            member("riskToStop", orNull: nil as ExactDecimal?)
-            member("riskToStopPct", orNull: nil as ExactDecimal?)
-            member("stopDistance", orNull: nil as ExactDecimal?)
-            member("stopDistancePct", orNull: nil as ExactDecimal?)
-            member("rewardToRisk", orNull: nil as ExactDecimal?)
-            return
-        }
-        let loss = order.side == .buy ? entry - stop : stop - entry
-        let risk = loss * order.remaining
-        member("riskToStop", risk.value.rounded(decimals: 8))
-        member("riskToStopPct", percent(loss, of: entry))
-        let distance = context.price.map { order.side == .buy ? $0 - stop : stop - $0 }
-        member("stopDistance", orNull: distance)
-        member("stopDistancePct", orNull: distance.flatMap { way in context.price.map { percent(way, of: $0) } })
-        var reward = Money.zero
-        for level in order.levels where level.state == .pending {
-            let move = order.side == .buy ? level.price - entry : entry - level.price
-            reward += move * (level.planned - level.filled)
-        }
-        member(
-            "rewardToRisk",
-            orNull: risk.isPositive && reward.isPositive
-                ? .quotient(reward.value, over: risk.value, step: ExactDecimal(mantissa: 1, scale: 2), .halfEven)
-                : nil as ExactDecimal?,
-        )
-    }
-
-    private mutating func protection(_ context: OrderContext) {
+    fileprivate mutating func protection(_ protection: OrderContext.Protection?) {
         key("protection")
-        guard let protection = context.protection else { return null() }
+        guard let protection else { return null() }
         beginObject()
         member("state", protection.state)
         strings("reasons", protection.reasons)
@@ -464,7 +495,7 @@ extension JSONWriter {
     }
 
     /// The rows that a table shows under the order. Detached: nothing of the entry is outstanding.
-    private mutating func legs(_ order: SmartOrder) {
+    fileprivate mutating func legs(_ order: SmartOrder) {
         let isDetached = order.status.isOpen && !order.venueOrders.contains { $0.side == order.side && $0.state.isLive }
         key("legs")
         beginArray()
@@ -507,6 +538,61 @@ extension JSONWriter {
         member("status", orNull: row.state)
         member("detached", row.isDetached)
         endObject()
+    }
+}
+
+/// Half-even at 8 decimals.
+private func percent(_ part: Price, of whole: Price) -> ExactDecimal {
+    .quotient(
+        part.value * ExactDecimal(100),
+        over: whole.value,
+        step: ExactDecimal(mantissa: 1, scale: 8),
+        .halfEven,
+    )
+}
+
+extension OrderText.Held {
+    /// Gain of what is held at `price`, before fees.
+    fileprivate func unrealized(at price: Price) -> Money {
+        let worth = price * quantity
+        return side == .buy ? worth - cost : cost - worth
+    }
+
+    /// The way from `price` to the stop.
+    fileprivate func distance(from price: Price?) -> Price? {
+        guard let price, let stop else { return nil }
+        return side == .buy ? price - stop : stop - price
+    }
+}
+
+/// What is lost from the entry to the stop, and what the next levels would bring against it.
+private struct Risk {
+    let stop: Price
+    let amount: ExactDecimal
+    let percent: ExactDecimal
+    /// Nil: one of both is nothing.
+    let rewardRatio: ExactDecimal?
+}
+
+extension SmartOrder {
+    /// Nil: nothing is held, or nothing would stop it.
+    fileprivate var risk: Risk? {
+        guard remaining.isPositive, let stop = effectiveStop?.price, let entry = averageEntry?.rounded, entry.isPositive
+        else { return nil }
+        let loss = side == .buy ? entry - stop : stop - entry
+        let risk = loss * remaining
+        var reward = Money.zero
+        for level in levels where level.state == .pending {
+            let move = side == .buy ? level.price - entry : entry - level.price
+            reward += move * (level.planned - level.filled)
+        }
+        return Risk(
+            stop: stop,
+            amount: risk.value.rounded(decimals: 8),
+            percent: percent(loss, of: entry),
+            rewardRatio: risk.isPositive && reward.isPositive
+                ? .quotient(reward.value, over: risk.value, step: ExactDecimal(mantissa: 1, scale: 2), .halfEven) : nil,
+        )
     }
 }
 

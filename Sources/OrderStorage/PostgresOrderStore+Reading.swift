@@ -8,24 +8,28 @@ public import SmartOrders
 
 extension PostgresOrderStore {
     public func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder] {
-        if let search = filter.search { return try await found(search, filter) }
+        try await page(filter).map(\.stored)
+    }
+
+    /// Two questions at most: which orders, and the states of those that nobody has read since they changed.
+    public func page(_ filter: OrderFilter) async throws(StoreError) -> [ReadOrder] {
+        let (statement, parameters) = question(filter)
         return try await reading {
-            let rows = try await pool.query(
-                OrderSQL.list,
-                [
-                    .uuid(filter.account.value), filter.before.map { .uuid($0.value) } ?? .null,
-                    .texts(filter.statuses), .optional(filter.market?.description),
-                    .int8(Int64(min(max(filter.limit, 1), 200))), .optional(filter.kind?.rawValue),
-                ],
-            )
-            return try rows.map { try noted($0) }
+            try await read.page(try await pool.query(statement, parameters), of: filter.account, pool)
         }
     }
 
-    private func found(
-        _ search: OrderSearch,
-        _ filter: OrderFilter,
-    ) async throws(StoreError) -> [StoredOrder] {
+    private func question(_ filter: OrderFilter) -> (Statement, [Parameter]) {
+        if let search = filter.search { return (OrderSQL.search, finer(search, filter)) }
+        let parameters: [Parameter] = [
+            .uuid(filter.account.value), filter.before.map { .uuid($0.value) } ?? .null, .texts(filter.statuses),
+            .optional(filter.market?.description), .int8(Int64(min(max(filter.limit, 1), 200))),
+            .optional(filter.kind?.rawValue),
+        ]
+        return (OrderSQL.list, parameters)
+    }
+
+    private func finer(_ search: OrderSearch, _ filter: OrderFilter) -> [Parameter] {
         func moment(_ time: Timestamp?) -> Parameter {
             time.map { .timestamp(microseconds: $0.microseconds) } ?? .null
         }
@@ -39,12 +43,8 @@ extension PostgresOrderStore {
             .optional(search.clientOrderID),
         ]
         let times = [moment(search.updatedSince), moment(search.createdFrom), moment(search.createdTo)]
-        let parameters: [Parameter] =
-            [.uuid(filter.account.value), .texts(filter.statuses), .optional(filter.market?.description)] + place
+        return [.uuid(filter.account.value), .texts(filter.statuses), .optional(filter.market?.description)] + place
             + questions + times + [.optional(search.text), .int8(Int64(min(max(filter.limit, 1), 200)))]
-        return try await reading {
-            try await pool.query(OrderSQL.search, parameters).map { try noted($0) }
-        }
     }
 
     public func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {

@@ -22,6 +22,7 @@ enum OrderSQL {
     static let loadNoted = orders["load_noted"]
     static let current = orders["current"]
     static let list = orders["list"]
+    static let states = orders["states"]
     static let search = orders["search"]
     static let live = orders["live"]
     static let shares = orders["shares"]
@@ -55,6 +56,8 @@ public final class PostgresOrderStore: OrderStore {
     let recoveredOrders = Locked<Set<OrderID>>([])
     /// Joins what concurrent readers of single orders ask.
     let readers: Gatherer<OrderReader, OrderAnswer>
+    /// Orders that were read, for those who read them next.
+    let read = ReadOrders()
     private static let maximumCollisions = 3
     /// The most commits that one call may bring.
     public static let maximumBatch = 256
@@ -72,8 +75,7 @@ public final class PostgresOrderStore: OrderStore {
         self.observer = observer
         self.incarnation = Locked(incarnation)
         self.began = Locked(began)
-        let read = ReadOrders()
-        readers = Gatherer { asked throws(StoreError) in try await read.read(asked, pool) }
+        readers = Gatherer { [read] asked throws(StoreError) in try await read.read(asked, pool) }
     }
 
     /// Reads a row of a list that must not end at one that cannot be read: that is told, and nil.
@@ -158,17 +160,17 @@ public final class PostgresOrderStore: OrderStore {
     }
 
     /// An order of one of these accounts as it is now, with its trader's note; nil: there is none.
-    public func current(_ id: OrderID, of accounts: [AccountID]) async throws(StoreError) -> StoredOrder? {
+    public func current(_ id: OrderID, of accounts: [AccountID]) async throws(StoreError) -> ReadOrder? {
         // Many accounts would make many rows of one question.
         guard (1...8).contains(accounts.count), Tenancy.accounts == accounts else {
-            return try await loadNoted([id]).first { accounts.contains($0.account) }
+            return try await loadNoted([id]).first { accounts.contains($0.account) }.map { ReadOrder($0) }
         }
         return try await readers.ask(OrderReader(order: id, accounts: accounts)).get()
     }
 
     /// A row of state and note.
     func noted(_ row: Row) throws -> StoredOrder {
-        try StoredOrder(encodedState: row.bytes(0)).noted(row.isNull(1) ? nil : row.string(1))
+        try ReadOrder(StoredOrder(encodedState: row.bytes(0)), note: row.stringOrNil(1)).stored
     }
 
     public func commit(_ commits: [Commit]) async throws(StoreError) -> [CommitOutcome] {

@@ -25,7 +25,7 @@ import Darwin
 struct APIBenchmark {
     let servers: DevServers
     let requests: Int
-    /// One part alone; nil: all.
+    /// Some parts alone, with commas between them; nil: all.
     var only: String?
     /// Requests under way at once.
     private static let lanes = 32
@@ -52,6 +52,8 @@ struct APIBenchmark {
         configuration.limits.rates = [10_000_000, 10_000_000, 10_000_000]
         configuration.limits.maximumConnections = 20_000
         configuration.stream.connectionsPerKey = 20_000
+        configuration.limits.connectionsPerAddress = 20_000
+        configuration.stream.connectionsPerAddress = 20_000
         let server = APIServer(
             configuration: configuration,
             orders: backend.orders,
@@ -175,7 +177,9 @@ struct APIBenchmark {
         return Trader(account: account, key: key)
     }
 
-    private func wants(_ part: String) -> Bool { only.map { $0 == part } ?? true }
+    private func wants(_ part: String) -> Bool {
+        only.map { $0.split(separator: ",").contains(Substring(part)) } ?? true
+    }
 
     /// Orders that can be asked for, with whose they are.
     private static func orders(of traders: [Trader], _ backend: Backend) async throws -> [(id: OrderID, trader: Int)] {

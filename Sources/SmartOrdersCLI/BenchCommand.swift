@@ -42,7 +42,8 @@ struct BenchCommand: AsyncParsableCommand {
     var requests = 5_000
 
     @Option(
-        help: "One part of the api bench alone: create, get, list, fanOut, slowReader, idle, stream or paced."
+        help:
+            "Parts of the api bench alone, as in create,list: create, get, list, fanOut, slowReader, idle, stream or paced."
     )
     var part: String?
 

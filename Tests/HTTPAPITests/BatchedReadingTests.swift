@@ -44,6 +44,58 @@ struct `Readings that are joined` {
         }
     }
 
+    @Test func `a page is as new as its rows, whoever changed them`() async throws {
+        try await withStoredAPI { api in
+            let (owner, stranger) = (try await api.tenant(), try await api.tenant())
+            let ids = [try await api.create(owner), try await api.create(owner)]
+            func page(_ query: String = "") async throws -> [JSONValue] {
+                let answer = try await api.send(.GET, "/v1/orders\(query)", key: owner.key)
+                #expect(answer.status == 200, "\(answer.text)")
+                guard case .array(let items)? = answer.json["items"] else { return [] }
+                return items
+            }
+            for round in 1...3 {
+                // The second look is at what the first one kept.
+                for query in ["", "", "?sort=createdAt", "?group=active"] {
+                    let items = try await page(query)
+                    #expect(Set(items.compactMap { $0["id"]?.text }) == Set(ids))
+                    for item in items {
+                        #expect(item["version"]?.int64 == Int64(round))
+                        #expect(item["note"]?.text == (round == 1 ? nil : "round \(round)"))
+                        let one = try await api.send(.GET, "/v1/orders/\(item["id"]?.text ?? "")", key: owner.key)
+                        #expect(one.json["stopLoss"] == item["stopLoss"] && one.json["legs"] == item["legs"])
+                    }
+                }
+                #expect(try await api.send(.GET, "/v1/orders", key: stranger.key).json["items"] == [])
+                for id in ids {
+                    let edit = try await api.act(owner, id, .PATCH, "", #"{"stopLoss": {"price": "9\#(round)"}}"#)
+                    #expect(edit.status == 200, "\(edit.text)")
+                    // Another process writes: the row and what belongs to it, past everything that this one keeps.
+                    try await api.sql(
+                        """
+                        INSERT INTO trader_notes (order_id, account_id, text, updated_at)
+                        VALUES ('\(id)', '\(owner.account)', 'round \(round + 1)', now())
+                        ON CONFLICT (order_id, account_id) DO UPDATE SET text = excluded.text
+                        """
+                    )
+                }
+            }
+            // The same version in another history: another commit.
+            try await api.sql(
+                """
+                UPDATE events SET commit_id = commit_id + 1, state = replace(state, '"93"', '"94"')
+                WHERE order_id = '\(ids[0])' AND version = 4
+                """
+            )
+            let stops = Dictionary(
+                uniqueKeysWithValues: try await page().map {
+                    ($0["id"]?.text ?? "", $0["stopLoss"]?["price"]?.text)
+                }
+            )
+            #expect(stops == [ids[0]: "94", ids[1]: "93"])
+        }
+    }
+
     @Test func `the bound of open orders holds exactly, however many came and went`() async throws {
         try await withStoredAPI { api in
             let tenant = try await api.tenant()

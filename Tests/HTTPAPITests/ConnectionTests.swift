@@ -113,7 +113,7 @@ struct ConnectionTests {
     }
 
     @Test func `a handshake that stops half way is closed`() async throws {
-        try await withAPI({ $0.limits.firstByteMs = 100 }) { api in
+        try await withAPI({ $0.limits.headerMs = 100 }) { api in
             try await withSocket(api.port) { connection in
                 try await connection.send("GET /v1/stream HTTP/1.1\r\nHost: x\r\n")
                 #expect(try await connection.rest().isEmpty)
@@ -168,10 +168,122 @@ struct ConnectionTests {
     }
 
     @Test func `a connection that says nothing is closed`() async throws {
-        try await withAPI({ $0.limits.firstByteMs = 100 }) { api in
+        try await withAPI({ $0.limits.headerMs = 100 }) { api in
             try await withSocket(api.port) { connection in
                 let rest = try await connection.rest()
                 #expect(rest.isEmpty)
+            }
+        }
+    }
+
+    @Test func `an address has so many connections, the next are told so`() async throws {
+        try await withAPI({ $0.limits.connectionsPerAddress = 3 }) { api in
+            let ask = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+            try await withSocket(api.port) { first in
+                try await first.send(ask)
+                #expect(try await first.answer().hasPrefix("HTTP/1.1 200"))
+                try await withSocket(api.port) { second in
+                    try await second.send(ask)
+                    #expect(try await second.answer().hasPrefix("HTTP/1.1 200"))
+                    try await withStream(api) { third in
+                        _ = try await third.next("hello")
+                        for request in [ask, "GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n", ""] {
+                            try await withSocket(api.port) { fourth in
+                                if !request.isEmpty { try await fourth.send(request) }
+                                let answer = try await fourth.rest()
+                                #expect(answer.hasPrefix("HTTP/1.1 429"), "\(answer)")
+                                #expect(answer.contains("\"code\":\"RATE_LIMITED\""))
+                                #expect(answer.lowercased().contains("retry-after: 1"))
+                            }
+                        }
+                        // Those who are there are served.
+                        try await second.send(ask)
+                        #expect(try await second.answer().hasPrefix("HTTP/1.1 200"))
+                    }
+                }
+                // A place is free again.
+                var answer = ""
+                while !answer.hasPrefix("HTTP/1.1 200") {
+                    try await withSocket(api.port) { next in
+                        try await next.send(ask)
+                        answer = try await next.answer()
+                    }
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+            }
+        }
+    }
+
+    @Test func `of a client behind a proxy its requests count, not the connections of the proxy`() async throws {
+        try await withAPI({ change in
+            change.limits.connectionsPerAddress = 1
+            change.trustedProxies = ["127.0.0.0/8"]
+        }) { api in
+            let id = try await api.create("k")
+            api.orders.loadDelayMs = 700
+            func get(_ client: String) async throws -> Answer {
+                try await api.send(.GET, "/v1/orders/\(id)", headers: [("X-Forwarded-For", client)])
+            }
+            async let slow = get("192.0.2.1")
+            try await Task.sleep(for: .milliseconds(300))
+            async let other = get("192.0.2.2")
+            let refused = try await get("192.0.2.1")
+            #expect(refused.status == 429 && refused.code == "RATE_LIMITED", "\(refused.text)")
+            #expect(refused["Retry-After"] == "1")
+            #expect(try await slow.status == 200)
+            #expect(try await other.status == 200)
+            #expect(try await get("192.0.2.1").status == 200)
+        }
+    }
+
+    @Test(arguments: ["", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"])
+    func `a header that does not end loses its connection`(_ before: String) async throws {
+        try await withAPI({ $0.limits.headerMs = 300 }) { api in
+            try await withSocket(api.port) { connection in
+                if !before.isEmpty {
+                    try await connection.send(before)
+                    #expect(try await connection.answer().hasPrefix("HTTP/1.1 200"))
+                    // Between requests there is more time.
+                    try await Task.sleep(for: .milliseconds(600))
+                }
+                let begun = ContinuousClock.now
+                try await connection.send("GET /livez HTTP/1.1\r\n")
+                var answer = ""
+                while ContinuousClock.now - begun < .seconds(5) {
+                    // A byte now and then is not a header.
+                    do { try await connection.send("X") } catch { break }
+                    try await Task.sleep(for: .milliseconds(50))
+                }
+                answer = try await connection.rest()
+                #expect(answer.isEmpty && ContinuousClock.now - begun < .seconds(5), "\(answer)")
+            }
+        }
+    }
+
+    @Test func `who does not read his answer loses it, who reads slowly does not`() async throws {
+        try await withAPI({ change in
+            change.stream.socketBufferBytes = 8_192
+            change.stream.stuckMs = 600
+        }) { api in
+            let ask = "GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n"
+            try await withSocket(api.port, receiveBuffer: 4_096) { stuck in
+                try await stuck.send(ask)
+                stuck.isPaused.withLock { $0 = true }
+                try await Task.sleep(for: .milliseconds(2_500))
+                stuck.isPaused.withLock { $0 = false }
+                let text = try await stuck.rest()
+                #expect(text.utf8.count < 100_000, "\(text.utf8.count)")
+            }
+            try await withSocket(api.port, receiveBuffer: 4_096) { slow in
+                try await slow.send(ask)
+                // Longer altogether than nothing may be taken, never so long at a time.
+                for _ in 0..<6 {
+                    slow.isPaused.withLock { $0 = true }
+                    try await Task.sleep(for: .milliseconds(250))
+                    slow.isPaused.withLock { $0 = false }
+                    try await Task.sleep(for: .milliseconds(10))
+                }
+                #expect(try await slow.answer().hasPrefix("HTTP/1.1 200"))
             }
         }
     }

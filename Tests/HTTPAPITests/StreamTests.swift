@@ -368,6 +368,38 @@ struct StreamTests {
         }
     }
 
+    @Test func `an address has so many streams, whoever has them`() async throws {
+        try await withAPI({ change in
+            change.stream.connectionsPerAddress = 1
+            change.trustedProxies = ["127.0.0.0/8"]
+        }) { api in
+            let client = "X-Forwarded-For: 192.0.2.1\r\n"
+            func events() async throws -> Answer {
+                let headers = [("X-Forwarded-For", "192.0.2.1")]
+                return try await api.send(.GET, "/v1/events?account=\(api.account)", headers: headers)
+            }
+            try await withStream(api, client) { first in
+                try await first.authenticate()
+                try await withStream(api, client) { second in
+                    let code = try await second.closeCode()
+                    #expect(code == 4429)
+                }
+                let refused = try await events()
+                #expect(refused.status == 429 && refused.code == "TOO_MANY_STREAMS", "\(refused.text)")
+                try await withStream(api, "X-Forwarded-For: 192.0.2.2\r\n") { try await $0.authenticate() }
+            }
+            // The place of the one that went.
+            var code: UInt16? = 4429
+            while code == 4429 {
+                try await withStream(api, client) { next in
+                    try await next.send(json: #"{"op":"auth","key":"nonsense"}"#)
+                    code = try await next.closeCode()
+                }
+            }
+            #expect(code == 4401)
+        }
+    }
+
     struct BadFrames: Sendable {
         let code: UInt16
         /// Opcode and payload; 0x80 in the opcode: last frame of its message.

@@ -163,7 +163,7 @@ struct AdminRoutes: Sendable {
         return Reply(
             status: .ok,
             headers: [.contentType: Self.lines],
-            body: .stream { writer, _ in
+            body: .stream { writer in
                 var key = after
                 repeat {
                     let rows = try await operators.rows(list, subject: subject, after: key, limit: 500)

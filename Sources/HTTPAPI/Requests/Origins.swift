@@ -53,7 +53,7 @@ struct TrustedProxies: Sendable {
     /// - Parameter blocks: CIDR; what cannot be read trusts nobody.
     init(_ blocks: [String]) { self.blocks = blocks.compactMap { AddressBlock($0) } }
 
-    private func isTrusted(_ address: String) -> Bool { blocks.contains { $0.contains(address) } }
+    func isTrusted(_ address: String) -> Bool { blocks.contains { $0.contains(address) } }
 
     /// The address nearest to us that is none of our proxies.
     func client(of peer: String?, forwarded: [String]) -> String? {

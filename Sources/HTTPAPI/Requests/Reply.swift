@@ -12,7 +12,7 @@ struct Reply: Sendable {
         case none
         case bytes(ByteBuffer)
         /// Written piece by piece; the connection ends with it.
-        case stream(@concurrent @Sendable (inout any ResponseBodyWriter, any Channel) async throws -> Void)
+        case stream(@concurrent @Sendable (inout any ResponseBodyWriter) async throws -> Void)
     }
 
     var status: HTTPResponse.Status

@@ -10,7 +10,7 @@ internal import OwnerThread
 internal import SmartOrders
 
 /// An order of one of these accounts as it is now, with its trader's note; nil: there is none.
-typealias OrderReading = @Sendable (_ order: OrderID, _ accounts: [AccountID]) async throws -> StoredOrder?
+typealias OrderReading = @Sendable (_ order: OrderID, _ accounts: [AccountID]) async throws -> ReadOrder?
 
 /// The ports of the API process, and what it keeps beside them.
 struct Backend: Sendable {
@@ -90,7 +90,7 @@ struct Backend: Sendable {
         var context = OrderContext(mode: account.orderMode, price: price, derivedAt: clock.now())
         context.protection = await protection(of: order)
         await history.read([order])
-        history.tell(order, &context)
+        _ = history.tell(order, &context)
         return context
     }
 
@@ -171,6 +171,12 @@ final class PriceCache: Sendable {
             entries[series] = entry
         }
         return tick
+    }
+
+    /// Milliseconds since a tick came in; nil: there is none, or it does not say.
+    static func age(of tick: RawTick?, at now: Timestamp) -> Int64? {
+        guard let tick, tick.receivedAt > 0 else { return nil }
+        return max(0, (now.microseconds - tick.receivedAt) / 1_000)
     }
 
     func price(of order: SmartOrder) async -> Price? {

@@ -105,8 +105,7 @@ struct ConditionalPreview {
 extension Backend {
     /// Milliseconds since the newest price came; nil: no price is known, or nobody noted when it came.
     func feedAge(_ series: PriceSeries) async -> Int64? {
-        guard let tick = await prices.latest(series), tick.receivedAt > 0 else { return nil }
-        return max(0, (clock.now().microseconds - tick.receivedAt) / 1_000)
+        PriceCache.age(of: await prices.latest(series), at: clock.now())
     }
 
     /// What to warn of, whatever the plan.

@@ -200,7 +200,7 @@ struct ConditionalRoutes: Sendable {
         var orders: [ConditionalOrder] = []
         for account in accounts {
             filter.account = account.id
-            orders += try await backend.orders.list(filter).compactMap(\.conditional)
+            orders += try await backend.orders.page(filter).compactMap(\.conditional)
         }
         orders = Array(orders.sorted { $0.id > $1.id }.prefix(filter.limit))
         let next =

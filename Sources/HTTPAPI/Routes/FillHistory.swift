@@ -46,11 +46,12 @@ final class FillHistory: Sendable {
     }
 
     /// Puts what is known of an order's fills into what is shown of it.
-    func tell(_ order: SmartOrder, _ context: inout OrderContext) {
+    /// - Returns: false when they could not be read.
+    func tell(_ order: SmartOrder, _ context: inout OrderContext) -> Bool {
         if order.draft.entry.mode == .attach { context.activatedAt = order.createdAt }
         let known = kept.withLock { $0[order.id] }
-        let fills = known.map { $0.version == order.version ? $0.fills : [] } ?? []
-        for fill in fills {
+        let fills = known.flatMap { $0.version == order.version ? $0.fills : nil }
+        for fill in fills ?? [] {
             switch fill.leg {
             case .entry: context.activatedAt = min(context.activatedAt ?? fill.first, fill.first)
             case .takeProfit(let number):
@@ -67,5 +68,6 @@ final class FillHistory: Sendable {
             let asked = order.venueOrders.filter { $0.leg == .takeProfit(level.number) }.map(\.createdAt).min()
             if let asked { context.levels[level.number, default: OrderContext.LevelHistory()].triggeredAt = asked }
         }
+        return fills != nil || !Self.hasFills(order)
     }
 }

@@ -15,6 +15,8 @@ final class Gateway: Sendable {
     /// Where a request comes from, and its name.
     private struct Origin {
         let address: String?
+        /// A proxy of ours brought it.
+        let isForwarded: Bool
         let requestID: String
         /// Nil: the request brings none.
         let body: BodyWatch?
@@ -38,6 +40,8 @@ final class Gateway: Sendable {
     private let work = Locked(Work())
     private let idPrefix: String
     private let proxies: TrustedProxies
+    /// Requests in work of clients behind proxies of ours.
+    private let addresses = AddressBook()
     let deadlines: DeadlineWatch
 
     /// - Parameter instance: tells request ids of processes apart.
@@ -66,7 +70,12 @@ final class Gateway: Sendable {
             request.headers[.transferEncoding] != nil || request.headers[.contentLength].map { $0 != "0" } ?? false
         let body = bringsBody ? BodyWatch() : nil
         do {
-            let origin = Origin(address: address, requestID: requestID, body: body)
+            let origin = Origin(
+                address: address,
+                isForwarded: address != peer,
+                requestID: requestID,
+                body: body,
+            )
             reply = try await dispatch(request, path, parts.count > 1 ? parts[1] : "", origin)
         } catch {
             let problem = Problem(error)
@@ -203,6 +212,8 @@ final class Gateway: Sendable {
         // A process that is busy is alive: whoever restarted it for that would make it worse.
         if !route.isProbe { try begin(route.policy, limits) }
         defer { if !route.isProbe { work.withLock { $0.inFlight -= 1 } } }
+        let place = try place(of: origin, route.policy, limits)
+        defer { if let place { addresses.release(place) } }
         guard route.isLong else {
             let waitMs = route.mayWait ? (Call.waitSeconds(request.headers) ?? 0) * 1_000 : 0
             return try await withDeadline(limits.deadlineMs + waitMs) {
@@ -224,6 +235,23 @@ final class Gateway: Sendable {
                 "Headers have at most \(limits.headerBytes) bytes and \(limits.headerFields) fields.",
             )
         }
+    }
+
+    /// A client behind a proxy has as many requests in work as others have connections; for protection twice as many.
+    /// - Returns: the address to be released; nil: nothing was counted.
+    private func place(
+        of origin: Origin,
+        _ policy: RatePolicy,
+        _ limits: APIConfiguration.Limits,
+    ) throws(Problem) -> String? {
+        guard origin.isForwarded, let address = origin.address else { return nil }
+        let limit = policy == .protect ? 2 * limits.connectionsPerAddress : limits.connectionsPerAddress
+        guard addresses.admit(address, limit: limit) else {
+            var problem = Problem(.rateLimited, "An address has at most \(limit) requests in work.")
+            problem.headers[.retryAfter] = "1"
+            throw problem
+        }
+        return address
     }
 
     /// New exposure is refused first, protection last.

@@ -21,11 +21,12 @@ extension OrderRoutes {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         guard let id = OrderID(call.captures[0]) else { throw Problem.notFound }
-        let known = try await backend.reader(id, caller.accountIDs)
-        guard let order = known?.smart else { throw Problem.notFound }
-        let context = await backend.context(of: order, in: try caller.account(order.account))
-        var writer = JSONWriter(reserving: 4_096)
-        writer.order(order, context: context)
+        guard let order = try await backend.reader(id, caller.accountIDs), order.smart != nil else {
+            throw Problem.notFound
+        }
+        let page = try await backend.shown([order]) { try caller.account($0) }
+        var writer = JSONWriter(reserving: page.bytes)
+        await backend.write(page, to: &writer)
         var reply = Reply.json(.ok, writer.take())
         reply.headers[.eTag] = "\"v\(order.version)\""
         return reply
@@ -76,17 +77,15 @@ extension OrderRoutes {
         // A full page may be the last one: the next is then empty, which is right too.
         let last = orders.count == filter.limit ? orders.last : nil
         let next = last.map { last in
-            let key = search.map { OrderQuestion.key($0.place(of: last)) } ?? ""
+            let key = search.flatMap { search in last.smart.map { OrderQuestion.key(search.place(of: $0)) } } ?? ""
             return backend.cursors.encode(last.id.value, key: key, filters: filters, now: now)
         }
-        await backend.history.read(orders)
-        var writer = JSONWriter(reserving: 4_096 * max(1, orders.count))
+        let page = try await backend.shown(orders) { try caller.account($0) }
+        var writer = JSONWriter(reserving: page.bytes)
         writer.beginObject()
         writer.key("items")
         writer.beginArray()
-        for order in orders {
-            writer.order(order, context: await backend.context(of: order, in: try caller.account(order.account)))
-        }
+        await backend.write(page, to: &writer)
         writer.endArray()
         writer.member("nextCursor", orNull: next)
         writer.endObject()
@@ -96,16 +95,20 @@ extension OrderRoutes {
     }
 
     /// Over all accounts in one order; newest first: ids are in order of time.
-    private func list(_ filter: OrderFilter, of accounts: [Account]) async throws -> [SmartOrder] {
-        var orders: [SmartOrder] = []
+    private func list(_ filter: OrderFilter, of accounts: [Account]) async throws -> [ReadOrder] {
+        var orders: [ReadOrder] = []
         for account in accounts {
             var filter = filter
             filter.account = account.id
-            orders += try await backend.orders.list(filter).compactMap(\.smart)
+            orders += try await backend.orders.page(filter)
         }
         guard accounts.count > 1 else { return orders }
         let search = filter.search ?? OrderSearch()
-        return Array(orders.sorted { search.isBefore($0, $1) }.prefix(filter.limit))
+        let sorted = orders.sorted { one, other in
+            guard let one = one.smart, let other = other.smart else { return false }
+            return search.isBefore(one, other)
+        }
+        return Array(sorted.prefix(filter.limit))
     }
 
     private func statuses(_ query: Query) throws(Problem) -> [OrderStatus] {

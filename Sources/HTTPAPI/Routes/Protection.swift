@@ -58,30 +58,52 @@ final class Catalogue: Sendable {
     }
 }
 
+/// What of an order says how well its stop is watched.
+struct WatchedStop: Sendable {
+    let shard: Int
+    let series: PriceSeries
+    /// There is something to watch.
+    let isArmed: Bool
+    let health: OrderHealth
+    let isDelayed: Bool
+
+    init(_ order: SmartOrder) {
+        shard = order.id.shard
+        series = PriceSeries(market: order.instrument.market, source: order.triggerSource)
+        isArmed = order.status.isOpen && (order.latch != nil || order.effectiveStop != nil)
+        health = order.health
+        isDelayed = order.stopState == .delayed
+    }
+}
+
 extension Backend {
     private static let goodFeedMs: Int64 = 2_000
     private static let lostFeedMs: Int64 = 10_000
 
     func protection(of order: SmartOrder) async -> OrderContext.Protection {
-        let isOwned = await catalogue.isOwned(shard: order.id.shard)
-        let series = PriceSeries(market: order.instrument.market, source: order.triggerSource)
-        let age = await feedAge(series)
+        let stop = WatchedStop(order)
+        return await protection(of: stop, feedAgeMs: await feedAge(stop.series))
+    }
+
+    /// - Parameter age: of the newest price; nil: not known.
+    func protection(of stop: WatchedStop, feedAgeMs age: Int64?) async -> OrderContext.Protection {
+        let isOwned = await catalogue.isOwned(shard: stop.shard)
         func protection(_ state: OrderContext.Protection.State, _ reasons: [String] = []) -> OrderContext.Protection {
             OrderContext.Protection(state: state, reasons: reasons, feedAgeMs: age, isShardOwned: isOwned)
         }
-        guard order.status.isOpen, order.latch != nil || order.effectiveStop != nil else { return protection(.none) }
+        guard stop.isArmed else { return protection(.none) }
         var gaps: [String] = []
         if !isOwned { gaps.append("SHARD_UNOWNED") }
         if age ?? .max > Self.lostFeedMs { gaps.append("FEED_LOST") }
-        if order.health == .venueDown { gaps.append("VENUE_DOWN") }
+        if stop.health == .venueDown { gaps.append("VENUE_DOWN") }
         guard gaps.isEmpty else { return protection(.gap, gaps) }
         var reasons: [String] = []
         if let age, age > Self.goodFeedMs { reasons.append("FEED_SLOW") }
-        switch order.health {
-        case .retrying, .unknown: reasons.append(order.health.rawValue)
+        switch stop.health {
+        case .retrying, .unknown: reasons.append(stop.health.rawValue)
         case .ok, .venueDown, .needsAttention: break
         }
         guard reasons.isEmpty else { return protection(.degraded, reasons) }
-        return order.stopState == .delayed ? protection(.delayed) : protection(.on)
+        return stop.isDelayed ? protection(.delayed) : protection(.on)
     }
 }

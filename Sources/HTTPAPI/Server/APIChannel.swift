@@ -2,18 +2,23 @@
 //
 // Deciding by the request line before any HTTP handler is there means that a plain connection has exactly Hummingbird's
 // pipeline, and that an upgrade asked for anywhere else is just a header that the router does not care for.
-// Limits: a connection that does not show its request line within `firstByteMs` is closed.
+// Limits: a connection that does not show a whole header within `headerMs` is closed, and one whose peer takes nothing of
+// what is written for `stuckMs`. An address that is no proxy of ours has `connectionsPerAddress`; the next ones are told so
+// and closed, beyond twice as many without a word.
 
 internal import HummingbirdCore
 internal import Logging
 internal import NIOCore
+internal import NIOHTTP1
 internal import NIOPosix
 internal import OwnerThread
 
 /// What a connection turned out to be.
 enum Opening: Sendable {
     case requests(HTTP1Channel.Value)
-    case stream(StreamOpening)
+    case stream(StreamOpening, WriteProgress)
+    /// Its address has too many; it is answered and closed by itself.
+    case refused
 }
 
 /// A connection that has not said what it wants.
@@ -41,49 +46,90 @@ struct APIChannel: ServerChildChannel {
     typealias Value = PendingConnection
 
     let book: ConnectionBook
+    /// Connections of clients that come without a proxy.
+    let addresses: AddressBook
+    let proxies: TrustedProxies
 
     let plain: HTTP1Channel
     let upgrade: StreamUpgrade
-    let serve: @Sendable (StreamChannel, StreamHead) async -> Void
+    let serve: @Sendable (StreamChannel, StreamHead, WriteProgress) async -> Void
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<PendingConnection> {
         channel.eventLoop.makeCompletedFuture {
             book.add(channel)
+            if let refusal = try count(channel) {
+                try channel.pipeline.syncOperations.addHandler(refusal)
+                return PendingConnection(
+                    channel: channel,
+                    opening: channel.eventLoop.makeSucceededFuture(Opening.refused),
+                )
+            }
             let promise = channel.eventLoop.makePromise(of: Opening.self)
             let limits = upgrade.configuration.limits
             try channel.syncOptions?.setOption(.socketOption(.tcp_nodelay), value: 1)
             if let size = upgrade.configuration.stream.socketBufferBytes {
                 try channel.syncOptions?.setOption(.socketOption(.so_sndbuf), value: .init(size))
             }
-            let sniffer = RequestLineSniffer(deadline: .milliseconds(limits.firstByteMs), promise: promise) {
-                isStream in
-                isStream ? try openStream(channel) : openPlain(channel, logger)
+            let writes = WriteWatch(limit: .milliseconds(upgrade.configuration.stream.stuckMs))
+            try channel.pipeline.syncOperations.addHandler(writes)
+            let limit = TimeAmount.milliseconds(limits.headerMs)
+            let deadline = HeaderDeadline(limit: limit, openedAt: .now())
+            let sniffer = RequestLineSniffer(deadline: limit, promise: promise) { isStream in
+                guard isStream else { return try openPlain(channel, deadline, logger) }
+                // Its session closes it, with a code.
+                writes.closes = false
+                return try openStream(channel, writes.progress)
             }
             try channel.pipeline.syncOperations.addHandler(sniffer)
             return PendingConnection(channel: channel, opening: promise.futureResult)
         }
     }
 
-    private func openPlain(_ channel: any Channel, _ logger: Logger) -> EventLoopFuture<Opening> {
-        plain.setup(channel: channel, logger: logger).map { .requests($0) }
+    /// Counts a connection of its client. Not nil: there is no place for it, and this says so.
+    /// - Throws: when there is not even a place to say so.
+    private func count(_ channel: any Channel) throws -> ConnectionRefusal? {
+        let limit = upgrade.configuration.limits.connectionsPerAddress
+        // Whom a proxy serves is known with a request (`Gateway`).
+        guard let address = channel.remoteAddress?.ipAddress, !proxies.isTrusted(address) else { return nil }
+        let hasPlace = addresses.admit(address, limit: limit)
+        guard hasPlace || addresses.admit(address, limit: 2 * limit) else { throw ChannelError.eof }
+        channel.closeFuture.whenComplete { _ in addresses.release(address) }
+        return hasPlace ? nil : ConnectionRefusal(limit: limit)
     }
 
-    private func openStream(_ channel: any Channel) throws -> EventLoopFuture<Opening> {
+    private func openPlain(
+        _ channel: any Channel,
+        _ deadline: HeaderDeadline,
+        _ logger: Logger,
+    ) throws -> EventLoopFuture<Opening> {
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandler(deadline)
+        let opening = plain.setup(channel: channel, logger: logger).map { Opening.requests($0) }
+        let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
+        try pipeline.addHandler(HeaderWatch(deadline), position: .after(decoder))
+        return opening
+    }
+
+    private func openStream(
+        _ channel: any Channel,
+        _ progress: WriteProgress,
+    ) throws -> EventLoopFuture<Opening> {
         let stream = upgrade.configuration.stream
         let marks = ChannelOptions.Types.WriteBufferWaterMark(
             low: stream.writeBufferBytes / 2,
             high: stream.writeBufferBytes,
         )
         try channel.syncOptions?.setOption(.writeBufferWaterMark, value: marks)
-        return try upgrade.install(on: channel).map { .stream($0) }
+        return try upgrade.install(on: channel).map { .stream($0, progress) }
     }
 
     func handle(value: PendingConnection, logger: Logger) async {
         do {
             switch try await value.opening.get() {
             case .requests(let channel): await plain.handle(value: channel, logger: logger)
-            case .stream(.open(let channel, let head)): await serve(channel, head)
-            case .stream(.refused(let channel)): try await channel.closeFuture.get()
+            case .stream(.open(let channel, let head), let progress): await serve(channel, head, progress)
+            case .stream(.refused(let channel), _): try await channel.closeFuture.get()
+            case .refused: try await value.channel.closeFuture.get()
             }
         } catch {
             // It went away before it said what it wanted.

@@ -37,7 +37,7 @@ struct StreamUpgrade: Sendable {
         try pipeline.addHandler(
             HandshakeHandler(
                 upgrade: self,
-                deadline: .milliseconds(configuration.limits.firstByteMs),
+                deadline: .milliseconds(configuration.limits.headerMs),
                 promise: promise,
             ) { context, handshake in
                 let pipeline = context.pipeline.syncOperations

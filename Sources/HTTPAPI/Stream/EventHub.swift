@@ -89,6 +89,7 @@ final class EventHub: Sendable {
     private let changes: (@Sendable () async throws -> Void)?
     private let logger: Logger
     private let state = Locked(State())
+    private let addresses = AddressBook()
     private let bell = Bell()
 
     /// - Parameters:
@@ -145,6 +146,15 @@ final class EventHub: Sendable {
             state.perKey[key, default: 0] += 1
             return true
         }
+    }
+
+    /// Counts a stream of a client's address; nil: it is not known, and not counted. False: it has as many as it may.
+    func admit(address: String?) -> Bool {
+        address.map { addresses.admit($0, limit: limits.connectionsPerAddress) } ?? true
+    }
+
+    func release(address: String?) {
+        if let address { addresses.release(address) }
     }
 
     func release(key: String) {

@@ -58,33 +58,33 @@ struct SnapshotReader: Sendable {
             case .open(let before):
                 let orders = try await page(["PENDING", "ACTIVE", "PARTIALLY_CLOSED", "TRIGGERED"], before)
                 stage = orders.count == Self.pageSize ? .open(before: orders.last?.id) : .ended(before: nil, seen: 0)
-                if !orders.isEmpty { return await part(orders, isLast: false) }
+                if !orders.isEmpty { return try await part(orders, isLast: false) }
             case .ended(let before, let seen):
                 let orders = try await page(["CLOSED", "STOPPED", "CANCELLED", "FAILED", "FILLED"], before)
                 let isOver = orders.count < Self.pageSize || seen + orders.count >= Self.endedOrders
                 stage = isOver ? .last : .ended(before: orders.last?.id, seen: seen + orders.count)
                 let since = backend.clock.now().microseconds - Self.dayMicroseconds
                 let recent = orders.filter { $0.updatedAt.microseconds >= since }
-                if !recent.isEmpty { return await part(recent, isLast: false) }
+                if !recent.isEmpty { return try await part(recent, isLast: false) }
             case .last:
                 stage = .over
-                return await part([], isLast: true)
+                return try await part([], isLast: true)
             case .over: return nil
             }
         }
     }
 
-    private func page(_ statuses: [String], _ before: OrderID?) async throws(StoreError) -> [StoredOrder] {
+    private func page(_ statuses: [String], _ before: OrderID?) async throws(StoreError) -> [ReadOrder] {
         var filter = OrderFilter(account: account.id, limit: Self.pageSize)
         filter.statuses = statuses
         filter.before = before
-        return try await backend.orders.list(filter)
+        return try await backend.orders.page(filter)
     }
 
-    private mutating func part(_ orders: [StoredOrder], isLast: Bool) async -> Part {
+    private mutating func part(_ orders: [ReadOrder], isLast: Bool) async throws -> Part {
         parts += 1
-        await backend.history.read(orders.compactMap(\.smart))
-        var writer = JSONWriter(reserving: 256 + 4_096 * orders.count)
+        let page = try await backend.shown(orders) { _ in account }
+        var writer = JSONWriter(reserving: page.bytes)
         writer.beginObject()
         writer.member("type", "snapshot")
         writer.member("account", account.id.description)
@@ -92,9 +92,7 @@ struct SnapshotReader: Sendable {
         writer.member("seq", sequence)
         writer.key("orders")
         writer.beginArray()
-        for order in orders.compactMap(\.smart) {
-            writer.order(order, context: await backend.context(of: order, in: account))
-        }
+        await backend.write(page, to: &writer)
         writer.endArray()
         writer.key("conditionalOrders")
         writer.beginArray()

@@ -101,6 +101,13 @@ struct StreamRoutes: Sendable {
                 "A key has at most \(backend.configuration.stream.connectionsPerKey) streams.",
             )
         }
+        guard hub.admit(address: call.address) else {
+            hub.release(key: caller.keyHash)
+            throw Problem(
+                .tooManyStreams,
+                "An address has at most \(backend.configuration.stream.connectionsPerAddress) streams.",
+            )
+        }
         let reader = EventSource(
             backend: backend,
             hub: hub,
@@ -114,7 +121,7 @@ struct StreamRoutes: Sendable {
         return Reply(
             status: .ok,
             headers: [.contentType: Self.eventStream, .accelBuffering: "no"],
-            body: .stream { writer, channel in try await reader.run(&writer, channel) },
+            body: .stream { writer in try await reader.run(&writer) },
         )
     }
 }
@@ -125,9 +132,6 @@ final class EventSource: StreamListener {
         var isDraining = false
         var checkedAt: Int64 = 0
         var heartbeatAt: Int64 = 0
-        /// Since when a write waits for the socket; nil: none does.
-        var writingSince: Int64?
-        var channel: (any Channel)?
     }
 
     private let backend: Backend
@@ -161,22 +165,21 @@ final class EventSource: StreamListener {
         self.from = from
     }
 
-    /// The place among the key's streams: also of one whose client was gone before the first byte.
-    deinit { hub.release(key: caller.keyHash) }
+    /// The places among the key's and the address's streams: also of one whose client was gone before the first byte.
+    deinit {
+        hub.release(key: caller.keyHash)
+        hub.release(address: address)
+    }
 
     func wake() { bell.ring() }
 
     func tick(now: Int64) {
         let limits = backend.configuration.stream
-        let (isDue, stuck) = state.withLock { state -> (Bool, (any Channel)?) in
-            let isStuck = state.writingSince.map { now - $0 >= limits.stuckMs * 1_000_000 } ?? false
-            let isDue =
-                now - state.heartbeatAt >= limits.heartbeatMs * 1_000_000
+        let isDue = state.withLock { state in
+            now - state.heartbeatAt >= limits.heartbeatMs * 1_000_000
                 || now - state.checkedAt >= limits.recheckMs * 1_000_000
-            return (isDue, isStuck ? state.channel : nil)
         }
         if isDue { bell.ring() }
-        stuck?.close(promise: nil)
     }
 
     func drain() {
@@ -185,8 +188,7 @@ final class EventSource: StreamListener {
     }
 
     @concurrent
-    func run(_ writer: inout any ResponseBodyWriter, _ channel: any Channel) async throws {
-        state.withLock { $0.channel = channel }
+    func run(_ writer: inout any ResponseBodyWriter) async throws {
         guard let id = hub.register(self) else { return try await writer.finish(nil) }
         defer { hub.unregister(id) }
         let head = try await hub.follow(account, listener: id)
@@ -286,12 +288,9 @@ final class EventSource: StreamListener {
         return snapshot.sequence
     }
 
-    /// Writes, and says how long that takes: a socket that takes nothing is noticed by `tick`.
+    /// A socket that takes nothing is closed by its connection (`WriteWatch`).
     @concurrent
     private func send(_ parts: [ByteBuffer], _ writer: inout any ResponseBodyWriter) async throws {
-        let begun = backend.clock.monotonicNanoseconds()
-        state.withLock { $0.writingSince = begun }
-        defer { state.withLock { $0.writingSince = nil } }
         try await writer.write(contentsOf: parts)
     }
 

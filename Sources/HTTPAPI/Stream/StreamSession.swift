@@ -66,13 +66,14 @@ final class StreamSession: StreamListener {
         var closing: UInt16?
         var isCloseSent = false
         var isPeerGone = false
+        /// The writer waits for the socket.
+        var isWriting = false
         var heartbeatDue = false
         var pingDue = false
         var checkDue = false
         // Monotonic nanoseconds.
         var openedAt: Int64 = 0
         var sentAt: Int64 = 0
-        var writingSince: Int64?
         var pingedAt: Int64 = 0
         var pongedAt: Int64 = 0
         var checkedAt: Int64 = 0
@@ -113,6 +114,7 @@ final class StreamSession: StreamListener {
     private let channel: StreamChannel
     let eventLoop: (any EventLoop)?
     private let authorization: String?
+    private let progress: WriteProgress
     /// The client's, as the connection or a proxy of ours shows it.
     let address: String?
     private let bell = Bell()
@@ -127,6 +129,7 @@ final class StreamSession: StreamListener {
         tickets: TicketBook,
         channel: StreamChannel,
         head: StreamHead,
+        progress: WriteProgress,
     ) {
         self.backend = backend
         self.hub = hub
@@ -135,6 +138,7 @@ final class StreamSession: StreamListener {
         self.channel = channel
         eventLoop = channel.channel.eventLoop
         authorization = head.authorization
+        self.progress = progress
         let proxies = TrustedProxies(backend.configuration.trustedProxies)
         address = proxies.client(of: channel.channel.remoteAddress?.ipAddress, forwarded: head.forwarded)
     }
@@ -151,8 +155,10 @@ final class StreamSession: StreamListener {
         } else {
             close(CloseCode.goingAway)
         }
+        let isAdmitted = hub.admit(address: address)
+        if !isAdmitted { close(CloseCode.tooMany) }
         reply(hello())
-        if let authorization {
+        if let authorization, isAdmitted {
             await authenticate {
                 try await self.backend.keys.caller(authorization: authorization, address: self.address)
             }
@@ -178,6 +184,7 @@ final class StreamSession: StreamListener {
         boards.notices.remove(id)
         boards.operators.remove(id)
         if let key { hub.release(key: key) }
+        if isAdmitted { hub.release(address: address) }
     }
 
     // MARK: Told by others
@@ -241,8 +248,8 @@ final class StreamSession: StreamListener {
         let limits = limits
         let verdict = state.withLock { state -> Verdict in
             guard !state.isCloseSent else { return .nothing }
-            if let since = state.writingSince {
-                guard passed(since, limits.stuckMs) else { return .nothing }
+            if state.isWriting {
+                guard progress.isStuck else { return .nothing }
                 state.isCloseSent = true
                 return .stuck
             }
@@ -482,17 +489,16 @@ final class StreamSession: StreamListener {
 
     private static func text(_ buffer: ByteBuffer) -> ByteBuffer { WireFrame.text(buffer.readableBytesView) }
 
-    /// Writes, and says how long that takes: a socket that takes nothing is noticed by `tick`.
+    /// Writes, and says so: a socket that takes nothing meanwhile is noticed by `tick`.
     private func send(
         _ frames: [ByteBuffer],
         _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>,
     ) async throws {
-        let begun = backend.clock.monotonicNanoseconds()
-        state.withLock { $0.writingSince = begun }
+        state.withLock { $0.isWriting = true }
         try await outbound.write(contentsOf: frames)
         let now = backend.clock.monotonicNanoseconds()
         state.withLock { state in
-            state.writingSince = nil
+            state.isWriting = false
             state.sentAt = now
         }
     }

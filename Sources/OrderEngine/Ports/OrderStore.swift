@@ -496,6 +496,8 @@ public protocol OrderStore: Sendable {
     func queuePauses() async throws(StoreError) -> [QueuePause]
 
     func list(_ filter: OrderFilter) async throws(StoreError) -> [StoredOrder]
+    /// The same for who shows them: what did not change since it was read is handed out again.
+    func page(_ filter: OrderFilter) async throws(StoreError) -> [ReadOrder]
     /// Events of one order, oldest first, with `version` > `after`.
     func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent]
     /// Events of one account, oldest first, with `sequence` > `after`.
@@ -584,6 +586,11 @@ public struct ChangeCursor: Hashable, Sendable {
 }
 
 extension OrderStore {
+    /// A store in memory has nothing to save.
+    public func page(_ filter: OrderFilter) async throws(StoreError) -> [ReadOrder] {
+        try await list(filter).map { ReadOrder($0) }
+    }
+
     /// A store that keeps no notes has none to add.
     public func loadNoted(_ ids: [OrderID]) async throws(StoreError) -> [StoredOrder] { try await load(ids) }
 }

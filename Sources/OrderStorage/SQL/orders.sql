@@ -54,7 +54,8 @@ JOIN orders ON orders.id = e.order_id AND orders.account_id = e.account_id
 WHERE shard = ANY ($2::smallint[])
 
 -- name: list
-SELECT e.state, n.text
+-- Which orders a page has, and the commit that wrote each: whoever has read that commit needs no more.
+SELECT o.id, o.version, e.commit_id, n.text
 FROM orders AS o
 JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
 LEFT JOIN trader_notes AS n ON n.order_id = o.id AND n.account_id = o.account_id
@@ -63,10 +64,17 @@ WHERE o.account_id = $1::uuid AND ($2::uuid IS NULL OR o.id < $2::uuid)
     AND ($6::text IS NULL OR o.kind = $6::text)
 ORDER BY o.id DESC LIMIT $5::bigint
 
+-- name: states
+-- The states of a page's orders that nobody has read: of the very commits that the page named, whatever came since.
+-- Arrays: place, order, version, commit. $5: whose they are.
+SELECT t.place, e.state
+FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS t(place, id, version, commit_id)
+JOIN events AS e ON e.order_id = t.id AND e.version = t.version AND e.account_id = $5::uuid AND e.commit_id = t.commit_id
+
 -- name: search
 -- The same with finer questions, in one of five orders ($7). Time of an order that lives is 0 where ended ones are sought.
-SELECT state, note FROM (
-    SELECT o.id, e.state, n.text AS note, o.market, split_part(o.market, ':', 3) COLLATE "C" AS symbol,
+SELECT id, version, commit_id, note FROM (
+    SELECT o.id, o.version, e.commit_id, n.text AS note, o.market, split_part(o.market, ':', 3) COLLATE "C" AS symbol,
         CASE WHEN $7::text = '-closedAt' AND o.is_live THEN to_timestamp(0) ELSE o.updated_at END AS moment
     FROM orders AS o
     JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id = o.account_id
