@@ -57,7 +57,7 @@ struct APIChannel: ServerChildChannel {
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<PendingConnection> {
         channel.eventLoop.makeCompletedFuture {
             book.add(channel)
-            if let refusal = try count(channel) {
+            if let refusal = count(channel) {
                 try channel.pipeline.syncOperations.addHandler(refusal)
                 return PendingConnection(
                     channel: channel,
@@ -85,14 +85,14 @@ struct APIChannel: ServerChildChannel {
         }
     }
 
-    /// Counts a connection of its client. Not nil: there is no place for it, and this says so.
-    /// - Throws: when there is not even a place to say so.
-    private func count(_ channel: any Channel) throws -> ConnectionRefusal? {
+    /// Counts a connection of its client. Not nil: there is no place for it, and this ends it.
+    private func count(_ channel: any Channel) -> ConnectionRefusal? {
         let limit = upgrade.configuration.limits.connectionsPerAddress
         // Whom a proxy serves is known with a request (`Gateway`).
         guard let address = channel.remoteAddress?.ipAddress, !proxies.isTrusted(address) else { return nil }
         let hasPlace = addresses.admit(address, limit: limit)
-        guard hasPlace || addresses.admit(address, limit: 2 * limit) else { throw ChannelError.eof }
+        // Whoever takes what is left by being refused is not told any more.
+        guard hasPlace || addresses.admit(address, limit: 2 * limit) else { return ConnectionRefusal(limit: nil) }
         channel.closeFuture.whenComplete { _ in addresses.release(address) }
         return hasPlace ? nil : ConnectionRefusal(limit: limit)
     }

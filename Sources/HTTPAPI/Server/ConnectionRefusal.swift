@@ -9,12 +9,13 @@ final class ConnectionRefusal: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private let limit: Int
+    private let limit: Int?
 
-    /// - Parameter limit: connections of an address, to be told.
-    init(limit: Int) { self.limit = limit }
+    /// - Parameter limit: connections of an address, to be told; nil: nothing is told.
+    init(limit: Int?) { self.limit = limit }
 
     func channelActive(context: ChannelHandlerContext) {
+        guard let limit else { return context.close(promise: nil) }
         var problem = Problem(.rateLimited, "An address has at most \(limit) connections.")
         problem.document.instance = "/"
         let body = problem.document.encoded()
