@@ -41,7 +41,11 @@ public struct JSONObject: Hashable, Sendable {
 
     /// The value of `key`. Setting keeps the place of a known key and appends a new one; nil removes it. O(members).
     public subscript(key: String) -> JSONValue? {
-        get { members.first { $0.key == key }?.value }
+        get {
+            // Not `first(where:)`, which copies each member that it looks at.
+            for index in members.indices where members[index].key == key { return members[index].value }
+            return nil
+        }
         set {
             let index = members.firstIndex { $0.key == key }
             switch (index, newValue) {

@@ -159,6 +159,12 @@ public struct JSONWriter: Sendable {
         bytes.append(contentsOf: json)
     }
 
+    /// The same as one piece: across modules a generic function goes byte by byte.
+    public mutating func raw(_ json: [UInt8]) {
+        separate()
+        bytes.append(contentsOf: json)
+    }
+
     public mutating func value(_ value: JSONValue) {
         switch value {
         case .null: null()

@@ -5,8 +5,8 @@
 // opened to the accounts of all who ask in it. What is kept is never told without the row that the database gave for the
 // asker. Invariant: what is told is what is stored, by the id of the commit that wrote it: random, so a restored database
 // with another history has another one. A row that cannot be read fails its own readers only.
-// Limits: 64 MiB are kept by an estimate of 12 KiB and four times the stored text an order (its parts, what readers made of
-// it); what nobody asked for goes first.
+// Limits: 128 MiB are kept by an estimate of 8 KiB and twice the stored text an order (its parts, what readers made of it),
+// some 8,000 orders; what nobody asked for goes first.
 
 internal import OrderEngine
 internal import OrderJSON
@@ -28,7 +28,7 @@ final class ReadOrders: Sendable {
     private let kept: Locked<KeptOrders>
 
     /// - Parameter limit: bytes, by the estimate of `KeptOrders`.
-    init(limit: Int = 64 << 20) { kept = Locked(KeptOrders(limit: limit)) }
+    init(limit: Int = 128 << 20) { kept = Locked(KeptOrders(limit: limit)) }
 
     // MARK: Single orders
 
@@ -159,7 +159,7 @@ struct KeptOrders {
 
     /// - Parameter textBytes: of the stored state; nil: as before.
     mutating func keep(_ order: ReadOrder, _ id: OrderID, textBytes: Int?) {
-        let bytes = textBytes.map { (12 << 10) + 4 * $0 } ?? younger[id]?.bytes ?? older[id]?.bytes ?? (32 << 10)
+        let bytes = textBytes.map { (8 << 10) + 2 * $0 } ?? younger[id]?.bytes ?? older[id]?.bytes ?? (16 << 10)
         put(Entry(order: order, bytes: bytes), id)
     }
 

@@ -12,7 +12,7 @@ import Testing
 
     @Test func `what is asked for stays, what is not goes`() {
         // Room for four of the least size.
-        var kept = KeptOrders(limit: 4 * (12 << 10))
+        var kept = KeptOrders(limit: 4 * (8 << 10))
         for number in 1...100 as ClosedRange<UInt64> {
             kept.keep(order(Int64(number)), id(number), textBytes: 0)
             #expect(kept.find(id(number))?.commit == Int64(number))
