@@ -14,8 +14,16 @@ struct APIRole: Sendable {
     /// Hears what other processes commit. Its own, because every reader of notices has a place of its own in them.
     private let notices: RedisTickLog?
 
-    /// - Parameter isPublic: strangers may ask, and balancers have to see that the process goes.
-    init(backend: Backend, host: String = "127.0.0.1", port: Int, isPublic: Bool) {
+    /// - Parameters:
+    ///   - isPublic: strangers may ask, and balancers have to see that the process goes.
+    ///   - showsOperations: figures are on this port too; else it has `/livez` and `/readyz` without details.
+    init(
+        backend: Backend,
+        host: String = "127.0.0.1",
+        port: Int,
+        isPublic: Bool,
+        showsOperations: Bool = true,
+    ) {
         var configuration = APIConfiguration(
             host: host,
             port: port,
@@ -23,7 +31,7 @@ struct APIRole: Sendable {
             epoch: backend.orders.presentIncarnation,
             // The same for every api process of a deployment: a cursor from one is good at another.
             cursorKey: sha256(Array("smartorders/cursor:".utf8) + backend.apiSecret),
-            showsOperations: true,
+            showsOperations: showsOperations,
         )
         configuration.presentEpoch = { try await backend.orders.refreshIncarnation() }
         // For judges and load tests, who ask more than people do.
@@ -72,7 +80,7 @@ struct APIRole: Sendable {
             readings: backend.readings,
             reader: { try await backend.orders.current($0, of: $1) },
             clock: backend.clock,
-            readiness: { await Self.checks(backend) },
+            readiness: { await RoleChecks.all(backend, role: "api") },
             metrics: { metrics.render() },
             changes: changes,
             logger: backend.logger,
@@ -101,44 +109,4 @@ struct APIRole: Sendable {
 
     /// The port, once connections are taken; nil: it could not listen.
     func listening() async -> Int? { await server.listening() }
-
-    private static func checks(_ backend: Backend) async -> [ReadinessCheck] {
-        var checks: [ReadinessCheck] = []
-        let begun = backend.clock.monotonicNanoseconds()
-        func elapsed() -> Int64 { (backend.clock.monotonicNanoseconds() - begun) / 1_000_000 }
-        do {
-            let workers = try await backend.cluster.workers().live
-            checks.append(ReadinessCheck(name: "postgres", isOK: true, milliseconds: elapsed()))
-            checks.append(
-                ReadinessCheck(
-                    name: "workers",
-                    isOK: !workers.isEmpty,
-                    detail: workers.isEmpty
-                        ? "no worker is alive: orders are taken but not watched" : "\(workers.count) alive",
-                    fix: "smartorders serve worker",
-                    isFatal: false,
-                )
-            )
-        } catch {
-            checks.append(
-                ReadinessCheck(
-                    name: "postgres",
-                    isOK: false,
-                    milliseconds: elapsed(),
-                    detail: error.detail,
-                    fix: "is PostgreSQL running?",
-                )
-            )
-        }
-        checks.append(
-            ReadinessCheck(
-                name: "redis",
-                isOK: backend.queue.isConnected,
-                detail: backend.queue.isConnected ? "" : "away: the cluster works on through PostgreSQL alone",
-                fix: "is Redis running?",
-                isFatal: false,
-            )
-        )
-        return checks
-    }
 }

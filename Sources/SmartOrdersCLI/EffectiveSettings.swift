@@ -10,6 +10,7 @@ enum EffectiveSettings {
         ("SMARTORDERS_LIVE_ENABLED", false), ("SMARTORDERS_LIVE_APPROVAL", false), ("SMARTORDERS_PUBLIC_URL", false),
         ("SMARTORDERS_CORS_ORIGINS", false), ("SMARTORDERS_TRUSTED_PROXIES", false),
         ("SMARTORDERS_RATE_FACTOR", false), ("SMARTORDERS_LOG_LEVEL", false), ("SMARTORDERS_WEBHOOK_ALLOW", false),
+        ("SMARTORDERS_OPS_LISTEN", false),
     ]
 
     static func all(_ deployment: Deployment, host: String, port: Int) -> [APIConfiguration.Setting] {

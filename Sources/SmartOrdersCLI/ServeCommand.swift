@@ -73,15 +73,33 @@ struct ServeCommand: AsyncParsableCommand {
         return Logger(label: "smartorders") { JSONLogHandler(label: $0, role: role, level: level) }
     }
 
-    /// Runs `body` until it ends or the process is asked to stop.
+    /// Runs `body` until it ends or the process is asked to stop; its health is told until it has left.
     static func untilStopped(
         _ backend: Backend? = nil,
+        _ operations: OperationsListener? = nil,
+        _ body: @escaping @Sendable () async throws -> Void,
+    ) async throws {
+        guard let operations else { return try await untilStopped(backend, onStop: {}, body) }
+        try await withThrowingTaskGroup { group in
+            group.addTask { try await operations.run() }
+            group.addTask { try await untilStopped(backend, onStop: { operations.drain() }, body) }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    private static func untilStopped(
+        _ backend: Backend?,
+        onStop: @escaping @Sendable () -> Void,
         _ body: @escaping @Sendable () async throws -> Void,
     ) async throws {
         try await withThrowingTaskGroup { group in
             group.addTask { try await body() }
             if let backend { group.addTask { try await backend.checkRedisLate() } }
-            group.addTask { _ = try await stopSignal() }
+            group.addTask {
+                _ = try await stopSignal()
+                onStop()
+            }
             defer { group.cancelAll() }
             try await group.next()
             group.cancelAll()
@@ -97,6 +115,7 @@ struct ServeCommand: AsyncParsableCommand {
             abstract: "Evaluates its shards and executes jobs of any shard."
         )
         @OptionGroup var options: RoleOptions
+        @OptionGroup var operations: OperationsOptions
 
         func run() async throws {
             let deployment = try options.deployment()
@@ -108,8 +127,10 @@ struct ServeCommand: AsyncParsableCommand {
                     hint: "the same 64 hexadecimal digits for every worker and api: openssl rand -hex 32",
                 )
             }
+            let address = try operations.address()
             let backend = try await options.backend("worker")
-            try await ServeCommand.untilStopped(backend) { try await Roles.worker(backend) }
+            let listener = OperationsListener(address, backend, role: "worker")
+            try await ServeCommand.untilStopped(backend, listener) { try await Roles.worker(backend) }
             await backend.close()
         }
     }
@@ -120,10 +141,13 @@ struct ServeCommand: AsyncParsableCommand {
             abstract: "Assigns shards, relays the outbox, sweeps what is due.",
         )
         @OptionGroup var options: RoleOptions
+        @OptionGroup var operations: OperationsOptions
 
         func run() async throws {
+            let address = try operations.address()
             let backend = try await options.backend("scheduler")
-            try await ServeCommand.untilStopped(backend) { try await Roles.scheduler(backend) }
+            let listener = OperationsListener(address, backend, role: "scheduler")
+            try await ServeCommand.untilStopped(backend, listener) { try await Roles.scheduler(backend) }
             await backend.close()
         }
     }
@@ -131,19 +155,28 @@ struct ServeCommand: AsyncParsableCommand {
     struct API: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "HTTP API and event stream.")
         @OptionGroup var options: RoleOptions
+        @OptionGroup var operations: OperationsOptions
         @Option(help: "Address to listen on.")
         var listen = "127.0.0.1:8080"
 
         func run() async throws {
             let (host, port) = try ServeCommand.address(listen)
+            let address = try operations.address()
             let backend = try await options.backend("api")
             // A connection is a file, and there may be ten thousand of them.
             let files = FileLimit.raise()
             if files < 11_000 {
                 backend.logger.warning("Few files may be open", metadata: ["limit": "\(files)", "wanted": "11000"])
             }
-            let api = APIRole(backend: backend, host: host, port: port, isPublic: true)
-            try await ServeCommand.untilStopped(backend) { try await api.run() }
+            let api = APIRole(
+                backend: backend,
+                host: host,
+                port: port,
+                isPublic: true,
+                showsOperations: address == .same,
+            )
+            let listener = OperationsListener(address, backend, role: "api")
+            try await ServeCommand.untilStopped(backend, listener) { try await api.run() }
             await backend.close()
         }
     }
@@ -153,6 +186,7 @@ struct ServeCommand: AsyncParsableCommand {
             abstract: "Publishes prices: a venue's own, recorded ones, or a seeded random walk."
         )
         @OptionGroup var options: RoleOptions
+        @OptionGroup var operations: OperationsOptions
         @Option(
             help: "Follow the streams of this venue (paper): every market of its catalogue. Two such feeds may run."
         )
@@ -180,10 +214,12 @@ struct ServeCommand: AsyncParsableCommand {
             guard venue == nil else { return try await runLive() }
             let recorded = try ticks.flatMap(DevMarkets.recorded)
             let pace = try DevCommand.pace(pace)
+            let address = try operations.address()
             let backend = try await options.backend("feed")
+            let listener = OperationsListener(address, backend, role: "feed")
             let source = try await source(backend, recorded, pace)
             let market = try await marketPrices(backend)
-            try await ServeCommand.untilStopped(backend) {
+            try await ServeCommand.untilStopped(backend, listener) {
                 try await Roles.feed(backend, source: source, market: market)
             }
             await backend.close()
@@ -198,8 +234,10 @@ struct ServeCommand: AsyncParsableCommand {
                     hint: "--paper-venue http://host:port, or SMARTORDERS_PAPER_VENUE",
                 )
             }
+            let address = try operations.address()
             let backend = try await options.backend("feed")
-            try await ServeCommand.untilStopped(backend) {
+            let listener = OperationsListener(address, backend, role: "feed")
+            try await ServeCommand.untilStopped(backend, listener) {
                 try await withThrowingTaskGroup { group in
                     for product in [BinanceProduct.spot, .linear] {
                         let source = backend.liveSource(product, at: base)
@@ -316,8 +354,10 @@ struct ServeCommand: AsyncParsableCommand {
         var log: String?
         @Flag(help: "Keep a position for each side.")
         var hedged = false
+        @OptionGroup var operations: OperationsOptions
 
         func run() async throws {
+            let address = try operations.address()
             let (host, port) = try ServeCommand.address(listen)
             var configuration = PaperVenueConfiguration()
             if let config {
@@ -334,8 +374,18 @@ struct ServeCommand: AsyncParsableCommand {
             configuration.port = port
             if let log { configuration.logPath = log }
             if hedged { configuration.hedgeMode = true }
-            let server = PaperVenueServer(configuration: configuration, logger: ServeCommand.logger("paper-venue"))
-            try await ServeCommand.untilStopped { try await server.run() }
+            let logger = ServeCommand.logger("paper-venue")
+            let server = PaperVenueServer(configuration: configuration, logger: logger)
+            let metrics = Metrics(version: Backend.version, role: "paper-venue")
+            let listener = OperationsListener(
+                address,
+                version: Backend.version,
+                clock: SystemClock(),
+                logger: logger,
+                readiness: { [] },
+                metrics: { metrics.render() },
+            )
+            try await ServeCommand.untilStopped(nil, listener) { try await server.run() }
         }
     }
 

@@ -114,7 +114,7 @@ final class Deployment: Sendable {
             let apiEnvironment = [
                 "SMARTORDERS_INTAKE_KEY": intake.output.filter { !$0.isWhitespace },
                 "SMARTORDERS_LOG_LEVEL": "trace", "SMARTORDERS_RATE_FACTOR": "100",
-                "SMARTORDERS_WEBHOOK_ALLOW": "127.0.0.0/8",
+                "SMARTORDERS_WEBHOOK_ALLOW": "127.0.0.0/8", "SMARTORDERS_OPS_LISTEN": "same",
             ]
             try await start("api", role + ["--listen", listen], folder, children, environment: apiEnvironment)
             let deployment = Deployment(
@@ -150,7 +150,7 @@ final class Deployment: Sendable {
     private static var environment: [String: String] {
         [
             "SMARTORDERS_MASTER_KEY": key, "SMARTORDERS_LOG_LEVEL": "warning",
-            "SMARTORDERS_WEBHOOK_ALLOW": "127.0.0.0/8",
+            "SMARTORDERS_WEBHOOK_ALLOW": "127.0.0.0/8", "SMARTORDERS_OPS_LISTEN": "none",
         ]
     }
 

@@ -3,6 +3,7 @@ import JSONText
 import NIOHTTP1
 import OwnerThread
 import SmartOrders
+import TestKit
 import Testing
 
 @Suite(.serialized, .timeLimit(.minutes(1)))
@@ -54,6 +55,43 @@ struct SystemRouteTests {
             #expect(try await api.send(.GET, "/metrics", key: nil).status == 404)
         }
     }
+
+    @Test func `a process tells of itself on a port of its own`() async throws {
+        let redisDown = ReadinessCheck(name: "redis", isOK: false, detail: "no answer", fix: "start it")
+        let checks = Locked<[ReadinessCheck]>([])
+        let server = OperationsServer(
+            host: "127.0.0.1",
+            port: 0,
+            version: .init(version: "1.2.3"),
+            readiness: { checks.withLock { $0 } },
+            metrics: { "# HELP x\nx 1\n" },
+            clock: RealClock(),
+            logger: LogCollector().logger,
+        )
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.run() }
+            let target = OperationsTarget(port: try #require(await server.listening()))
+            func get(_ path: String) async throws -> Answer { try await target.send(.GET, path, key: nil) }
+            #expect(try await get("/livez").text == #"{"status":"live"}"#)
+            #expect(try await get("/metrics").text == "# HELP x\nx 1\n")
+            #expect(try await get("/version").json["version"]?.text == "1.2.3")
+            #expect(try await get("/v1/orders").status == 404)
+            #expect(try await target.send(.POST, "/livez", key: nil).status == 405)
+            #expect(try await get("/readyz").json["status"]?.text == "ready")
+            server.drain()
+            let draining = try await get("/readyz")
+            #expect(draining.status == 503 && draining.json["status"]?.text == "draining", "\(draining.text)")
+            // Asked again once a second has passed.
+            checks.withLock { $0 = [redisDown] }
+            while try await !get("/startupz").text.contains(#""fix":"start it""#) {
+                try await Task.sleep(for: .milliseconds(50))
+            }
+            group.cancelAll()
+        }
+        #expect(await server.listening() == nil)
+    }
+
+    private struct OperationsTarget: APITarget { let port: Int }
 
     @Test func `accounts and markets`() async throws {
         try await withAPI { api in

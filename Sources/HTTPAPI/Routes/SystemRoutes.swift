@@ -38,57 +38,14 @@ final class Readiness: Sendable {
         }
         return checks
     }
-}
 
-struct SystemRoutes: Sendable {
-    let backend: Backend
-    let readiness: Readiness
-    let metrics: @Sendable () -> String
-
-    var routes: [Route] {
-        let html = ["text/html"]
-        var routes = [
-            Route(method: .get, pattern: "/livez", access: .open, isProbe: true) { _ in
-                .json { $0.member("status", "live") }
-            },
-            Route(method: .get, pattern: "/readyz", access: .open, isProbe: true) { _ in
-                await ready(details: backend.configuration.showsOperations && backend.configuration.showsDetails)
-            },
-            Route(method: .get, pattern: "/", access: .open, answers: html) { _ in welcome() },
-            Route(method: .get, pattern: "/docs", access: .open, answers: html) { _ in docs() },
-            Self.contract("/openapi.yaml", PackageResources.openapi_yaml),
-            Self.contract("/asyncapi.yaml", PackageResources.asyncapi_yaml),
-            Route(method: .get, pattern: "/problems/{code}", access: .open, answers: ["application/json"] + html) {
-                try page(of: $0)
-            },
-        ]
-        if backend.configuration.showsOperations {
-            routes += [
-                Route(method: .get, pattern: "/startupz", access: .open) { _ in
-                    await ready(details: backend.configuration.showsDetails)
-                },
-                Route(method: .get, pattern: "/metrics", access: .open, answers: ["text/plain"]) { _ in
-                    .text("text/plain; version=0.0.4; charset=utf-8", metrics())
-                },
-                Route(method: .get, pattern: "/version", access: .open) { _ in version() },
-            ]
-        }
-        return routes
-    }
-
-    /// A contract file, as it is written.
-    private static func contract(_ path: String, _ bytes: [UInt8]) -> Route {
-        let types = ["application/yaml", "text/plain"]
-        return Route(method: .get, pattern: path, access: .open, answers: types) { _ in
-            var reply = Reply(status: .ok, headers: [.contentType: types[0]], body: .bytes(ByteBuffer(bytes: bytes)))
-            reply.headers[.cacheControl] = "private, max-age=60"
-            return reply
-        }
-    }
-
-    private func ready(details: Bool) async -> Reply {
-        let checks = await readiness.checks(now: backend.clock.monotonicNanoseconds())
-        let isDraining = readiness.isDraining
+    /// The answer of `/readyz`.
+    /// - Parameters:
+    ///   - details: each check with its fix, in the words of the database: not for everybody.
+    ///   - now: monotonic nanoseconds.
+    func reply(details: Bool, now: Int64) async -> Reply {
+        let checks = await checks(now: now)
+        let isDraining = isDraining
         let isDown = isDraining || checks.contains { !$0.isOK && $0.isFatal }
         let isDegraded = checks.contains { !$0.isOK }
         let status = isDraining ? "draining" : isDown ? "unavailable" : isDegraded ? "degraded" : "ready"
@@ -109,14 +66,74 @@ struct SystemRoutes: Sendable {
             writer.endArray()
         }
     }
+}
 
-    private func version() -> Reply {
-        let version = backend.configuration.version
-        return .json { writer in
-            writer.member("version", version.version)
-            writer.member("commit", version.commit)
-            writer.member("swift", version.swift)
-            writer.member("builtAt", version.builtAt)
+extension APIConfiguration.Version {
+    /// The answer of `/version`.
+    var reply: Reply {
+        .json { writer in
+            writer.member("version", version)
+            writer.member("commit", commit)
+            writer.member("swift", swift)
+            writer.member("builtAt", builtAt)
+        }
+    }
+}
+
+extension Reply {
+    /// The answer of `/metrics`, in Prometheus' text format.
+    static func metrics(_ text: String) -> Reply { .text("text/plain; version=0.0.4; charset=utf-8", text) }
+}
+
+struct SystemRoutes: Sendable {
+    let backend: Backend
+    let readiness: Readiness
+    let metrics: @Sendable () -> String
+
+    var routes: [Route] {
+        let html = ["text/html"]
+        var routes = [
+            Route(method: .get, pattern: "/livez", access: .open, isProbe: true) { _ in
+                .json { $0.member("status", "live") }
+            },
+            Route(method: .get, pattern: "/readyz", access: .open, isProbe: true) { _ in
+                await readiness.reply(
+                    details: backend.configuration.showsOperations && backend.configuration.showsDetails,
+                    now: backend.clock.monotonicNanoseconds(),
+                )
+            },
+            Route(method: .get, pattern: "/", access: .open, answers: html) { _ in welcome() },
+            Route(method: .get, pattern: "/docs", access: .open, answers: html) { _ in docs() },
+            Self.contract("/openapi.yaml", PackageResources.openapi_yaml),
+            Self.contract("/asyncapi.yaml", PackageResources.asyncapi_yaml),
+            Route(method: .get, pattern: "/problems/{code}", access: .open, answers: ["application/json"] + html) {
+                try page(of: $0)
+            },
+        ]
+        if backend.configuration.showsOperations {
+            routes += [
+                Route(method: .get, pattern: "/startupz", access: .open) { _ in
+                    await readiness.reply(
+                        details: backend.configuration.showsDetails,
+                        now: backend.clock.monotonicNanoseconds(),
+                    )
+                },
+                Route(method: .get, pattern: "/metrics", access: .open, answers: ["text/plain"]) { _ in
+                    .metrics(metrics())
+                },
+                Route(method: .get, pattern: "/version", access: .open) { _ in backend.configuration.version.reply },
+            ]
+        }
+        return routes
+    }
+
+    /// A contract file, as it is written.
+    private static func contract(_ path: String, _ bytes: [UInt8]) -> Route {
+        let types = ["application/yaml", "text/plain"]
+        return Route(method: .get, pattern: path, access: .open, answers: types) { _ in
+            var reply = Reply(status: .ok, headers: [.contentType: types[0]], body: .bytes(ByteBuffer(bytes: bytes)))
+            reply.headers[.cacheControl] = "private, max-age=60"
+            return reply
         }
     }
 
