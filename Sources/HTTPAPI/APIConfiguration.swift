@@ -95,6 +95,8 @@ public struct APIConfiguration: Sendable {
     public struct Limits: Sendable {
         public var bodyBytes = 64 << 10
         public var bodyDepth = 16
+        /// Of one array in a body.
+        public var bodyElements = 100
         public var targetBytes = 8 << 10
         public var headerBytes = 16 << 10
         public var headerFields = 100

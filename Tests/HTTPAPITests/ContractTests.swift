@@ -124,6 +124,13 @@ struct `The contract files` {
             ] {
                 #expect(file.text.contains("type: { const: \(frame) }"), "\(frame)")
             }
+            for (frame, members) in [
+                ("authenticated", ["user", "scopes", "accounts"]),
+                ("gap", ["account", "reason", "oldest", "head", "epoch"]),
+            ] {
+                let line = file.text.split(separator: "\n").first { $0.contains("type: { const: \(frame) }") } ?? ""
+                for member in members { #expect(line.contains(" \(member): {"), "\(frame).\(member)") }
+            }
             for code in [1001, 1011, 4008, 4400, 4401, 4403, 4408, 4429, 4503] {
                 #expect(file.text.contains("\n  \(code): "), "\(code)")
             }

@@ -46,6 +46,22 @@ struct ProblemTests {
         ),
     ]
 
+    @Test func `an array has at most a hundred elements, wherever it is`() async throws {
+        try await withAPI { api in
+            let most = Array(repeating: #"{"price": "105", "sizePct": "1"}"#, count: 99).joined(separator: ",")
+            func create(_ levels: String) async throws -> Answer {
+                let good = #"[{"price": "105", "sizePct": "50"}"#
+                let draft = api.draft().replacing(good, with: "[\(levels)")
+                return try await api.send(.POST, "/v1/orders/preview", body: draft)
+            }
+            let taken = try await create(most)
+            #expect(taken.code != "WRONG_TYPE", "\(taken.text)")
+            let more = try await create(most + "," + most)
+            #expect(more.status == 400 && more.code == "WRONG_TYPE", "\(more.text)")
+            #expect(more.text.contains(#""pointer":"/takeProfits""#), "\(more.text)")
+        }
+    }
+
     @Test(arguments: bodies)
     func `a body of another shape is refused with its place`(_ bad: BadBody) async throws {
         try await withAPI { api in

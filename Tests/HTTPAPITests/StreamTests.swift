@@ -170,6 +170,7 @@ struct StreamTests {
                 let told = try await stream.next("gap")
                 #expect(told["reason"]?.text == gap.reason)
                 #expect(told["head"]?.int64 == 20)
+                #expect(told["oldest"]?.int64 == 11)
                 #expect(try await stream.next("snapshot")["seq"]?.int64 == 20)
                 try await api.commit(order)
                 #expect(try await stream.sequences(1) == [21])

@@ -112,6 +112,7 @@ struct HookRoutes: Sendable {
         let isText = call.headers[.contentType]?.lowercased().hasPrefix("text/plain") ?? false
         do throws(JSONError) {
             let value = try JSONValue(parsing: call.body, limits: JSONLimits(depth: 16, bytes: bodyBytes))
+            try value.refuseLongArrays(100)
             if case .object = value { return value }
             if isText { return .object([:]) }
             throw JSONField(value).error(.wrongType, expected: "an object")

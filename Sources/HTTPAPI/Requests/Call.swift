@@ -157,10 +157,44 @@ struct Call: Sendable {
         return caller
     }
 
-    /// The body as JSON; an absent one counts as `{}`.
+    /// The body as JSON, within the bounds of INTERFACES.md 1.8; an absent one counts as `{}`.
+    /// - Throws: `MALFORMED_JSON`; `WRONG_TYPE` with the place of an array that is too long.
     func json(_ limits: APIConfiguration.Limits) throws(JSONError) -> JSONValue {
         guard !body.isEmpty else { return .object([:]) }
-        return try JSONValue(parsing: body, limits: JSONLimits(depth: limits.bodyDepth, bytes: limits.bodyBytes))
+        let value = try JSONValue(
+            parsing: body,
+            limits: JSONLimits(depth: limits.bodyDepth, bytes: limits.bodyBytes),
+        )
+        try value.refuseLongArrays(limits.bodyElements)
+        return value
+    }
+}
+
+extension JSONValue {
+    /// Refuses a document with an array of more than `limit` elements, wherever it is.
+    func refuseLongArrays(_ limit: Int) throws(JSONError) {
+        guard hasLongArray(limit) else { return }
+        try Self.refuse(JSONField(self), limit)
+    }
+
+    private func hasLongArray(_ limit: Int) -> Bool {
+        switch self {
+        case .null, .bool, .number, .string: false
+        case .array(let elements): elements.count > limit || elements.contains { $0.hasLongArray(limit) }
+        case .object(let object): object.members.contains { $0.value.hasLongArray(limit) }
+        }
+    }
+
+    /// With the place of the first one.
+    private static func refuse(_ field: JSONField, _ limit: Int) throws(JSONError) {
+        switch field.value {
+        case .null, .bool, .number, .string: return
+        case .array(let elements):
+            guard elements.count <= limit else { throw field.error(.wrongType, expected: "at most \(limit) elements") }
+            for element in try field.elements() { try refuse(element, limit) }
+        case .object(let object):
+            for key in object.keys { if let member = try field.optional(key) { try refuse(member, limit) } }
+        }
     }
 }
 
