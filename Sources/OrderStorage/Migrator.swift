@@ -208,6 +208,12 @@ struct Migration: Sendable {
             up: PackageResources._040_hook_modes_up_sql,
             down: PackageResources._040_hook_modes_down_sql,
         ),
+        Migration(
+            version: 41,
+            name: "hook_crashes",
+            up: PackageResources._041_hook_crashes_up_sql,
+            down: PackageResources._041_hook_crashes_down_sql,
+        ),
     ]
 }
 

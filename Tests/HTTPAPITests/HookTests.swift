@@ -188,6 +188,33 @@ struct `Links for alerts` {
         }
     }
 
+    @Test func `a call that ends whoever works on it is given up`() async throws {
+        try await withStoredAPI { api in
+            let tenant = try await api.tenant()
+            let id = try await api.create(tenant)
+            let close = try await link(api, tenant, #"{"action": "close", "orderId": "\#(id)"}"#)
+            // Taken five times, and nobody ever told of it; a neighbour one time less.
+            let (crashed, survivor) = (StoredRig.uuid(), StoredRig.uuid())
+            for (call, unsettled) in [(crashed, 5), (survivor, 4)] {
+                try await api.sql(
+                    """
+                    INSERT INTO hook_calls (id, account_id, hook_id, address, body, dedupe, tries, unsettled)
+                    VALUES ('\(call)', '\(tenant.account)', '\(close.id)', '', '{}', '\(call)', 5, \(unsettled))
+                    """
+                )
+            }
+            var outcomes: [String: JSONValue] = [:]
+            while outcomes.count < 2 {
+                let calls = try await calls(api, tenant, close)
+                for call in calls where call["outcome"]?.text != "RECEIVED" { outcomes[call["id"]?.text ?? ""] = call }
+                try await Task.sleep(for: .milliseconds(50))
+            }
+            #expect(outcomes["\(crashed)"]?["outcome"]?.text == "FAILED", "\(outcomes)")
+            #expect(outcomes["\(crashed)"]?["code"]?.text == "INTERNAL")
+            #expect(outcomes["\(survivor)"]?["outcome"]?.text == "DONE", "\(outcomes)")
+        }
+    }
+
     @Test func `tier, halt and rules stand before an alert as before a trader`() async throws {
         try await withStoredAPI { api in
             let tenant = try await api.tenant()

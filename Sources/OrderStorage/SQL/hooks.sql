@@ -83,5 +83,5 @@ SELECT id, hook_id, account_id, at, address, body, outcome, code, detail, order_
 
 -- name: settle
 UPDATE hook_calls SET outcome = $3::text, code = $4::text, detail = $5::text, order_id = $6::uuid,
-    lease_until = clock_timestamp() + interval '1 s'
+    lease_until = clock_timestamp() + interval '1 s', unsettled = 0
 WHERE id = $1::uuid AND account_id = $2::uuid AND outcome = 'RECEIVED'
