@@ -7,23 +7,30 @@ internal import SmartOrders
 
 extension OrderWorker {
     /// - Parameter isNews: the venue's stream said something of them; what a look-up does not show yet is looked for soon.
+    /// - Returns: what was learnt, and in how many milliseconds the first one that stays in doubt is to be looked up again:
+    ///   as soon as the fence lets an absence count. Nil: the sweep's time is soon enough.
     func lookUp(
         _ intents: [StoredIntent],
         of row: StoredOrder,
         venue: any Venue,
         _ origin: inout DecisionRecord,
         isNews: Bool = false,
-    ) async throws -> [(VenueOrderKey, VenueReply)] {
+    ) async throws -> (replies: [(VenueOrderKey, VenueReply)], againMs: Int64?) {
         var replies: [(VenueOrderKey, VenueReply)] = []
+        var againMs: Int64?
         for intent in intents {
             let sentAt = context.clock.now()
-            guard let reply = try await lookUp(intent, of: row, venue: venue, isNews: isNews) else { continue }
+            let (reply, delay) = try await lookUp(intent, of: row, venue: venue, isNews: isNews)
+            guard let reply else {
+                if let delay { againMs = min(againMs ?? delay, delay) }
+                continue
+            }
             replies.append((intent.venueOrder.key, reply))
             origin.exchanges.append(
                 VenueExchange(key: intent.venueOrder.key, sentAt: sentAt, answeredAt: context.clock.now())
             )
         }
-        return replies
+        return (replies, againMs)
     }
 
     /// What an answer "unknown" says.
@@ -35,13 +42,13 @@ extension OrderWorker {
         case conclusive
     }
 
-    /// Looks one venue order up. Nil: nothing was learnt.
+    /// Looks one venue order up. Nil: nothing was learnt; then when to look again, where that cannot wait for the sweep.
     private func lookUp(
         _ intent: StoredIntent,
         of row: StoredOrder,
         venue: any Venue,
         isNews: Bool,
-    ) async throws -> VenueReply? {
+    ) async throws -> (VenueReply?, againMs: Int64?) {
         let market = row.instrument.market
         var snapshot: VenueSnapshot?
         if intent.venueOrder.cancelWanted {
@@ -64,19 +71,29 @@ extension OrderWorker {
         // A minute past the fence without a proof: somebody should look, and the look-ups go on (RELIABILITY.md 2.6).
         let overdue = intent.venueOrder.createdAt.advanced(milliseconds: venue.fenceMs + 60_000)
         let isOverdue = snapshot == nil && !isAbsent && context.clock.now() >= overdue
-        let delay: Int64 =
+        var delay: Int64 =
             isAbsent
             ? 500 : isOverdue ? 10_000 : intent.checks < 3 ? 500 << Int64(intent.checks) : isResting ? 60_000 : 2_000
+        // Doubt ends behind the fence: nobody looks later than that.
+        let fenceMs = snapshot == nil ? fenceLeft(intent, venue) : nil
+        if let fenceMs { delay = min(delay, fenceMs) }
         _ = try await context.orders.noteCheck(intent, absent: isAbsent, delayMs: delay)
-        if let snapshot { return .snapshot(snapshot) }
-        if absence == .undecidable, venue.venueClass.kind == .neither { return .noDeadline }
-        guard isAbsent else { return isOverdue ? .unresolved : nil }
+        if let snapshot { return (.snapshot(snapshot), nil) }
+        if absence == .undecidable, venue.venueClass.kind == .neither { return (.noDeadline, nil) }
+        guard isAbsent else { return (isOverdue ? .unresolved : nil, fenceMs == nil ? nil : delay) }
         // The store counts absences after the fence that lie 500 ms apart: two of them are proof.
         let now = try await context.orders.intents(of: [intent.order], ended: false)
         let isProven = now.contains {
             $0.venueOrder.key == intent.venueOrder.key && $0.token == intent.token && $0.absences >= 2
         }
-        return isProven ? .news([.absent]) : nil
+        return isProven ? (.news([.absent]), nil) : (nil, delay)
+    }
+
+    /// Milliseconds until the store takes an absence for one, by the venue's time at the send and with some for the commit;
+    /// at least 50. Nil: it does by now, or nobody knows.
+    private func fenceLeft(_ intent: StoredIntent, _ venue: any Venue) -> Int64? {
+        guard !intent.fencePassed, let t0 = intent.t0 else { return nil }
+        return max(50, t0.advanced(milliseconds: venue.fenceMs + 50).milliseconds - venue.venueTime().milliseconds)
     }
 
     /// Asks for the order; where its request may be repeated, by repeating it.
@@ -115,8 +132,8 @@ extension OrderWorker {
 
     // MARK: Late acceptances
 
-    /// A venue that breaks its own deadline may accept what was proven absent. Nobody asks for it any more: it is taken
-    /// down, what it executed is booked, and somebody should look (RELIABILITY.md 6.7, FA99).
+    /// A venue that breaks its own deadline may accept what was proven absent: it is asked once a minute for ten (jobs.sql
+    /// `due_work`), also when the order has ended. Nobody asks for it any more: it is taken down, what it executed is booked, and somebody should look (RELIABILITY.md 6.7, FA99).
     func lateOnes(
         of row: StoredOrder,
         venue: any Venue,
@@ -130,6 +147,7 @@ extension OrderWorker {
         var replies: [(VenueOrderKey, VenueReply)] = []
         for intent in ended {
             let (id, type) = (intent.clientOrderID, intent.venueOrder.type)
+            _ = try await context.orders.noteCheck(intent, absent: false, delayMs: 60_000)
             guard case .found(var snapshot) = await venue.lookUp(market: market, clientOrderID: id, type: type) else {
                 continue
             }

@@ -17,7 +17,7 @@ extension OrderWorker {
     ) async throws -> Step {
         guard !row.isTerminal else { return .obsolete }
         var origin = origin
-        var replies = try await lookUp(asked(of: row), of: row, venue: venue, &origin)
+        var (replies, _) = try await lookUp(asked(of: row), of: row, venue: venue, &origin)
         replies += try await lateOnes(of: row, venue: venue) { _ in true }
         let reading =
             row.followsPosition

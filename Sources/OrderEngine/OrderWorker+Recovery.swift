@@ -10,6 +10,8 @@ extension OrderWorker {
     private static let clockErrorMs: Int64 = 60_000
     /// More attempts of one leg than any lost window holds at one per 250 ms.
     private static let maximumAttempts = 500
+    /// A refused attempt is not known at the venue, one behind it may be: so many unknown ones in a row end a search.
+    private static let maximumHoles = 3
 
     private func isOld(_ row: StoredOrder) -> Bool {
         guard let began = context.recovery?.historyBegan else { return false }
@@ -31,7 +33,13 @@ extension OrderWorker {
                 try await recovery.setRecovered(row.id, of: row.account, found: 0)
                 return row
             }
-            var (transition, present) = try await record([], on: row, seen: [], venue: venue)
+            // What has left before the prices since then: a stop that they would latch would ask for the same coins again. An
+            // entry comes after them, they were not its own.
+            let isHeld = row.smart?.entered.isPositive ?? false
+            var (transition, present) =
+                isHeld
+                ? (Transition(row), CatchUp.Present(moment: Moment(now: context.clock.now(), price: nil), tick: nil))
+                : try await record([], on: row, seen: [], venue: venue)
             let seen = try await knownFills(row)
             for (key, snapshot) in found {
                 _ = try transition.apply(.recovered(key), at: present.moment)
@@ -72,13 +80,16 @@ extension OrderWorker {
         for leg in row.recoverableLegs {
             var attempt = row.lastAttempt(of: leg) + 1
             let last = attempt + Self.maximumAttempts
-            search: while attempt < last {
+            var holes = 0
+            while attempt < last, holes < Self.maximumHoles {
                 let key = VenueOrderKey(leg: leg, attempt: attempt)
                 switch await ended(key, of: row, venue: venue) {
                 // An end whose executions are not all told yet would count too little: it is asked again.
                 case .found(let snapshot) where snapshot.lacksFills: return nil
-                case .found(let snapshot): found.append((key, snapshot))
-                case .notFound: break search
+                case .found(let snapshot):
+                    found.append((key, snapshot))
+                    holes = 0
+                case .notFound: holes += 1
                 case .failed: return nil
                 }
                 attempt += 1

@@ -274,7 +274,7 @@ public struct OrderWorker: Sendable {
         }
         var origin = origin
         let isNews = id.check.map { $0 >= VenueListener.leastNumber } ?? false
-        var replies = try await lookUp(intents, of: row, venue: venue, &origin, isNews: isNews)
+        var (replies, againMs) = try await lookUp(intents, of: row, venue: venue, &origin, isNews: isNews)
         if intents.isEmpty {
             replies = try await lateOnes(of: row, venue: venue) { $0.leg == id.leg && $0.attempt == id.attempt }
             if replies.isEmpty { return try await sendWaiting(row, venue: venue, origin) }
@@ -290,8 +290,10 @@ public struct OrderWorker: Sendable {
             origin,
         )
         switch step {
-        // Looked at, and nothing new.
-        case .obsolete: return .done(row)
+        // Looked at, and nothing new. What stays in doubt is looked at again when that can end it (RELIABILITY.md GA11).
+        case .obsolete:
+            guard let againMs else { return .done(row) }
+            return .later(delayMs: againMs, reason: "IN_DOUBT: looked up again when an absence counts")
         case .done(let next): return .done(next)
         case .later(let delayMs, let reason): return .later(delayMs: delayMs, reason: reason)
         case .conflict: return .conflict

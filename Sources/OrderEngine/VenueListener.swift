@@ -22,6 +22,8 @@ struct VenueListener: Sendable {
     /// Positions are compared this often also when nothing was told.
     private static let sweepMs: Int64 = 60_000
     private static let pageSize = 256
+    /// So long after a loss unknown orders are what the orders of the lost history are still looking for.
+    private static let searchMs: Int64 = 600_000
 
     init(context: EngineContext, owns: @escaping @Sendable (AccountID) -> Bool) {
         self.context = context
@@ -165,8 +167,12 @@ struct VenueListener: Sendable {
             "UNKNOWN_VENUE_ORDER: orders of our form at the venue that no row knows",
             [("account_id", "\(account)"), ("client_order_id", ids[0]), ("orders", "\(ids.count)")],
         )
-        // What a lost history sent is looked for by its orders.
-        guard context.recovery?.historyBegan == nil else { return }
+        // What a lost history sent is looked for by its orders; what is still unknown then has none.
+        if let began = context.recovery?.historyBegan,
+            context.clock.now() < began.advanced(milliseconds: Self.searchMs)
+        {
+            return
+        }
         try await context.cluster.haltEntries(of: account, reason: "UNKNOWN_VENUE_ORDER: \(ids[0])")
     }
 

@@ -64,6 +64,7 @@ public struct WorkerDuty: Sendable {
     private func heartbeat() async throws {
         var wasStuck = false
         var known: [ShardAssignment] = []
+        var incarnation: Int64?
         while !Task.isCancelled {
             let isStuck = evaluator.isStuck
             if isStuck {
@@ -94,18 +95,24 @@ public struct WorkerDuty: Sendable {
                     context.observer.note(.info, "Worker was asked to stop", [("worker", context.worker.text)])
                     return
                 }
-                let assignments = reply.leaseHeld ? reply.assignments : []
+                // A history that was lost took versions with it: what is watched here may be newer than what is stored, and
+                // would never be replaced (RELIABILITY.md 2.10).
+                let isRewound = reply.incarnation != incarnation ?? reply.incarnation
+                incarnation = reply.incarnation
+                let assignments = reply.leaseHeld && !isRewound ? reply.assignments : []
                 if assignments != known {
                     known = assignments
                     let shards = Set(assignments.map(\.shard))
                     held.withLock { $0 = shards }
                 }
-                if reply.leaseHeld {
+                if reply.leaseHeld, !isRewound {
                     await evaluator.hold(reply.assignments)
                 } else {
                     context.observer.note(
                         .warning,
-                        "Worker lease lapsed; shards are loaded anew",
+                        isRewound
+                            ? "The database began a new history; shards are loaded anew"
+                            : "Worker lease lapsed; shards are loaded anew",
                         [("worker", context.worker.text)],
                     )
                     await evaluator.drop()

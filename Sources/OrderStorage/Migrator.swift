@@ -214,6 +214,12 @@ struct Migration: Sendable {
             up: PackageResources._041_hook_crashes_up_sql,
             down: PackageResources._041_hook_crashes_down_sql,
         ),
+        Migration(
+            version: 42,
+            name: "due_work",
+            up: PackageResources._042_due_work_up_sql,
+            down: PackageResources._042_due_work_down_sql,
+        ),
     ]
 }
 

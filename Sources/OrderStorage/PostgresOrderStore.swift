@@ -291,6 +291,8 @@ public final class PostgresOrderStore: OrderStore {
         try await reading {
             let found = try await pool.transaction([(OrderSQL.conclude, parameters), (OrderSQL.control, [])])
             let present = try found[1].first?.int64(0) ?? known
+            // Nobody has noticed the promotion yet: the order is read again, and sent once somebody has.
+            let isKnownHistory = try found[1].first?.bool(4) ?? false
             for row in found[0] {
                 let index = Int(try row.int64(0)) - 1
                 let commit = commits[index]
@@ -301,7 +303,7 @@ public final class PostgresOrderStore: OrderStore {
                     outcomes[index] = .refused(constraint: "account_unknown")
                 } else if let order = try row.idOrNil(4) {
                     outcomes[index] = .keyUsed(order: OrderID(order), requestHash: try row.string(5))
-                } else if !commit.sendRights.isEmpty, present == known,
+                } else if !commit.sendRights.isEmpty, present == known, isKnownHistory,
                     try row.int64OrNil(1) ?? 0 == commit.next.version - 1
                 {
                     outcomes[index] = .blocked

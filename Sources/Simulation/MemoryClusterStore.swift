@@ -97,7 +97,7 @@ package struct MemoryClusterStore: ClusterStore {
             return HeartbeatReply(
                 leaseHeld: isHeld,
                 assignments: assignments,
-                incarnation: 1,
+                incarnation: state.incarnation,
                 isHalted: state.isHalted,
                 isQuiet: state.quiet.contains(worker),
             )

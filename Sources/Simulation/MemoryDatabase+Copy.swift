@@ -16,4 +16,18 @@ extension MemoryDatabase {
         copy.state.withLock { $0 = kept }
         return copy
     }
+
+    /// The database as an older copy of it, with the leases of now: a standby without the last commits was promoted
+    /// (RELIABILITY.md 2.10).
+    package func rewind(to backup: MemoryDatabase) {
+        var older = backup.copy().state.withLock { $0 }
+        state.withLock { state in
+            older.workers = state.workers
+            older.leader = state.leader
+            older.leaderEpoch = state.leaderEpoch
+            older.shards = state.shards
+            older.incarnation = state.incarnation + 1
+            state = older
+        }
+    }
 }

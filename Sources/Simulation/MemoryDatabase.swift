@@ -59,6 +59,8 @@ package final class MemoryDatabase: Sendable {
         var rows: [OrderID: Row] = [:]
         /// Orders that have not ended, or that have live venue orders; in order.
         var open: [OrderID] = []
+        /// With a venue order that was proven absent.
+        var absent: Set<OrderID> = []
         /// Every change, in order.
         var changes: [(number: Int64, order: OrderID)] = []
         var lastChange: Int64 = 0
@@ -90,6 +92,8 @@ package final class MemoryDatabase: Sendable {
         var extremes: [PriceSeries: [ExtremeBucket.Point]] = [:]
         /// No send right is given.
         var isHalted = false
+        /// Raised by `rewind`.
+        var incarnation: Int64 = 1
 
         mutating func note(_ id: OrderID, isOpen: Bool) {
             var low = 0
@@ -343,7 +347,11 @@ package struct MemoryOrderStore: OrderStore {
             all[index].fenceUntil = now + right.fenceMs
             all[index].t0 = right.t0
         }
-        if isNewState { all[index].nextCheck = venueOrder.checkDelayMs.map { now + $0 } }
+        if isNewState {
+            if venueOrder.state == .absent { state.absent.insert(id) }
+            let delay = venueOrder.state == .absent ? 60_000 : venueOrder.checkDelayMs
+            all[index].nextCheck = delay.map { now + $0 }
+        }
         state.intents[id] = all
     }
 
@@ -478,29 +486,40 @@ package struct MemoryOrderStore: OrderStore {
         let wall = database.clock.now()
         return try await locked("dueWork") { state, now in
             if database.has(.noSweep) { return [] }
-            var jobs: [Job] = []
+            // Stops and timers, others, what only rests or was proven absent: as jobs.sql ranks them.
+            var jobs: [[Job]] = [[], [], []]
+            func keep(_ job: Job, isQuiet: Bool = false) {
+                jobs[isQuiet ? 2 : job.jobClass == .stops ? 0 : 1].append(job)
+            }
             let second = Int(wall.milliseconds / 1_000)
-            for id in state.open {
+            for id in state.open + state.absent.subtracting(state.open).sorted() {
                 guard let order = state.rows[id]?.order else { continue }
                 for intent in state.intents[id] ?? [] {
-                    guard intent.stored.state.isLive, let due = intent.nextCheck, due <= now else { continue }
+                    let isAbsent = intent.stored.state == .absent
+                    guard intent.stored.state.isLive || isAbsent, let due = intent.nextCheck, due <= now else {
+                        continue
+                    }
+                    if isAbsent, due < now - 300_000 || intent.stored.createdAt <= wall.advanced(milliseconds: -600_000)
+                    {
+                        continue
+                    }
                     let number = intent.stored.state == .intent ? second : intent.checks + 1
-                    jobs.append(.check(order, intent.stored.key, number: number))
+                    let isResting = intent.stored.state == .open || intent.stored.state == .partial
+                    keep(.check(order, intent.stored.key, number: number), isQuiet: isResting || isAbsent)
                 }
                 guard !order.isTerminal else { continue }
                 let due = order.nextTimer
                 if let wanted = order.wantedExit, order.updatedAt <= wall.advanced(milliseconds: -1_000),
                     due.map({ $0 <= wall }) ?? true
                 {
-                    jobs.append(.timer(order, wanted.leg, wanted.attempt, second))
+                    keep(.timer(order, wanted.leg, wanted.attempt, second))
                 }
                 if let due, due <= wall {
                     let isLate = due <= wall.advanced(milliseconds: -2_000)
-                    jobs.append(.timer(order, .timer, Int(order.version), isLate ? second : nil))
+                    keep(.timer(order, .timer, Int(order.version), isLate ? second : nil))
                 }
             }
-            let stops = jobs.filter { $0.jobClass == .stops }
-            return Array((stops + jobs.filter { $0.jobClass != .stops }).prefix(limit))
+            return Array(jobs.joined().prefix(limit))
         }
     }
 

@@ -52,6 +52,8 @@ ACTIONS = {
     "kill feed": 3,
     "fill redis": 2,
     "take descriptors": 2,
+    "pause feed": 2,
+    "pause everything": 1,
     "kill everything": 1,
 }
 
@@ -695,9 +697,10 @@ class Chaos:
     def member(self, role):
         return f"{role}-{self.random.randint(1, ROLES[role])}"
 
-    def act(self):
+    def act(self, kind=None):
+        """Does one thing; by chance where nobody says what."""
         kinds = [kind for kind in ACTIONS if self.cluster.with_redis or "redis" not in kind]
-        kind = self.random.choices(kinds, [ACTIONS[kind] for kind in kinds])[0]
+        kind = kind or self.random.choices(kinds, [ACTIONS[kind] for kind in kinds])[0]
         done = getattr(self, kind.replace(" ", "_"))()
         if done:
             self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -730,18 +733,55 @@ class Chaos:
     def kill_feed(self):
         return self.kill_role("feed")
 
-    def pause_worker(self):
-        process = self.cluster.processes[self.member("worker")]
+    def pause_role(self, role, seconds):
+        process = self.cluster.processes[self.member(role)]
         if not process.is_running:
             return False
         process.signal(signal.SIGSTOP)
-        seconds = self.random.choice([0.3, 1.0, 2.5, 5.0])
         self.broke("pause", seconds, lambda: process.signal(signal.SIGCONT), name=process.name)
         return True
 
+    def pause_worker(self):
+        return self.pause_role("worker", self.random.choice([0.3, 1.0, 2.5, 5.0]))
+
+    def pause_feed(self):
+        """Longer than a lease: the other one feeds, then both do (FA26)."""
+        return self.pause_role("feed", self.random.choice([1.0, 4.0, 10.0]))
+
+    def pause_everything(self):
+        """The whole machine stands still, longer than a lease, and wakes in any order (FA35). Prices and the trader go on:
+        they are the world outside."""
+        stopped = []
+        for name, process in self.cluster.processes.items():
+            if not process.is_running:
+                continue
+            ids = [process.child.pid]
+            if name == "postgres":
+                with open(f"/proc/{process.child.pid}/task/{process.child.pid}/children") as file:
+                    ids += [int(child) for child in file.read().split()]
+            stopped += ids
+        for number in stopped:
+            self.signal(number, signal.SIGSTOP)
+        self.random.shuffle(stopped)
+
+        def wake():
+            for number in stopped:
+                self.signal(number, signal.SIGCONT)
+                time.sleep(self.random.uniform(0, 0.02))
+
+        self.broke("pause", self.random.uniform(3.0, 6.0), wake, name="everything")
+        return True
+
+    @staticmethod
+    def signal(number, which):
+        try:
+            os.kill(number, which)
+        except ProcessLookupError:
+            pass
+
     def network(self):
         name = f"{self.member(self.random.choice(list(ROLES)))}.{self.random.choice(['pg', 'redis', 'venue'])}"
-        kind = self.random.choice(["reset", "latency", "blackhole", "refuse", "slice", "half"])
+        kind = self.random.choice(["reset", "latency", "blackhole", "refuse", "slice", "half", "cut"])
         proxies = self.cluster.proxies
         if kind == "reset":
             proxies.reset(name)
@@ -753,6 +793,9 @@ class Chaos:
             proxies.set(name, way=self.random.choice(["up", "down"]), blackhole=True)
         elif kind == "slice":
             proxies.set(name, slice=7)
+        elif kind == "cut":
+            # A request that arrives by half, an answer that does (FA8, FA79).
+            proxies.set(name, way=self.random.choice(["up", "down"]), cut=self.random.choice([50, 300]))
         else:
             proxies.set(name, refuse=True)
             proxies.reset(name)
@@ -1017,6 +1060,9 @@ def run(cluster, journal, folder, seed, options, limit):
     revived = {}
     while chaos.kills < options.kills and time.monotonic() < deadline:
         chaos.mend()
+        # Chance alone would leave it out of half of the short runs.
+        if chaos.kills >= options.kills // 2 and "kill everything" not in chaos.counts:
+            chaos.act("kill everything")
         if chaos.counts.get("restore", 0) < options.restores and time.monotonic() >= next_loss:
             chaos.lose_history()
             next_loss = time.monotonic() + 40
@@ -1105,7 +1151,11 @@ def run(cluster, journal, folder, seed, options, limit):
         "refused": trader.refused,
         "audit": audits,
     }
-    clean = verdict.is_clean and not any(audits.values())
+    # A run that was too slow to do its worst proves nothing.
+    enough = options.minutes is not None or chaos.kills >= options.kills
+    if not enough:
+        print(f"error: {chaos.kills} of {options.kills} kills in {limit:.0f} s", file=sys.stderr)
+    clean = verdict.is_clean and not any(audits.values()) and enough
     show(report, verdict, clean, folder)
     print(json.dumps(report))
     if clean:

@@ -4,12 +4,9 @@ Used in process by chaos.py: `Proxies` runs an event loop in a thread of its own
 a target port. Faults hold for both directions unless `way` is `up` (client to server) or `down`:
 
   latency MS, jitter MS   every chunk waits so long (and up to jitter more)
-  bandwidth BYTES         per second
   slice BYTES             chunks are cut into pieces of at most so many bytes
-  limit BYTES             the connection is closed after so many bytes
+  cut PERMILLE            of the chunks arrive by half, and the connection is reset
   blackhole               bytes are swallowed, connections stay open
-  slow_close MS           the end of one side reaches the other so much later
-  corrupt PERMILLE        of the chunks have one byte changed; only for links whose payload is checked by the receiver
   refuse                  new connections are refused
 `reset(link)` ends what is open with a TCP reset. Cost: about 0.2 ms a round trip.
 """
@@ -92,33 +89,27 @@ class Proxies:
                 each.close()
 
     async def _pump(self, link, way, reader, writer):
-        passed = 0
         try:
             while True:
                 chunk = await reader.read(65536)
                 faults = link.faults if link.faults.get("way") in (None, way) else {}
                 if not chunk:
-                    await asyncio.sleep(faults.get("slow_close", 0) / 1000)
                     break
                 wait = faults.get("latency", 0) + self.random.uniform(0, faults.get("jitter", 0))
                 if wait:
                     await asyncio.sleep(wait / 1000)
                 if "blackhole" in faults:
                     continue
-                if faults.get("corrupt") and self.random.random() * 1000 < faults["corrupt"]:
-                    place = self.random.randrange(len(chunk))
-                    chunk = chunk[:place] + bytes([chunk[place] ^ 1 << self.random.randrange(8)]) + chunk[place + 1 :]
+                if faults.get("cut") and self.random.random() * 1000 < faults["cut"]:
+                    writer.write(chunk[: self.random.randrange(len(chunk))])
+                    await writer.drain()
+                    _reset(writer)
+                    break
                 step = faults.get("slice") or len(chunk)
                 for start in range(0, len(chunk), step):
                     piece = chunk[start : start + step]
                     writer.write(piece)
                     await writer.drain()
-                    if faults.get("bandwidth"):
-                        await asyncio.sleep(len(piece) / faults["bandwidth"])
-                passed += len(chunk)
-                if faults.get("limit") and passed >= faults["limit"]:
-                    _reset(writer)
-                    break
         except (OSError, asyncio.CancelledError):
             pass
         finally:

@@ -37,10 +37,15 @@ import Darwin
         return (Self.venue("http://127.0.0.1:\(receiver.port)", http, clock), receiver, http)
     }
 
-    private static func venue(_ rest: String, _ http: VenueHTTP, _ clock: any EngineClock) -> BinanceVenue {
+    private static func venue(
+        _ rest: String,
+        _ http: VenueHTTP,
+        _ clock: any EngineClock,
+        key: String = "k",
+    ) -> BinanceVenue {
         BinanceVenue(
             endpoint: BinanceEndpoint(venue: "paper", product: .linear, rest: rest, stream: "ws://127.0.0.1:1/ws"),
-            credentials: Credentials(key: "k", secret: "s"),
+            credentials: Credentials(key: key, secret: "s"),
             http: http,
             clock: clock,
         )
@@ -108,6 +113,36 @@ import Darwin
         #expect(await venue.place(placement(venue)).isUnknown)
         #expect(other.connectionCount == 0 && other.requests.isEmpty)
         other.close()
+        receiver.close()
+        try await http.shutdown()
+    }
+
+    // MARK: Limits
+
+    /// FA81, HO20: a ban is of the address, a limit of one account.
+    @Test(arguments: [418, 429]) func `that asks for patience is left alone`(status: Int) async throws {
+        let limited = ReceiverAnswer(status, headers: [("Retry-After", "1")], body: #"{"code":-1003,"msg":"wait"}"#)
+        let (venue, receiver, http) = try venue(limited)
+        let other = Self.venue("http://127.0.0.1:\(receiver.port)", http, RealClock(), key: "other")
+        try await venue.prepareCalmly()
+        try await other.prepareCalmly()
+        #expect(await venue.place(placement(venue)).isRefused)
+        let asked = receiver.requests.count
+        #expect(await venue.place(placement(venue)).isNotSent)
+        guard case .failed = await venue.lookUp(market: Self.market, clientOrderID: "so-test") else {
+            Issue.record("it was asked")
+            return
+        }
+        #expect(receiver.requests.count == asked)
+        #expect(await other.place(placement(other)).isNotSent == (status == 418))
+        let known = receiver.requests.count
+        let clock = ContinuousClock()
+        let begun = clock.now
+        while await venue.place(placement(venue)).isNotSent {
+            try #require(clock.now - begun < .seconds(30))
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        #expect(receiver.requests.count == known + 1)
         receiver.close()
         try await http.shutdown()
     }

@@ -100,11 +100,12 @@ import Testing
                 let stale = rig.placement("r4", .buy, .market, "1", t0: late)
                 #expect(await refusal(stale) == .rateLimited)
             }
-            try await rig.control(#"{"rules":[{"do":"rateLimit","on":"place","times":1}]}"#)
-            #expect(await refusal(rig.placement("r5", .buy, .market, "1")) == .rateLimited)
             try await rig.control(#"{"revokedKeys":["demo"]}"#)
-            #expect(await refusal(rig.placement("r6", .buy, .market, "1")) == .credentials)
+            #expect(await refusal(rig.placement("r5", .buy, .market, "1")) == .credentials)
             try await rig.control(#"{"revokedKeys":[]}"#)
+            // A limit that does not say how long it lasts; one that does keeps everything here.
+            try await rig.control(#"{"rules":[{"do":"rateLimit","on":"place","times":1,"retryAfter":0}]}"#)
+            #expect(await refusal(rig.placement("r6", .buy, .market, "1")) == .rateLimited)
             for id in ["r1", "r2", "r3", "r4", "r5", "r6"] { #expect(await rig.lookUp(id) == .notFound) }
         }
     }

@@ -126,6 +126,11 @@ extension PlacementAnswer {
         case .accepted, .duplicate, .notSent, .unknown: nil
         }
     }
+    var isRefused: Bool {
+        if case .refused = self { return true }
+        return false
+    }
+
     var isNotSent: Bool {
         switch self {
         case .notSent: true

@@ -68,6 +68,22 @@ struct MemoryRecovery: RecoveryStore {
         return (Cluster(restoring: first, from: backup), id)
     }
 
+    /// What a lost history asked for.
+    private func stop(_ attempt: Int, of id: OrderID, in cluster: Cluster) -> Placement {
+        Placement(
+            market: cluster.instrument.market,
+            clientOrderID: cluster.identity.clientOrderID(id, VenueOrderKey(leg: .stop, attempt: attempt)),
+            side: .sell,
+            type: .market,
+            quantity: Quantity(ExactDecimal(10)),
+            limit: nil,
+            reduceOnly: true,
+            isExit: true,
+            t0: cluster.clock.now(),
+            windowMs: 2_000,
+        )
+    }
+
     @Test func `an exit of the lost history is found and counted, not sent again`() async throws {
         let (cluster, id) = try await restored(.held([(105, 40), (110, 60)], stop: 95), after: [105])
         #expect(cluster.venue.accepted.count == 1)
@@ -102,7 +118,6 @@ struct MemoryRecovery: RecoveryStore {
 
     @Test func `a first send of an old order asks the venue before`() async throws {
         let (cluster, id) = try await restored(.held(stop: 95), after: [])
-        let key = VenueOrderKey(leg: .stop, attempt: 1)
         try await cluster.run(["w2"]) {
             try await cluster.tick(99)
             for _ in 0..<20_000 where try await cluster.isUnrecovered(id) {
@@ -110,20 +125,7 @@ struct MemoryRecovery: RecoveryStore {
             }
             try #require(await !cluster.isUnrecovered(id))
             // Somebody of the lost history wakes only now.
-            _ = await cluster.venue.place(
-                Placement(
-                    market: cluster.instrument.market,
-                    clientOrderID: cluster.identity.clientOrderID(id, key),
-                    side: .sell,
-                    type: .market,
-                    quantity: Quantity(ExactDecimal(10)),
-                    limit: nil,
-                    reduceOnly: true,
-                    isExit: true,
-                    t0: cluster.clock.now(),
-                    windowMs: 2_000,
-                )
-            )
+            _ = await cluster.venue.place(stop(1, of: id, in: cluster))
             try await cluster.tick(94)
             let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
             #expect(ended.status == .stopped && ended.exited == Quantity(ExactDecimal(10)))
@@ -140,6 +142,46 @@ struct MemoryRecovery: RecoveryStore {
             #expect(cluster.venue.requests == 0)
             cluster.venue.setBlind(false)
             let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
+            #expect(ended.status == .stopped && cluster.venue.accepted.count == 1)
+        }
+    }
+
+    @Test func `an attempt behind one that the venue does not know is found`() async throws {
+        let (cluster, id) = try await restored(.held(stop: 95), after: [])
+        // The lost history was refused once; what the second attempt sold is known to the venue alone.
+        _ = await cluster.venue.place(stop(2, of: id, in: cluster))
+        try await cluster.run(["w2"]) {
+            try await cluster.tick(94)
+            let ended = try await cluster.wait(for: id) { $0.status.isTerminal }
+            #expect(ended.exited == Quantity(ExactDecimal(10)) && ended.attempts[.stop] == 2)
+            #expect(cluster.venue.accepted.count == 1)
+        }
+    }
+
+    /// FA62: the worker lived through the promotion, with its lease; what it watches is newer than what is stored.
+    @Test func `a promotion without the last commits makes workers watch what is stored`() async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        let order = try await cluster.create(.held(stop: 95))
+        try await cluster.run(["w1"]) {
+            try await cluster.settle()
+            let backup = cluster.database.copy()
+            var edit = OrderEdit()
+            edit.stopLoss = StopLossPlan(price: Price(ExactDecimal(90)))
+            _ = try await cluster.service().execute(
+                .edit(edit),
+                on: order.id,
+                version: order.version,
+                actor: Actor(kind: .user, id: "u"),
+            )
+            try await cluster.tick(99)
+            try await cluster.settle()
+            cluster.database.rewind(to: backup)
+            let stored = try await cluster.order(order.id)
+            #expect(stored.effectiveStop?.price == Price(ExactDecimal(95)))
+            try await cluster.clock.sleep(milliseconds: 1_500)
+            try await cluster.tick(94)
+            let ended = try await cluster.wait(for: order.id, seconds: 20) { $0.status.isTerminal }
             #expect(ended.status == .stopped && cluster.venue.accepted.count == 1)
         }
     }

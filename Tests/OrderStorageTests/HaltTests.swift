@@ -99,6 +99,26 @@ import Testing
         }
     }
 
+    /// FA62: between the promotion and the first heartbeat.
+    @Test func `before anybody has noticed a promotion nothing is sent`() async throws {
+        try await withStores { stores, pool in
+            let order = try await stores.order(1, stores.account())
+            let waiting = try await stores.order(2, order.account).next { order in
+                order.venueOrders = [.sampleExit(.stop, 1, 1, state: .intent, at: order.updatedAt)]
+            }
+            #expect(
+                try await stores.orders.commit([.sample(waiting, venueOrders: waiting.venueOrders)])[0].isCommitted
+            )
+            let intent = try #require(try await stores.orders.intents(of: [waiting.id], ended: false).first)
+            _ = try await pool.query(Statement(sql: "UPDATE control SET timeline = 'FFFFFFFF'"))
+            #expect(try await stores.orders.commit([.sampleExit(order.exiting(1), token: 1)]) == [.lost])
+            let right = SendRight.sample(waiting.id, intent.venueOrder.key, token: 2)
+            #expect(try await stores.orders.claimSend(intent, right) == false)
+            // Facts are stored in any history.
+            #expect(try await stores.orders.commit([.sample(order.next())])[0].isCommitted)
+        }
+    }
+
     @Test func `orders of a lost history are listed until each was compared with its venue`() async throws {
         try await withStores { stores, pool in
             let order = try await stores.order(1, stores.account())

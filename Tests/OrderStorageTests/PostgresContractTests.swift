@@ -45,6 +45,12 @@ import Testing
     @Test func `a send right has one winner`() async throws { try await check(IntentContract.sendRightHasOneWinner) }
     @Test func `a repeat needs proof of absence`() async throws { try await check(IntentContract.repeatNeedsProof) }
     @Test func `the sweep finds what is due`() async throws { try await check(IntentContract.sweepFindsDueWork) }
+    @Test func `what rests never hides what is in doubt`() async throws {
+        try await check(IntentContract.restingNeverHidesDoubt)
+    }
+    @Test func `what was proven absent is looked at for minutes`() async throws {
+        try await check(IntentContract.absentIsLookedAt)
+    }
     @Test func `the outbox keeps jobs`() async throws { try await check(IntentContract.outboxKeepsJobs) }
     @Test func `exits that rest claim their position`() async throws {
         try await check(PositionContract.restingExitsClaimThePosition)

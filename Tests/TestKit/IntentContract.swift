@@ -113,6 +113,53 @@ package enum IntentContract {
         #expect(try await stores.orders.dueWork(limit: 10).map(\.id.order) == [latched.id])
     }
 
+    /// However much rests at venues and is due to be looked at, a stop in doubt comes first; so does a target in doubt.
+    package static func restingNeverHidesDoubt(_ stores: StoresUnderTest) async throws {
+        let account = try await stores.account()
+        func due(_ number: Int, _ leg: Leg, resting: Bool, agoMs: Int64) async throws -> OrderID {
+            let asked = try await stores.order(number, account).exiting(5, leg: leg)
+            try await expectCommitted(stores, [.sampleExit(asked, token: Int64(number))])
+            if resting {
+                let open = asked.next { $0.venueOrders[0].state = .open }
+                try await expectCommitted(stores, [.sample(open, venueOrders: open.venueOrders)])
+            }
+            let intent = try await only(stores, asked.id)
+            #expect(try await stores.orders.noteCheck(intent, absent: false, delayMs: -agoMs))
+            return asked.id
+        }
+        for number in 1...6 { _ = try await due(number, .takeProfit(1), resting: true, agoMs: 60_000) }
+        let target = try await due(7, .takeProfit(1), resting: false, agoMs: 1_000)
+        let stop = try await due(8, .stop, resting: false, agoMs: 1)
+        #expect(try await stores.orders.dueWork(limit: 3).prefix(2).map(\.id.order) == [stop, target])
+        #expect(try await stores.orders.dueWork(limit: 3).count == 3)
+    }
+
+    /// FA99: what was proven absent is looked at for some minutes more, also when its order has ended.
+    package static func absentIsLookedAt(_ stores: StoresUnderTest) async throws {
+        let asked = try await stores.order(1, stores.account()).next { order in
+            order.venueOrders = [.sampleExit(.stop, 1, 10, at: RealClock().now())]
+            order.attempts[.stop] = 1
+        }
+        try await expectCommitted(stores, [.sampleExit(asked, token: 1)])
+        var absent = asked.venueOrders[0]
+        absent.state = .absent
+        let ended = asked.next { order in
+            order.venueOrders = []
+            order.exited = order.entered
+            order.status = .stopped
+            order.phase = nil
+        }
+        try await expectCommitted(stores, [.sample(ended, venueOrders: [absent])])
+        #expect(try await stores.orders.dueWork(limit: 10).isEmpty)
+        let intent = try #require(try await stores.orders.intents(of: [asked.id], ended: true).first)
+        #expect(try await stores.orders.noteCheck(intent, absent: false, delayMs: -1))
+        let job = try #require(try await stores.orders.dueWork(limit: 10).first)
+        #expect(job.name == .check && job.id.leg == .stop && job.id.attempt == 1)
+        let looked = try #require(try await stores.orders.intents(of: [asked.id], ended: true).first)
+        #expect(try await stores.orders.noteCheck(looked, absent: false, delayMs: 60_000))
+        #expect(try await stores.orders.dueWork(limit: 10).isEmpty)
+    }
+
     package static func outboxKeepsJobs(_ stores: StoresUnderTest) async throws {
         let order = try await stores.order(1, stores.account())
         func job(_ attempt: Int, _ jobClass: JobClass) -> Job {

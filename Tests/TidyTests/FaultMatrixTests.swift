@@ -30,7 +30,7 @@ import Testing
         15 | sim kill; test a job whose process died between commit and offer appears (38); chaos kill_scheduler
         16 | sim blackout; test killing a worker, the leader, and all of Redis changes nothing at the venue; chaos kill_worker kill_scheduler
         17 | sim kill feed; chaos kill_feed
-        18 | sim kill trader; test the same key and body give one order and one answer; chaos kill_api
+        18 | sim kill trader; test an answer that nobody heard before the API was killed is told to the repeated request; chaos kill_api
         19 | test a stream that is cut goes on where it was, without gap or repeat; chaos kill_api
         20 | sim blackout
         21 | sim blackout; chaos kill_everything
@@ -38,7 +38,7 @@ import Testing
         23 | sim pause; test waits for what was reached before it; test a request lives from its timestamp to the end of its window; chaos pause_worker
         24 | sim pause; test a leader that slept gives away nothing, and its worker moves no cursor (39); chaos pause_worker
         25 | sim pause; test a leader that slept gives away nothing, and its worker moves no cursor (39)
-        26 | sim pause feed
+        26 | sim pause feed; chaos pause_feed
         27 | sim redisOutage; test a silent server gives an unknown outcome by the deadline and is used again when it wakes
         28 | sim pgOutage; test a suspended server holds nobody beyond the deadline
         29 | sim pause; chaos pause_worker
@@ -47,9 +47,9 @@ import Testing
         32 | sim kill
         33 | chaos take_descriptors
         34 | test hands its shards to others, though its process lives
-        35 | sim pause
+        35 | sim pause; chaos pause_everything
         36 | sim redisLoss; test acknowledged triggers that Redis loses run all the same, each once (12, 13); chaos kill_redis
-        37 | test a worker survives a restart of Redis
+        37 | test Redis is killed while a handler finishes: the effect is once and the job completes (10, 11)
         38 | sim redisLoss; test flushing everything harms no connection; chaos flush_redis
         39 | test an empty Redis says that it is closed, another deployment and generation are refused
         40 | test triggers flow while Redis is full (29); test a full Redis refuses offers and drains (29); chaos fill_redis
@@ -58,8 +58,8 @@ import Testing
         43 | test what was not yet written survives the loss of the connection; chaos network
         44 | test behind sentinels a failover under load loses no job for good (13)
         45 | cannot a split of Sentinel's view needs two networks, the loss of content is row 36
-        46 | test partitions lie on all masters, and no call crosses slots (42)
-        47 | test each tag lies in its sixteenth of the slots, in bit-reversed order (42)
+        46 | test a master that dies under load is replaced, and no job is lost for good (13, 42)
+        47 | test slots that move under load lose nothing, and everything goes on (42)
         48 | test a wrong password is told, the right one works
         49 | test Redis is killed while a handler finishes: the effect is once and the job completes (10, 11)
         50 | sim redisReset; test a finish whose reply is lost is repeated with success (14)
@@ -74,7 +74,7 @@ import Testing
         59 | sim pgReset; test a transaction takes effect as a whole or not at all; chaos network
         60 | sim pgReset; test a repeated commit learns what became of it; chaos network
         61 | chaos fail_over; test a restored database is in quarantine and forgets old decisions
-        62 | test a restored database is in quarantine and forgets old decisions; test an exit of the lost history is found and counted, not sent again; chaos lose_history
+        62 | test a restored database is in quarantine and forgets old decisions; test before anybody has noticed a promotion nothing is sent; test a promotion without the last commits makes workers watch what is stored; test an attempt behind one that the venue does not know is found; test an exit of the lost history is found and counted, not sent again; chaos lose_history
         63 | test a warning that comes with the commit makes it unconfirmed
         64 | cannot a disk that is full needs a file system of its own (user namespaces)
         65 | test a deadlock or a serialization failure is tried again, and takes effect once; test a collision that does not end is told as transient, and nothing is stored
@@ -85,7 +85,7 @@ import Testing
         70 | test a schema that is missing, newer, or edited is refused
         71 | test a first send of an old order asks the venue before; test while the venue does not answer nothing is sent; chaos lose_history
         72 | test a copied database holds its live accounts
-        73 | cannot the clock of a server moves with libfaketime, which the tests do not require
+        73 | test FA73 ahead: no absence is concluded early, and fences begin anew; test FA73 back: nothing waits for the old time
         74 | test a transaction that rolls back leaves no job (37)
         75 | sim pgOutage redisOutage venueOutage; chaos network
         76 | sim net; chaos network
@@ -93,7 +93,7 @@ import Testing
         78 | test with a certificate that is not to be trusted gets no request; test what keeps requests from leaving is said as long as it does
         79 | sim venueLoss venueAnswer; test a rule does what it says, once, and tells the truth afterwards; chaos network
         80 | sim pgOutage redisOutage venueOutage
-        81 | sim venueRefusal; test a key that asks too often is told to wait
+        81 | sim venueRefusal; test that asks for patience is left alone
         82 | sim venueAnswer; test an error has the class that decides what happens; chaos venue_faults
         83 | sim venueLoss venueAnswer; chaos venue_faults
         84 | sim venueStream; test a private stream can be silent, repeat itself, and be cut
@@ -111,10 +111,10 @@ import Testing
         96 | test flat or flipped elsewhere: cancelled, nothing sent
         97 | sim venueStream; test a private stream can be silent, repeat itself, and be cut
         98 | cannot no adapter speaks to a venue with nonces yet
-        99 | test a venue that breaks its own deadline is seen, and the order says so; test without a deadline a late twin takes nothing from a reduce-only exit
+        99 | test a venue that breaks its own deadline is seen, and the order says so; test what was proven absent is looked at for minutes; test without a deadline a late twin takes nothing from a reduce-only exit
         100 | test a connection that is cut again and again loses and repeats no trade; test a stream that is cut is told and opened again
         101 | test tells no price by a frame that is none; test a ping is answered, a bad frame ends the connection, a wrong path is no stream
-        102 | test unlimited replays whole files in batches, exact and in order
+        102 | test keeps the first tick, the last, and every turn; test a conflated window crosses the same watches, at the same thresholds and, looked up, at the same ticks; test unlimited replays whole files in batches, exact and in order
         103 | test a repeated or late append changes nothing
         104 | sim feed; test a jump in the ids is filled before the newer trade comes out, also while the history fails; test a hole in the prices voids what is before it; test a stretch that was not heard is told, filled or not; test who was armed is told once, who came later is not, and a refresh confirms
         105 | test what happened before the feed began is read from the venue's history

@@ -12,6 +12,9 @@ public struct SignedRequest: Hashable, Sendable {
     public let headers: [(String, String)]
     public let body: String
 
+    /// The key of the account that signed, as the venue reads it from a header; nil: none did.
+    var accountKey: String? { headers.first { $0.0.hasSuffix("-APIKEY") }?.1 }
+
     public init(
         method: Method,
         base: String,

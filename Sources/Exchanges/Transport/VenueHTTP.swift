@@ -1,5 +1,8 @@
 // Sends one request once. No retry, no redirect: a second copy of a placement would take away the only proof that a
 // refusal is final (RELIABILITY.md 2.2 step 9).
+//
+// A venue that asks for patience (429 with Retry-After, 418) is not asked anything until it is over: every request of a
+// banned address makes the ban longer, and a stop that waits leaves with the first one (RELIABILITY.md 6.8, HO21).
 internal import AsyncHTTPClient
 internal import NIOCore
 internal import NIOHTTP1
@@ -22,6 +25,17 @@ public final class VenueHTTP: Sendable {
     private static let bodyLimit = 4 << 20
     /// `https://host` whose certificate was refused at the last try.
     private let untrusted = Locked<Set<String>>([])
+    /// Whom a venue asked to be left alone by: this address, or one account.
+    private struct Asked: Hashable {
+        let base: String
+        /// Of the account; nil: everybody here.
+        let key: String?
+    }
+
+    private let quiet = Locked<[Asked: ContinuousClock.Instant]>([:])
+    /// The longest that a limit and a ban are believed, in seconds: a header must not hold a stop for days.
+    private static let longestLimit: Int64 = 60
+    private static let longestBan: Int64 = 300
 
     /// - Parameter roots: certificates (PEM) to trust in place of the system's; nil: the system's.
     public init(roots: String? = nil) {
@@ -49,7 +63,37 @@ public final class VenueHTTP: Sendable {
     // A client that nobody shut down (a start that failed half way) would end the process in its own deinit.
     deinit { client.shutdown { _ in } }
 
+    /// Milliseconds that this venue asked to be left alone; 0: none.
+    private func patience(_ request: SignedRequest) -> Int64 {
+        quiet.withLock { quiet in
+            guard !quiet.isEmpty else { return 0 }
+            var most: Int64 = 0
+            for asked in [Asked(base: request.base, key: nil), Asked(base: request.base, key: request.accountKey)] {
+                guard let until = quiet[asked] else { continue }
+                let left = ContinuousClock.now.duration(to: until) / .milliseconds(1)
+                if left <= 0 { quiet[asked] = nil }
+                most = max(most, Int64(left.rounded(.up)))
+            }
+            return most
+        }
+    }
+
+    /// A ban is of the address, a limit of the account that was over it; of the address where nobody signed.
+    private func heed(_ status: Int, _ retryAfter: Int64?, _ request: SignedRequest) {
+        let seconds: Int64
+        switch (status, retryAfter) {
+        case (418, let asked): seconds = min(max(asked ?? 120, 1), Self.longestBan)
+        case (429, let asked?): seconds = min(max(asked, 0), Self.longestLimit)
+        default: return
+        }
+        let asked = Asked(base: request.base, key: status == 418 ? nil : request.accountKey)
+        let until = ContinuousClock.now + .seconds(seconds)
+        quiet.withLock { $0[asked] = max($0[asked] ?? until, until) }
+    }
+
     func send(_ request: SignedRequest, timeoutMs: Int64) async -> HTTPOutcome {
+        let patience = patience(request)
+        guard patience == 0 else { return .notSent("VENUE_LIMIT: the venue asked to wait; \(patience) ms are left") }
         var outgoing = HTTPClientRequest(url: request.url)
         outgoing.method = HTTPMethod(rawValue: request.method.rawValue)
         for (name, value) in request.headers { outgoing.headers.add(name: name, value: value) }
@@ -60,13 +104,13 @@ public final class VenueHTTP: Sendable {
         do {
             let response = try await client.execute(outgoing, timeout: .milliseconds(timeoutMs))
             untrusted.withLock { _ = $0.remove(request.base) }
+            let (status, retryAfter) = (
+                Int(response.status.code), response.headers.first(name: "Retry-After").flatMap { Int64($0) },
+            )
+            heed(status, retryAfter, request)
             do {
                 let body = try await response.body.collect(upTo: Self.bodyLimit)
-                return .answered(
-                    status: Int(response.status.code),
-                    body: Array(body.readableBytesView),
-                    retryAfter: response.headers.first(name: "Retry-After").flatMap { Int64($0) },
-                )
+                return .answered(status: status, body: Array(body.readableBytesView), retryAfter: retryAfter)
             } catch {
                 return .unknown("the answer broke off: \(error)")
             }

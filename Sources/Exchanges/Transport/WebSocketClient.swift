@@ -96,7 +96,7 @@ enum WebSocketClient {
         typealias InboundIn = WebSocketFrame
         typealias InboundOut = WebSocketFrame
         typealias OutboundOut = WebSocketFrame
-        static let patience = TimeAmount.seconds(10)
+        static let patience = TimeAmount.seconds(5)
         private var isAsked = false
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {

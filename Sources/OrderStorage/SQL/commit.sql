@@ -1,7 +1,8 @@
 -- Commits decisions of different orders, each on its own merits: row, event, intents, fills, jobs.
 --
 -- Expects  per order the stored version :version - 1, the incarnation in which the order was read, and for a decision
---          that takes a send right: no halt in its way, and the quarantine over for the venue's fence.
+--          that takes a send right: no halt in its way, the quarantine over for the venue's fence, and a server whose
+--          timeline is the known one: behind a promotion the row may have forgotten what was sent (RELIABILITY.md 2.10).
 -- Returns  order and number in the account's stream, of those that took effect. A lost race returns no row and has
 --          written nothing.
 -- Locks    orders in the order given, which is by account and id; then account_stream, ascending. All commits lock in this
@@ -16,7 +17,10 @@
 -- A template (CommitStatement.swift): `:name` is a parameter, an array with one element per decision (per intent, fill,
 -- job); parts between `--{ part` and `--}` are left out of a batch that has none of it.
 WITH
-ok AS MATERIALIZED (SELECT quarantine_from FROM control WHERE incarnation = :incarnation),
+ok AS MATERIALIZED (
+    SELECT quarantine_from, is_present_history(system_identifier, timeline) AS is_present
+    FROM control WHERE incarnation = :incarnation
+),
 --{ create
 --{ idempotency
 -- Places whose key was used before: their first request made the order. Left out, they undo nobody else's; a key that
@@ -59,7 +63,7 @@ n AS (
 --}
         AND EXISTS (SELECT FROM account_stream WHERE account_stream.account_id = d.account_id)
         AND (d.sends = 0 OR (
-            clock_timestamp() >= ok.quarantine_from + d.fence_ms * interval '1 ms'
+            ok.is_present AND clock_timestamp() >= ok.quarantine_from + d.fence_ms * interval '1 ms'
             AND NOT EXISTS (
                 SELECT FROM halts WHERE (level = 'sends' OR d.sends = 2) AND subject = CASE scope
                     WHEN 'cluster' THEN '' WHEN 'venue' THEN split_part(d.market, ':', 1)
@@ -101,7 +105,7 @@ o AS (
     )
     WHERE orders.id = d.id AND orders.account_id = d.account_id AND orders.version = d.version - 1
         AND (d.sends = 0 OR (
-            clock_timestamp() >= ok.quarantine_from + d.fence_ms * interval '1 ms'
+            ok.is_present AND clock_timestamp() >= ok.quarantine_from + d.fence_ms * interval '1 ms'
             AND NOT EXISTS (
                 SELECT FROM halts WHERE (level = 'sends' OR d.sends = 2) AND subject = CASE scope
                     WHEN 'cluster' THEN '' WHEN 'venue' THEN split_part(orders.market, ':', 1)
@@ -173,7 +177,9 @@ i AS (
         sends = greatest(intents.sends, excluded.sends),
         t0 = coalesce(excluded.t0, intents.t0), fence_until = coalesce(excluded.fence_until, intents.fence_until),
         next_check_at = CASE WHEN intents.state = excluded.state AND intents.next_check_at IS NOT NULL
-            THEN intents.next_check_at ELSE excluded.next_check_at END,
+            THEN intents.next_check_at
+            WHEN excluded.state = 'ABSENT' THEN clock_timestamp() + interval '1 minute'
+            ELSE excluded.next_check_at END,
         updated_at = excluded.updated_at
 ),
 --}

@@ -3,7 +3,10 @@
 --
 -- Expects, returns and locks as commit.sql; the same columns, as single values, except those of intents, fills and jobs.
 WITH
-ok AS MATERIALIZED (SELECT quarantine_from FROM control WHERE incarnation = :incarnation),
+ok AS MATERIALIZED (
+    SELECT quarantine_from, is_present_history(system_identifier, timeline) AS is_present
+    FROM control WHERE incarnation = :incarnation
+),
 o AS (
     UPDATE orders SET
         version = :version::bigint, source = :source::text, status = :status::text, phase = :phase::text,
@@ -17,7 +20,7 @@ o AS (
     FROM ok
     WHERE orders.id = :id::uuid AND orders.account_id = :account::uuid AND orders.version = :version::bigint - 1
         AND (:sends::smallint = 0 OR (
-            clock_timestamp() >= ok.quarantine_from + :fenceMs::bigint * interval '1 ms'
+            ok.is_present AND clock_timestamp() >= ok.quarantine_from + :fenceMs::bigint * interval '1 ms'
             AND NOT EXISTS (
                 SELECT FROM halts WHERE (level = 'sends' OR :sends::smallint = 2) AND subject = CASE scope
                     WHEN 'cluster' THEN '' WHEN 'venue' THEN split_part(orders.market, ':', 1)
@@ -76,7 +79,9 @@ i AS (
         sends = greatest(intents.sends, excluded.sends),
         t0 = coalesce(excluded.t0, intents.t0), fence_until = coalesce(excluded.fence_until, intents.fence_until),
         next_check_at = CASE WHEN intents.state = excluded.state AND intents.next_check_at IS NOT NULL
-            THEN intents.next_check_at ELSE excluded.next_check_at END,
+            THEN intents.next_check_at
+            WHEN excluded.state = 'ABSENT' THEN clock_timestamp() + interval '1 minute'
+            ELSE excluded.next_check_at END,
         updated_at = excluded.updated_at
 ),
 --}

@@ -35,7 +35,8 @@ WHERE order_id = $1::uuid AND leg = $2::text AND attempt = $3::integer AND accou
     AND send_token IS NOT DISTINCT FROM $5::bigint
     AND ((state = 'INTENT' AND send_token IS NULL)
         OR (state IN ('SUBMITTED', 'UNKNOWN') AND fence_until < clock_timestamp() AND absences >= 2))
-    AND incarnation = $10::bigint AND clock_timestamp() >= quarantine_from + $9::bigint * interval '1 ms'
+    AND incarnation = $10::bigint AND is_present_history(system_identifier, timeline)
+    AND clock_timestamp() >= quarantine_from + $9::bigint * interval '1 ms'
     AND NOT EXISTS (
         SELECT FROM halts WHERE (level = 'sends' OR NOT is_exit) AND subject = CASE scope
             WHEN 'cluster' THEN '' WHEN 'venue' THEN split_part(market, ':', 1) WHEN 'market' THEN market

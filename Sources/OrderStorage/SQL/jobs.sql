@@ -1,31 +1,52 @@
 -- Work that must not be lost: the sweep over what is due, and the outbox (RELIABILITY.md 3.3, QUEUE.md 14).
 
 -- name: due_work
--- What is due and not under way, stops first. Ids differ from one try to the next (`-c<n>`), so a queue that remembers an
--- id as done never swallows needed work: look-ups by their counter, the rest by the second.
+-- What is due and not under way: stops, others, what only rests. Ids differ from one try to the next (`-c<n>`), so a queue
+-- that remembers an id as done never swallows needed work: look-ups by their counter, the rest by the second.
 WITH
 now AS MATERIALIZED (
     SELECT clock_timestamp() AS at, floor(extract(epoch FROM clock_timestamp()))::bigint AS second
 ),
 due AS (
+    -- Unanswered requests, and intents that wait for their send right; each line with a limit of its own, so that what is
+    -- many never hides what is urgent: stops, then others, then what rests at the venue.
     (
-        -- Unanswered requests, and intents that wait for their send right.
         SELECT i.order_id, i.account_id, i.market, i.leg, i.attempt,
             CASE WHEN i.state = 'INTENT' THEN now.second ELSE i.checks + 1 END AS number, 'check' AS name,
-            i.next_check_at AS due_at
-        FROM now, intents AS i WHERE i.is_live AND i.next_check_at <= now.at
+            i.next_check_at AS due_at, 0 AS rank
+        FROM now, intents AS i
+        WHERE i.is_live AND i.state NOT IN ('OPEN', 'PARTIAL') AND lessens_risk(i.leg) AND i.next_check_at <= now.at
+        ORDER BY i.next_check_at LIMIT $1::bigint
+    ) UNION ALL (
+        SELECT i.order_id, i.account_id, i.market, i.leg, i.attempt,
+            CASE WHEN i.state = 'INTENT' THEN now.second ELSE i.checks + 1 END, 'check', i.next_check_at, 1
+        FROM now, intents AS i
+        WHERE i.is_live AND i.state NOT IN ('OPEN', 'PARTIAL') AND NOT lessens_risk(i.leg) AND i.next_check_at <= now.at
+        ORDER BY i.next_check_at LIMIT $1::bigint
+    ) UNION ALL (
+        SELECT i.order_id, i.account_id, i.market, i.leg, i.attempt, i.checks + 1, 'check', i.next_check_at, 2
+        FROM now, intents AS i
+        WHERE i.is_live AND i.state IN ('OPEN', 'PARTIAL') AND i.next_check_at <= now.at
+        ORDER BY i.next_check_at LIMIT $1::bigint
+    ) UNION ALL (
+        -- Proven absent some minutes ago: a venue that breaks its own deadline accepts late (RELIABILITY.md 6.7, FA99).
+        SELECT i.order_id, i.account_id, i.market, i.leg, i.attempt, i.checks + 1, 'check', i.next_check_at, 2
+        FROM now, intents AS i
+        WHERE i.state = 'ABSENT' AND i.next_check_at BETWEEN now.at - interval '5 minutes' AND now.at
+            AND i.created_at > now.at - interval '10 minutes'
         ORDER BY i.next_check_at LIMIT $1::bigint
     ) UNION ALL (
         -- Exits that are wanted while nothing is under way, also those of a time that this clock has jumped back from.
-        SELECT o.id, o.account_id, o.market, o.wanted_leg, o.wanted_attempt, now.second, 'timer', o.updated_at
+        SELECT o.id, o.account_id, o.market, o.wanted_leg, o.wanted_attempt, now.second, 'timer', o.updated_at,
+            CASE WHEN lessens_risk(o.wanted_leg) THEN 0 ELSE 1 END
         FROM now, orders AS o
         WHERE o.wanted_leg IS NOT NULL AND (o.updated_at <= now.at - interval '1 s' OR o.updated_at > now.at + interval '5 s')
             AND (o.due_at IS NULL OR o.due_at <= now.at)
-        LIMIT $1::bigint
+        ORDER BY NOT lessens_risk(o.wanted_leg), o.updated_at LIMIT $1::bigint
     ) UNION ALL (
         -- Delays, retries, expiries, time exits.
         SELECT o.id, o.account_id, o.market, 'timer', o.version,
-            CASE WHEN o.due_at <= now.at - interval '2 s' THEN now.second END, 'timer', o.due_at
+            CASE WHEN o.due_at <= now.at - interval '2 s' THEN now.second END, 'timer', o.due_at, 0
         FROM now, orders AS o WHERE o.due_at IS NOT NULL AND o.due_at <= now.at
         ORDER BY o.due_at LIMIT $1::bigint
     )
@@ -33,11 +54,7 @@ due AS (
 SELECT d.order_id, d.account_id, d.market, d.leg, d.attempt::bigint, d.number::bigint, d.name, o.version
 FROM due AS d JOIN orders AS o ON o.id = d.order_id AND o.account_id = d.account_id
 WHERE o.is_live OR d.name = 'check'
-ORDER BY CASE
-        WHEN d.leg IN ('sl', 'close', 'reduce', 'backstop', 'timer') OR d.leg LIKE 'ps%' THEN 0
-        WHEN d.leg = 'reconcile' THEN 2
-        ELSE 1
-    END, d.due_at
+ORDER BY d.rank, d.due_at
 LIMIT $1::bigint
 
 -- name: unoffered

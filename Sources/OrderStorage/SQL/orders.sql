@@ -211,7 +211,9 @@ LEFT JOIN events AS e ON e.order_id = w.order_id AND e.version = w.version AND e
 LEFT JOIN idempotency AS k ON k.owner = w.owner AND k.key = w.key
 
 -- name: control
-SELECT incarnation, system_identifier, timeline, nullif(quarantine_from, '-infinity') FROM control
+SELECT incarnation, system_identifier, timeline, nullif(quarantine_from, '-infinity'),
+    is_present_history(system_identifier, timeline)
+FROM control
 
 -- name: probe
 INSERT INTO commit_probe (session, at) VALUES (pg_backend_pid()::text, clock_timestamp())

@@ -14,8 +14,9 @@ ON CONFLICT (order_id, account_id) DO UPDATE SET
     incarnation = excluded.incarnation, found = excluded.found, at = clock_timestamp()
 
 -- name: unrecovered
--- Nothing is read where no history was lost, or all of it has been gone through.
-SELECT o.id, o.account_id, o.market, o.version, floor(extract(epoch FROM clock_timestamp()))::bigint
+-- Nothing is read where no history was lost, or all of it has been gone through. One id per order and 10 s: what is under
+-- way already is not offered again by every sweep.
+SELECT o.id, o.account_id, o.market, o.version, floor(extract(epoch FROM clock_timestamp()) / 10)::bigint
 FROM (
     SELECT incarnation, quarantine_from FROM control
     WHERE recovered < incarnation AND quarantine_from < clock_timestamp() - interval '1 s' OFFSET 0
