@@ -108,6 +108,7 @@ extension CommandService {
             throw CommandError.refused([Refusal(.notFound, field: "accountId", "There is no such account.")])
         }
         let (owner, standing) = (opening.account, opening.standing)
+        guard !standing.isRecovering else { throw CommandError.recovering }
         guard let instrument = opening.instrument else {
             throw CommandError.refused([
                 Refusal(.instrumentUnknown, field: "market", "\(market) is not in the catalogue.")
@@ -141,6 +142,8 @@ extension CommandService {
         var bounds = CreationBounds(
             maxConditionals: owner.maximumConditionals,
             activeConditionals: activeLegs ?? 0,
+            minimumCallback: owner.callbacks.lowerBound,
+            maximumCallback: owner.callbacks.upperBound,
             sources: published,
         )
         let view = try await PositionView.read(
@@ -225,6 +228,10 @@ extension CommandService {
         let isChanged = try transition.apply(.command(command), at: moment)
         if isChanged, let limits, let before = row.smart, let after = transition.order.smart {
             try limits.check(before, after, command)
+            if limits.isRecovering, ExposureLimits.addsExposure(before, after, command) {
+                throw CommandError.recovering
+            }
+            try limits.checkCallbacks(of: command, at: moment.price)
         }
         return DecidedCommand(transition: transition, moment: moment, tick: present.tick, isChanged: isChanged)
     }
@@ -243,7 +250,11 @@ extension CommandService {
                 clientOrderID: nil,
             )
         else { return nil }
-        return ExposureLimits(refusals: standing.refusals(of: owner, isLiveEnabled: isLiveEnabled).inTableOrder())
+        return ExposureLimits(
+            refusals: standing.refusals(of: owner, isLiveEnabled: isLiveEnabled).inTableOrder(),
+            callbacks: owner.callbacks,
+            isRecovering: standing.isRecovering,
+        )
     }
 
     /// A source has positions of its own: extremes and thresholds go on from the present of the new one (R3.4).
@@ -333,16 +344,49 @@ extension CommandService {
 /// What of a command the account's standing forbids.
 private struct ExposureLimits {
     let refusals: [Refusal]
+    let callbacks: ClosedRange<Rate>
+    let isRecovering: Bool
+
+    static func addsExposure(_ before: SmartOrder, _ after: SmartOrder, _ command: Command) -> Bool {
+        switch command {
+        case .openNow, .addFunds: true
+        case .edit: after.draft.quantity > before.draft.quantity
+        case .cancel, .cancelLeavingEntry, .cancelEntry, .closeMarket, .closeLevel, .reduceFunds: false
+        }
+    }
+
+    /// What an edit names anew is within what the account takes; what stands already stays.
+    /// - Parameter price: bounds an amount, as at creation; nil: amounts are not bounded.
+    func checkCallbacks(of command: Command, at price: Price?) throws(Refusal) {
+        guard case .edit(let change) = command else { return }
+        var named: [(Callback, String)] = []
+        if let trailing = change.trailing ?? nil { named.append((trailing.callback, "trailing")) }
+        if let rate = change.entry?.callbackRate { named.append((.rate(rate), "entry.callbackRate")) }
+        for (index, level) in (change.takeProfits ?? []).enumerated() {
+            if let rate = level.trailingRate { named.append((.rate(rate), "takeProfits[\(index)].trailingRate")) }
+        }
+        for (index, stop) in (change.partialStops ?? []).enumerated() {
+            if case .callback(let callback) = stop.distance { named.append((callback, "partialStops[\(index)]")) }
+        }
+        for (callback, field) in named {
+            let isInside =
+                switch callback {
+                case .rate(let rate): callbacks.contains(rate)
+                case .amount(let amount): price.map { amount.value <= callbacks.upperBound.value * $0.value } ?? true
+                }
+            guard !isInside else { continue }
+            throw Refusal(
+                .callbackOutOfRange,
+                field: field,
+                "The account takes callbacks of \(callbacks.lowerBound) to \(callbacks.upperBound).",
+                ["min": .number(callbacks.lowerBound.value), "max": .number(callbacks.upperBound.value)],
+            )
+        }
+    }
 
     /// - Throws: the first refusal of new exposure, and of loosening a stop where that needs a tier.
     func check(_ before: SmartOrder, _ after: SmartOrder, _ command: Command) throws(Refusal) {
-        let addsExposure: Bool
-        switch command {
-        case .openNow, .addFunds: addsExposure = true
-        case .edit: addsExposure = after.draft.quantity > before.draft.quantity
-        case .cancel, .cancelLeavingEntry, .cancelEntry, .closeMarket, .closeLevel, .reduceFunds: addsExposure = false
-        }
-        if addsExposure, let refusal = refusals.first { throw refusal }
+        if Self.addsExposure(before, after, command), let refusal = refusals.first { throw refusal }
         // Who lost his tier keeps what protects him, and tightens it.
         guard let tier = refusals.first(where: { $0.code == .tierRequired }), before.status.isOpen,
             let old = before.effectiveStop?.price

@@ -153,6 +153,7 @@ extension CommandService {
                 Refusal(.instrumentUnknown, field: "market", "\(owner.name) cannot trade \(market).")
             ])
         }
+        guard draft.reduceOnly || !standing.isRecovering else { throw CommandError.recovering }
         let published = instrument.publishedSources
         let asked = draft.triggerSource ?? instrument.defaultTriggerSource
         let source = published.contains(asked) ? asked : instrument.defaultTriggerSource

@@ -17,6 +17,9 @@ public enum CommandError: Error, Sendable {
     case unavailable(String)
     /// The venue does not say what is held.
     case venueUnavailable
+    /// The database went back in time, and the account's orders were not all compared with their venue yet: new exposure
+    /// waits (RELIABILITY.md 2.10).
+    case recovering
 }
 
 /// What a command came to.

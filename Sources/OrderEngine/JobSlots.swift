@@ -5,20 +5,32 @@ internal import OwnerThread
 final class JobSlots: Sendable {
     private struct State {
         var used = TakeRequest(stops: 0, targets: 0, housekeeping: 0)
+        var concurrency: Int
         /// How many were given back so far.
         var returned = 0
         var waiter: CheckedContinuation<Void, Never>?
     }
 
-    private let state = Locked(State())
-    private let concurrency: Int
+    private let state: Locked<State>
 
-    init(concurrency: Int = 64) {
-        self.concurrency = concurrency
+    init(concurrency: Int = WorkerStanding.usualConcurrency) {
+        state = Locked(State(concurrency: concurrency))
+    }
+
+    /// How many there are from now on. Where more are used, none is free until enough were given back.
+    func set(concurrency: Int) {
+        let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            guard state.concurrency != concurrency else { return nil }
+            state.concurrency = concurrency
+            guard !Self.free(state).isEmpty else { return nil }
+            defer { state.waiter = nil }
+            return state.waiter
+        }
+        waiter?.resume()
     }
 
     /// At least so many are never lent to other classes, at most so many are used.
-    private func bounds(_ jobClass: JobClass) -> (least: Int, most: Int) {
+    private static func bounds(_ jobClass: JobClass, _ concurrency: Int) -> (least: Int, most: Int) {
         func scaled(_ slots: Int) -> Int { max(1, (slots * concurrency + 63) / 64) }
         return switch jobClass {
         case .stops: (scaled(24), scaled(58))
@@ -28,16 +40,17 @@ final class JobSlots: Sendable {
     }
 
     /// Free slots by class.
-    var free: TakeRequest { free(state.withLock { $0.used }) }
+    var free: TakeRequest { state.withLock { Self.free($0) } }
 
-    private func free(_ used: TakeRequest) -> TakeRequest {
+    private static func free(_ state: State) -> TakeRequest {
+        let (used, concurrency) = (state.used, state.concurrency)
         let total = concurrency - used.stops - used.targets - used.housekeeping
         func free(_ jobClass: JobClass) -> Int {
             var kept = 0
             for other in JobClass.allCases where other != jobClass {
-                kept += max(0, bounds(other).least - used[other])
+                kept += max(0, bounds(other, concurrency).least - used[other])
             }
-            return max(0, min(bounds(jobClass).most - used[jobClass], total - kept))
+            return max(0, min(bounds(jobClass, concurrency).most - used[jobClass], total - kept))
         }
         return TakeRequest(stops: free(.stops), targets: free(.targets), housekeeping: free(.housekeeping))
     }
@@ -77,7 +90,7 @@ final class JobSlots: Sendable {
     func wait() async {
         await withCheckedContinuation { continuation in
             let isFree = state.withLock { state in
-                if !free(state.used).isEmpty { return true }
+                if !Self.free(state).isEmpty { return true }
                 state.waiter = continuation
                 return false
             }

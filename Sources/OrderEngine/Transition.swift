@@ -188,7 +188,7 @@ public struct Transition: Sendable {
     ) -> Commit {
         var record = record
         record.steps = steps
-        return Commit(
+        var commit = Commit(
             id: id,
             next: order,
             cause: cause,
@@ -202,6 +202,8 @@ public struct Transition: Sendable {
             idempotency: idempotency,
             record: record,
         )
+        commit.previous = stored
+        return commit
     }
 }
 

@@ -15,6 +15,7 @@ public struct WorkerDuty: Sendable {
     private let isQuiet = Locked(false)
     /// As the last heartbeat said.
     private let held = Locked<Set<Int>>([])
+    private let slots = JobSlots()
 
     public init(context: EngineContext) {
         self.context = context
@@ -83,6 +84,7 @@ public struct WorkerDuty: Sendable {
             do throws(StoreError) {
                 let reply = try await context.cluster.heartbeat(context.worker)
                 isQuiet.withLock { $0 = reply.isQuiet }
+                slots.set(concurrency: reply.concurrency ?? WorkerStanding.usualConcurrency)
                 if let step = reply.clockStepMs {
                     context.observer.count("store_clock_steps_total", 1)
                     context.observer.note(
@@ -138,7 +140,6 @@ public struct WorkerDuty: Sendable {
     }
 
     private func takeJobs() async throws {
-        let slots = JobSlots()
         let finisher = OutcomeBatcher { outcomes in await self.acknowledge(outcomes) }
         var lastPoll: Int64 = 0
         try await withThrowingTaskGroup { group in

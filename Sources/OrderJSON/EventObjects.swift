@@ -138,6 +138,41 @@ extension JSONWriter {
         endArray()
     }
 
+    /// Facts of a version as they are stored: a changed field comes with its value before and after, null where it has
+    /// none.
+    /// - Parameter previous: nil: it is not known what was before.
+    public mutating func facts(_ facts: [Fact], from previous: StoredOrder?, to next: StoredOrder) {
+        guard let previous, facts.contains(where: \.isModified) else { return self.facts(facts) }
+        let (before, after) = (Self.plan(of: previous), Self.plan(of: next))
+        beginArray()
+        for fact in facts {
+            guard case .modified(let path) = fact else {
+                self.fact(fact)
+                continue
+            }
+            beginObject()
+            member("type", "modified")
+            member("path", path)
+            member("from", value: before[path] ?? .null)
+            member("to", value: after[path] ?? .null)
+            endObject()
+        }
+        endArray()
+    }
+
+    private static func plan(of order: StoredOrder) -> JSONValue {
+        var writer = JSONWriter(reserving: 1_024)
+        switch order {
+        case .smart(let order): writer.draft(order.draft)
+        case .conditional(let order): writer.draft(order.draft)
+        }
+        do throws(JSONError) {
+            return try JSONValue(parsing: writer.take())
+        } catch {
+            preconditionFailure("a plan that is no JSON")
+        }
+    }
+
     /// A fill as an object.
     public mutating func fill(_ fill: Fill, of key: VenueOrderKey) {
         beginObject()
@@ -156,6 +191,10 @@ extension JSONWriter {
         member("attempt", key.attempt)
         endObject()
     }
+}
+
+extension Fact {
+    fileprivate var isModified: Bool { if case .modified = self { true } else { false } }
 }
 
 /// What the row of a venue order holds beside the order's own view of it.

@@ -71,9 +71,6 @@ public struct OrderContext: Sendable {
     public var derivedAt: Timestamp?
     public var protection: Protection?
     public var levels: [Int: LevelHistory] = [:]
-    public var initialStop: Price?
-    public var stopChangedAt: Timestamp?
-    public var breakEvenAt: Timestamp?
     public var waterMarkAt: Timestamp?
 
     public init(mode: Mode = .paper, price: Price? = nil, derivedAt: Timestamp? = nil) {
@@ -367,7 +364,7 @@ extension JSONWriter {
         member("kind", orNull: order.latch?.kind ?? effective?.kind)
         member("effectivePrice", orNull: order.latch?.price ?? effective?.price)
         member("fixedPrice", orNull: order.draft.stopLoss?.price)
-        member("initialPrice", orNull: context.initialStop)
+        member("initialPrice", orNull: order.initialStop)
         member("breakEvenPrice", orNull: order.breakEvenPrice)
         member("followPrice", orNull: order.followPrice)
         member("lockPrice", orNull: order.lockPrice)
@@ -384,7 +381,7 @@ extension JSONWriter {
         } else {
             null()
         }
-        member("changedAt", orNull: context.stopChangedAt)
+        member("changedAt", orNull: order.stopChangedAt)
         endObject()
     }
 
@@ -419,7 +416,7 @@ extension JSONWriter {
         member("armPrice", orNull: plan.armPrice)
         member("armPct", orNull: plan.armPercent)
         member("triggered", order.breakEvenPrice != nil)
-        member("triggeredAt", orNull: context.breakEvenAt)
+        member("triggeredAt", orNull: order.breakEvenAt)
         member("price", orNull: order.breakEvenPrice)
         endObject()
     }

@@ -12,6 +12,7 @@ extension SmartOrder {
         "entryExtreme", "entryGoal", "entryEnd", "isAdopted", "addWishes", "reduceWish", "extreme", "trailingExtreme",
         "extremeAt",
         "trailingActive", "breakEvenPrice", "followPrice", "lockPrice", "locksReached", "latch", "stopState",
+        "initialStop", "stopChangedAt", "breakEvenAt",
         "delayedSince", "stopAtMarket", "printCentre", "suspect", "levels", "partialStops", "venueOrders", "attempts",
         "exitRetry", "targetRetry",
         "entryRetry", "cancelRetry", "exitAttempts", "exitingSince", "lastAttemptRefused", "venueUnreachable",
@@ -103,6 +104,9 @@ extension SmartOrder {
             )
         }
         stopState = try json.required("stopState").choice()
+        initialStop = try json.storedMeasure("initialStop")
+        stopChangedAt = try json.optionalMoment("stopChangedAt")
+        breakEvenAt = try json.optionalMoment("breakEvenAt")
         delayedSince = try json.optionalMoment("delayedSince")
         stopAtMarket = try json.flag("stopAtMarket")
         printCentre = try json.storedMeasure("printCentre")

@@ -115,6 +115,9 @@ extension JSONWriter {
             endObject()
         }
         member("stopState", order.stopState)
+        member("initialStop", ifPresent: order.initialStop)
+        member("stopChangedAt", ifPresent: order.stopChangedAt?.microseconds)
+        member("breakEvenAt", ifPresent: order.breakEvenAt?.microseconds)
         member("delayedSince", ifPresent: order.delayedSince?.microseconds)
         member("stopAtMarket", ifTrue: order.stopAtMarket)
         member("printCentre", ifPresent: order.printCentre)

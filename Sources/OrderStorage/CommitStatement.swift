@@ -183,7 +183,7 @@ struct CommitBatch {
         self[.tickTime].append(commit.tick?.position.venueTime)
         self[.tickSeq].append(commit.tick?.position.sequence)
         var writer = JSONWriter()
-        writer.facts(commit.facts)
+        writer.facts(commit.facts, from: commit.previous, to: commit.next)
         self[.facts].append(writer.take())
         self[.state].append(commit.next.encodedState())
         if commit.record.isEmpty {

@@ -220,6 +220,24 @@ struct Migration: Sendable {
             up: PackageResources._042_due_work_up_sql,
             down: PackageResources._042_due_work_down_sql,
         ),
+        Migration(
+            version: 43,
+            name: "feeds",
+            up: PackageResources._043_feeds_up_sql,
+            down: PackageResources._043_feeds_down_sql,
+        ),
+        Migration(
+            version: 44,
+            name: "account_events",
+            up: PackageResources._044_account_events_up_sql,
+            down: PackageResources._044_account_events_down_sql,
+        ),
+        Migration(
+            version: 45,
+            name: "operator_reach",
+            up: PackageResources._045_operator_reach_up_sql,
+            down: PackageResources._045_operator_reach_down_sql,
+        ),
     ]
 }
 

@@ -76,7 +76,13 @@ public final class PostgresAccountStore: AccountStore {
     }
 
     public func account(_ id: AccountID) async throws(StoreError) -> Account? {
-        try await reading { try await pool.query(AccountSQL.account, [.uuid(id.value)]).first.map { try account($0) } }
+        try await reading {
+            try await pool.query(AccountSQL.account, [.uuid(id.value)]).first.map { row in
+                var account = try account(row)
+                account.callbacks = try Account.callbacks(row, at: 6)
+                return account
+            }
+        }
     }
 
     public func accounts() async throws(StoreError) -> [Account] {
@@ -168,7 +174,11 @@ public final class PostgresAccountStore: AccountStore {
             clientOrderID.map { .text($0) } ?? .null,
         ]
         return try await reading {
-            try await pool.query(AccountSQL.standing, parameters).first.map { try AccountStanding($0) }
+            try await pool.query(AccountSQL.standing, parameters).first.map { row in
+                var standing = try AccountStanding(row)
+                standing.isRecovering = try row.bool(11)
+                return standing
+            }
         }
     }
 
@@ -217,7 +227,9 @@ public final class PostgresAccountStore: AccountStore {
                 let place = try row.int64(0)
                 let (account, market) = (questions[Int(place) - 1].account, questions[Int(place) - 1].market)
                 var standing = try AccountStanding(row, at: 7)
-                let owner = try Account(row, at: 1)
+                standing.isRecovering = try row.bool(42)
+                var owner = try Account(row, at: 1)
+                owner.callbacks = try Account.callbacks(row, at: 40)
                 let sequence = try row.int64(38)
                 if !row.isNull(39), try !row.bool(39), let count = known[Int(place) - 1] {
                     let since = Int(sequence - count.sequence)
@@ -336,6 +348,15 @@ extension Account {
             mode: try row.word(first + 4),
             maximumConditionals: Int(try row.int64(first + 5)),
         )
+    }
+}
+
+extension Account {
+    /// Columns: callback_min, callback_max, from `first` on.
+    static func callbacks(_ row: Row, at first: Int) throws -> ClosedRange<Rate> {
+        let widest = Account.widestCallbacks
+        let least = try row.exactOrNil(first).map { Rate($0) } ?? widest.lowerBound
+        return least...max(least, try row.exactOrNil(first + 1).map { Rate($0) } ?? widest.upperBound)
     }
 }
 

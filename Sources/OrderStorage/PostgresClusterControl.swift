@@ -9,6 +9,8 @@ private enum DeskSQL {
     static let workers = file["workers"]
     static let setQuiet = file["set_quiet"]
     static let stop = file["stop"]
+    static let setConcurrency = file["set_concurrency"]
+    static let restartFeed = file["restart_feed"]
     static let leader = file["leader"]
     static let resign = file["resign"]
     static let shards = file["shards"]
@@ -41,6 +43,7 @@ public struct PostgresClusterControl: ClusterControl {
                     registeredAt: try row.moment(4),
                     shards: Int(try row.int64(5)),
                     accepted: Int(try row.int64(6)),
+                    concurrency: try row.int64OrNil(7).map { Int($0) } ?? WorkerStanding.usualConcurrency,
                 )
             }
         }
@@ -55,6 +58,21 @@ public struct PostgresClusterControl: ClusterControl {
 
     public func stop(_ worker: WorkerID, _ note: OperatorNote) async throws(StoreError) -> Bool {
         try await changes(DeskSQL.stop, [.text(worker.text), .text(note.actor), .text(note.reason)])
+    }
+
+    public func setConcurrency(
+        _ concurrency: Int,
+        of worker: WorkerID,
+        _ note: OperatorNote,
+    ) async throws(StoreError) -> Bool {
+        try await changes(
+            DeskSQL.setConcurrency,
+            [.text(worker.text), .int8(Int64(concurrency)), .text(note.actor), .text(note.reason)],
+        )
+    }
+
+    public func restartFeed(_ feed: String, _ note: OperatorNote) async throws(StoreError) -> Bool {
+        try await changes(DeskSQL.restartFeed, [.text(feed), .text(note.actor), .text(note.reason)])
     }
 
     public func leader() async throws(StoreError) -> (worker: WorkerID?, epoch: Int64) {

@@ -10,6 +10,7 @@ public import SmartOrders
 private enum ClusterSQL {
     static let file = StatementFile(PackageResources.cluster_sql, prefix: "cluster")
     static let register = file["register"]
+    static let tellFeed = file["tell_feed"]
     static let renew = file["renew"]
     static let assignments = file["assignments"]
     static let state = file["state"]
@@ -72,6 +73,19 @@ public final class PostgresClusterStore: ClusterStore {
         }
     }
 
+    // MARK: Feeds
+
+    /// Tells that a feed runs; at least once in 10 s.
+    /// - Parameters:
+    ///   - feed: `venue:product`.
+    ///   - hasBegun: it runs for the first time, or again after it was asked to.
+    /// - Returns: whether an operator asked it to begin anew since.
+    public func tell(feed: String, of process: WorkerID, hasBegun: Bool) async throws(StoreError) -> Bool {
+        try await writing {
+            try await pool.query(ClusterSQL.tellFeed, [.text(feed), .text(process.text), .bool(hasBegun)])[0].bool(0)
+        }
+    }
+
     // MARK: Workers
 
     public func register(_ worker: WorkerID) async throws(StoreError) {
@@ -96,6 +110,7 @@ public final class PostgresClusterStore: ClusterStore {
             ])
             let isQuiet = try found[0].first?.bool(0)
             let wantsStop = try found[0].first?.bool(1)
+            let concurrency = try found[0].first?.int64OrNil(2)
             let assignments = try found[1].map { row in
                 ShardAssignment(
                     shard: Int(try row.int64(0)),
@@ -112,6 +127,7 @@ public final class PostgresClusterStore: ClusterStore {
                 isHalted: try found[2][0].bool(1),
                 isQuiet: isQuiet ?? false,
                 wantsStop: wantsStop ?? false,
+                concurrency: concurrency.map { Int($0) },
             )
         }
         // Behind the renewal: until it has gone through, this process goes on to believe in the time before the jump.

@@ -24,7 +24,7 @@ extension PostgresOrderStore {
         let parameters: [Parameter] = [
             .uuid(filter.account.value), filter.before.map { .uuid($0.value) } ?? .null, .texts(filter.statuses),
             .optional(filter.market?.description), .int8(Int64(min(max(filter.limit, 1), 200))),
-            .optional(filter.kind?.rawValue),
+            .optional(filter.kind?.rawValue), filter.updatedSince.map { .moment($0) } ?? .null,
         ]
         return (OrderSQL.list, parameters)
     }
@@ -239,12 +239,14 @@ extension PostgresOrderStore {
         return StoredEvent(
             account: AccountID(try row.id(0)),
             sequence: try row.int64(1),
-            order: OrderID(try row.id(2)),
-            version: try row.int64(3),
+            order: try row.idOrNil(2).map { OrderID($0) },
+            version: try row.int64OrNil(3),
             at: try row.moment(4),
             cause: try row.word(5),
             actor: Actor(kind: try row.word(6), id: try row.string(7)),
             tick: tick,
+            tickReceivedAt: try row.int64OrNil(16).map { Timestamp(microseconds: $0) },
+            requestID: try row.stringOrNil(15),
             json: writer.take(),
         )
     }

@@ -168,7 +168,7 @@ public final class PostgresPanelStore: PanelStore {
             var settings: [AccountID: AccountSettings] = [:]
             for row in try await pool.query(PanelSQL.settings, [.uuids(accounts.lazy.map(\.value))]) {
                 let account = AccountID(try row.id(0))
-                settings[account] = AccountSettings(
+                var found = AccountSettings(
                     account: account,
                     version: try row.int64(1),
                     name: try row.string(2),
@@ -176,6 +176,11 @@ public final class PostgresPanelStore: PanelStore {
                     maximumConditionals: Int(try row.int64(4)),
                     createdAt: try row.moment(5),
                 )
+                found.minimumCallback = try row.exactOrNil(6).map { Rate($0) }
+                found.maximumCallback = try row.exactOrNil(7).map { Rate($0) }
+                found.isConfirmedByDefault = try row.bool(8)
+                found.isRecovering = try row.bool(9)
+                settings[account] = found
             }
             return settings
         }
@@ -200,6 +205,9 @@ public final class PostgresPanelStore: PanelStore {
         let parameters: [Parameter] = [
             .uuid(settings.account.value), .int8(settings.version), .text(settings.name),
             settings.triggerSource.map { .text($0.rawValue) } ?? .null, .int8(Int64(settings.maximumConditionals)),
+            settings.minimumCallback.map { .numeric($0.value.description) } ?? .null,
+            settings.maximumCallback.map { .numeric($0.value.description) } ?? .null,
+            .bool(settings.isConfirmedByDefault),
         ]
         return try await change(PanelSQL.updateAccount, parameters, audit)
     }

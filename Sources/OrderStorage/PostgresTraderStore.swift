@@ -246,13 +246,13 @@ public final class PostgresTraderStore: TraderStore {
         try await writing { try await pool.query(TraderSQL.takeBatch, []).first.map { try batch($0) } }
     }
 
-    public func save(_ batch: Batch) async throws(StoreError) {
+    public func save(_ batch: Batch) async throws(StoreError) -> Bool {
         let parameters: [Parameter] = [
             .uuid(batch.id), .uuid(batch.account.value), .text(batch.state.rawValue),
             .uuids(batch.orders.lazy.map(\.value)), .int8(Int64(batch.done)), .textArray(batch.failures.map(\.id)),
             .textArray(batch.failures.map(\.code)), moment(batch.endedAt), .int8(Int64(batch.total)),
         ]
-        try await writing { _ = try await pool.query(TraderSQL.saveBatch, parameters) }
+        return try await writing { try await !pool.query(TraderSQL.saveBatch, parameters).isEmpty }
     }
 
     public func openOrders(of account: AccountID, market: MarketID?) async throws(StoreError) -> [OrderID] {

@@ -330,7 +330,7 @@ final class ClusterRun: Sendable {
                     case .keyReused:
                         world.oracle.report("GA10", "a request that was repeated is said to be another one")
                         return nil
-                    case .keyBusy, .priceUnavailable, .unavailable, .venueUnavailable: break
+                    case .keyBusy, .priceUnavailable, .unavailable, .venueUnavailable, .recovering: break
                     }
                 } catch {
                     return nil

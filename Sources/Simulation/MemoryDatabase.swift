@@ -265,6 +265,8 @@ package struct MemoryOrderStore: OrderStore {
                 cause: commit.cause,
                 actor: commit.actor,
                 tick: commit.tick,
+                tickReceivedAt: commit.record.crossing?.receivedAt,
+                requestID: commit.record.requestID,
                 json: database.watcher == nil ? Array("\(commit.facts) \(next.health.rawValue)".utf8) : [],
             )
         )
@@ -622,6 +624,7 @@ package struct MemoryOrderStore: OrderStore {
                     && (filter.statuses.isEmpty || filter.statuses.contains(order.statusName))
                     && filter.market.map { $0 == order.instrument.market } ?? true
                     && filter.before.map { order.id < $0 } ?? true
+                    && filter.updatedSince.map { order.updatedAt >= $0 } ?? true
             }
             return Array(found.sorted { $0.id > $1.id }.prefix(filter.limit))
         }
@@ -629,7 +632,7 @@ package struct MemoryOrderStore: OrderStore {
 
     package func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
         try await locked("events") { state, _ in
-            Array(state.events.filter { $0.order == order && $0.version > after }.prefix(limit))
+            Array(state.events.filter { $0.order == order && $0.version ?? 0 > after }.prefix(limit))
         }
     }
 

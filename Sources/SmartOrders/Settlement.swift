@@ -113,12 +113,14 @@ extension Deciding {
 
     /// Moves of the stop that are not the water mark's (INTERFACES.md 1.10).
     private mutating func noteStop(isCommand: Bool) {
+        if order.status.isOpen, order.initialStop == nil { order.initialStop = order.effectiveStop?.price }
         guard order.status.isOpen, before.status.isOpen, order.latch == nil else { return }
         let from = before.effectiveStop
         let to = order.effectiveStop
         guard from != to else { return }
         if !isCommand, to?.kind == .trailing { return }
         facts.append(.stopMoved(from: from?.price, to: to?.price, kind: to?.kind))
+        order.stopChangedAt = now
     }
 
     /// The venue took or executed something.

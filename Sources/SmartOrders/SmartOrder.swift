@@ -251,6 +251,12 @@ public struct SmartOrder: Hashable, Sendable {
     public var locksReached: Int = 0
     public var latch: Latch?
     public var stopState: StopState = .none
+    /// Where the stop was when it first bound; nil: none has yet.
+    public var initialStop: Price?
+    /// When the stop last moved otherwise than with the water mark: by commands, break-even, follow and locks.
+    public var stopChangedAt: Timestamp?
+    /// When break-even was armed, or last renewed.
+    public var breakEvenAt: Timestamp?
     /// F3: the running clock of the stop's timeout.
     public var delayedSince: Timestamp?
     /// A latched limit stop leaves at market instead (T21).

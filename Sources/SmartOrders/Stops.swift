@@ -145,6 +145,7 @@ extension Deciding {
         }
         order.breakEvenPrice = price
         facts.append(.breakEvenArmed(price))
+        order.breakEvenAt = now
     }
 
     /// Break-even after the average moved: taken only if tighter and still protective (R6.3).
@@ -153,6 +154,7 @@ extension Deciding {
         guard side.favours(price, over: current), isProtective(price) else { return }
         order.breakEvenPrice = price
         facts.append(.breakEvenArmed(price))
+        order.breakEvenAt = now
     }
 
     /// F1: the stop follows to the price of the level filled before, or to break-even.

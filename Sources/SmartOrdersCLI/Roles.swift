@@ -123,6 +123,55 @@ enum Roles {
         do { try await duty.run() } catch { if !(error is CancellationError) { throw error } }
     }
 
+    /// A feed that begins anew whenever an operator asks for it. What it misses meanwhile is in the venue's history.
+    /// - Parameters:
+    ///   - id: `venue:product`.
+    ///   - source: a new connection.
+    static func feed(
+        _ backend: Backend,
+        id: String,
+        source: @escaping @Sendable () -> any TickSource,
+    ) async throws {
+        while try await isRestarted(backend, id, source) {
+            backend.logger.info("Feed begins anew", metadata: ["feed": "\(id)"])
+        }
+    }
+
+    /// Runs it. True: an operator asked for another; false: it has ended, or the task was cancelled.
+    private static func isRestarted(
+        _ backend: Backend,
+        _ id: String,
+        _ source: @escaping @Sendable () -> any TickSource,
+    ) async throws -> Bool {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                try await feed(backend, source: source(), market: nil)
+                return false
+            }
+            group.addTask { await restartIsWanted(of: id, backend) }
+            let isWanted = try await group.next() ?? false
+            group.cancelAll()
+            // The connection is closed, and what it brought is stored, before there is another.
+            while try await group.next() != nil {}
+            return isWanted && !Task.isCancelled
+        }
+    }
+
+    /// Returns true when an operator asked the feed to begin anew, false when the task is cancelled.
+    private static func restartIsWanted(of id: String, _ backend: Backend) async -> Bool {
+        var hasBegun = true
+        while true {
+            do throws(StoreError) {
+                if try await backend.cluster.tell(feed: id, of: backend.worker, hasBegun: hasBegun) { return true }
+                hasBegun = false
+            } catch {
+                // Nobody can have asked.
+                backend.logger.debug("Feed is not heard", metadata: ["error": "\(error.detail)"])
+            }
+            do { try await backend.clock.sleep(milliseconds: 1_000) } catch { return false }
+        }
+    }
+
     private static func leaveSoon(_ body: @escaping @Sendable () async -> Void) {
         Task { await body() }  // tidy-ok: the composition root
     }

@@ -240,8 +240,11 @@ struct ServeCommand: AsyncParsableCommand {
             try await ServeCommand.untilStopped(backend, listener) {
                 try await withThrowingTaskGroup { group in
                     for product in [BinanceProduct.spot, .linear] {
-                        let source = backend.liveSource(product, at: base)
-                        group.addTask { try await Roles.feed(backend, source: source, market: nil) }
+                        group.addTask {
+                            try await Roles.feed(backend, id: "paper:\(product.rawValue)") {
+                                backend.liveSource(product, at: base)
+                            }
+                        }
                     }
                     try await group.waitForAll()
                 }

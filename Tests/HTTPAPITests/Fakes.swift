@@ -81,6 +81,8 @@ final class MemoryOrders: OrderStore, TimelineStore {
                 cause: commit.cause,
                 actor: commit.actor,
                 tick: commit.tick,
+                tickReceivedAt: commit.record.crossing?.receivedAt,
+                requestID: commit.record.requestID,
                 json: writer.take(),
             )
         )
@@ -135,6 +137,7 @@ final class MemoryOrders: OrderStore, TimelineStore {
                             || filter.statuses.contains(order.statusName))
                         && (filter.kind.map { $0 == order.kind } ?? true)
                         && (filter.market.map { order.instrument.market == $0 } ?? true)
+                        && (filter.updatedSince.map { order.updatedAt >= $0 } ?? true)
                 }.sorted { $0.id > $1.id }.prefix(filter.limit)
             )
         }
@@ -143,7 +146,7 @@ final class MemoryOrders: OrderStore, TimelineStore {
     func events(order: OrderID, after: Int64, limit: Int) async throws(StoreError) -> [StoredEvent] {
         try check()
         return state.withLock { state in
-            let events = state.events.values.joined().filter { $0.order == order && $0.version > after }
+            let events = state.events.values.joined().filter { $0.order == order && $0.version ?? 0 > after }
             return Array(events.prefix(limit))
         }
     }
@@ -282,7 +285,7 @@ struct MemoryTraders: TraderStore {
     func revokeShare(_ id: UniqueID, of accounts: [AccountID]) async throws(StoreError) -> Bool { throw Self.absent }
     func add(_ batch: Batch, answer: StoredAnswer) async throws(StoreError) -> AnswerOutcome { throw Self.absent }
     func batch(_ id: UniqueID, of accounts: [AccountID]) async throws(StoreError) -> Batch? { throw Self.absent }
-    func save(_ batch: Batch) async throws(StoreError) { throw Self.absent }
+    func save(_ batch: Batch) async throws(StoreError) -> Bool { throw Self.absent }
     func openOrders(of account: AccountID, market: MarketID?) async throws(StoreError) -> [OrderID] {
         throw Self.absent
     }

@@ -91,6 +91,12 @@ struct NoOperators: OperatorStore {
 
 struct NoControl: ClusterControl {
     func workers() async throws(StoreError) -> [WorkerStanding] { [] }
+    func restartFeed(_ feed: String, _ note: OperatorNote) async throws(StoreError) -> Bool { false }
+    func setConcurrency(
+        _ concurrency: Int,
+        of worker: WorkerID,
+        _ note: OperatorNote,
+    ) async throws(StoreError) -> Bool { false }
     func setQuiet(_ isQuiet: Bool, of worker: WorkerID, _ note: OperatorNote) async throws(StoreError) -> Bool { false }
     func stop(_ worker: WorkerID, _ note: OperatorNote) async throws(StoreError) -> Bool { false }
     func leader() async throws(StoreError) -> (worker: WorkerID?, epoch: Int64) { (nil, 0) }

@@ -199,6 +199,27 @@ import TriggerIndex
         #expect(flooded.free == TakeRequest(stops: 0, targets: 4, housekeeping: 2))
     }
 
+    @Test func `slots are made fewer and more while jobs are in hand`() {
+        let slots = JobSlots()
+        let stop = TakenJob(
+            rawID: "x",
+            job: nil,
+            jobClass: .stops,
+            partition: 0,
+            token: "",
+            attemptsMade: 0,
+            deliveries: 1,
+            crashes: 0,
+        )
+        slots.use([stop, stop, stop])
+        slots.set(concurrency: 4)
+        #expect(slots.free.stops == 0)
+        slots.giveBack([stop, stop, stop])
+        #expect(slots.free == TakeRequest(stops: 2, targets: 1, housekeeping: 1))
+        slots.set(concurrency: 128)
+        #expect(slots.free == TakeRequest(stops: 116, targets: 64, housekeeping: 16))
+    }
+
     /// Counts its sleeps, which take no time.
     private final class Naps: EngineClock {
         let count = Locked(0)

@@ -269,6 +269,9 @@ extension SeededRandom {
             Latch(kind: $0.pick(StopKind.self), price: $0.measure(), position: $0.position(), time: $0.time())
         }
         order.stopState = pick(StopState.self)
+        order.initialStop = maybe { $0.measure() }
+        order.stopChangedAt = maybe { $0.time() }
+        order.breakEvenAt = maybe { $0.time() }
         order.delayedSince = maybe { $0.time() }
         order.stopAtMarket = flip()
         order.printCentre = maybe { $0.measure() }

@@ -34,7 +34,8 @@ import Testing
         var smart: Set<String> = []
         var conditional: Set<String> = []
         for seed in 0..<40 as Range<UInt64> {
-            var random = SeededRandom(seed: seed)
+            // Far apart: seeds that follow each other have one stream, a step later, and soon the same values.
+            var random = SeededRandom(seed: seed &* 0x2545_f491_4f6c_dd1d)
             let order = random.order()
             let plain = SmartOrder(
                 id: order.id,

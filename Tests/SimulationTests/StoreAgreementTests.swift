@@ -119,7 +119,7 @@ private struct Side {
     private func reading(_ id: OrderID) async throws -> String {
         let orders = stores.orders
         let events = try await orders.events(order: id, after: 1, limit: 3).map {
-            "\($0.version) \($0.sequence) \($0.cause)"
+            "\($0.version ?? 0) \($0.sequence) \($0.cause)"
         }
         let fills = try await orders.fills(order: id).map { "\($0.key) \($0.fill.venueFillID) \($0.fill.quantity)" }
         var standing = "-"

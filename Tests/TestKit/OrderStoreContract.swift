@@ -92,7 +92,7 @@ package enum OrderStoreContract {
             let events = try await stores.orders.events(account: account, after: 0, limit: 1_000)
             #expect(events.map(\.sequence) == Array(1...320))
             #expect(try await stores.orders.lastSequence(account: account) == 320)
-            let versions = Dictionary(grouping: events, by: \.order).values.map { $0.map(\.version) }
+            let versions = Dictionary(grouping: events, by: \.order).values.map { $0.compactMap(\.version) }
             #expect(versions.count == 32 && versions.allSatisfy { $0 == Array(1...10) })
         }
     }

@@ -34,6 +34,17 @@ struct ClusterAdminRoutes: Sendable {
             admin.post("/workers/{id}/stop") { call, caller, order in
                 try await worker(call, caller, order, "workers.stop") { try await control.stop($0, $1) }
             },
+            admin.post("/workers/{id}/concurrency", fields: ["concurrency"]) { call, caller, order in
+                let field = try order.json.required("concurrency", expected: "a number of jobs")
+                let (concurrency, range) = (try field.int(), WorkerStanding.concurrencies)
+                guard range.contains(concurrency) else {
+                    throw field.error(.wrongType, expected: "\(range.lowerBound) to \(range.upperBound)")
+                }
+                return try await worker(call, caller, order, "workers.concurrency") {
+                    try await control.setConcurrency(concurrency, of: $0, $1)
+                }
+            },
+            admin.post("/feeds/{id}/restart", restartFeed),
             admin.post("/leader/resign", resign), admin.post("/shards/rebalance", rebalance),
             Route(
                 method: .post,
@@ -104,6 +115,7 @@ struct ClusterAdminRoutes: Sendable {
             writer.member("registeredAt", worker.registeredAt)
             writer.member("shards", worker.shards)
             writer.member("accepted", worker.accepted)
+            writer.member("concurrency", worker.concurrency)
         }
     }
 
@@ -168,6 +180,15 @@ struct ClusterAdminRoutes: Sendable {
             guard try await act(id, note(caller, order)) else {
                 throw Problem(.workerGone, "The worker's lease has lapsed: its shards go to others.")
             }
+        }
+    }
+
+    @Sendable
+    private func restartFeed(_ call: Call, _ caller: Caller, _ order: AdminRoutes.Order) async throws -> Reply {
+        let feed = call.captures[0]
+        guard AdminRoutes.isWord(feed) else { throw Problem.notFound }
+        return try await admin.once("feeds.restart", "feed \(feed)", call, caller, order) {
+            guard try await control.restartFeed(feed, note(caller, order)) else { throw Problem.notFound }
         }
     }
 

@@ -280,7 +280,12 @@ struct QueueAdminRoutes: Sendable {
             throw Problem(.batchDone, "The batch has ended, or was not begun.")
         }
         let reply = try await admin.act(.note, "jobs.batches.resume", "batch \(id)", call, caller, order)
-        duty.add(id, Self.note(caller, order))
+        // One on orders of an account is gone on with by whoever has its lease.
+        if case .string? = try JSONValue(parsing: before)["accountId"] {
+            admin.batches.poke()
+        } else {
+            duty.add(id, Self.note(caller, order))
+        }
         return reply
     }
 }

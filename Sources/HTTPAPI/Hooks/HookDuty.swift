@@ -62,6 +62,7 @@ final class HookDuty: Sendable {
             case .versionMismatch: later(&call, .versionMismatch)
             case .priceUnavailable: later(&call, .priceUnavailable)
             case .venueUnavailable: later(&call, .venueUnavailable)
+            case .recovering: later(&call, .recovering)
             case .keyBusy: later(&call, .idempotencyInProgress)
             case .unavailable: later(&call, .storeUnavailable)
             }

@@ -24,7 +24,8 @@ struct Problem: Error {
         )
         switch code {
         case .unauthenticated, .keyExpired, .keyRevoked, .signInExpired: headers[.wwwAuthenticate] = "Bearer"
-        case .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .overloaded, .tooManyStreams,
+        case .storeUnavailable, .priceUnavailable, .venueUnavailable, .recovering, .draining, .overloaded,
+            .tooManyStreams,
             .idempotencyInProgress:
             headers[.retryAfter] = "1"
         case .upgradeRequired:
@@ -100,6 +101,8 @@ struct Problem: Error {
             self.init(.idempotencyKeyReused, "The key was used for another request within the last 24 hours.")
         case .keyBusy: self.init(.idempotencyInProgress, "The first request with this key has not ended yet.")
         case .venueUnavailable: self.init(.venueUnavailable, "The venue does not say what the account holds.")
+        case .recovering:
+            self.init(.recovering, "The account's orders are being compared with their venue; nothing new until then.")
         case .priceUnavailable: self.init(.priceUnavailable, "No recent price of the trigger source is known.")
         case .unavailable: self.init(.storeUnavailable, "The command could not be stored at the moment.")
         }

@@ -56,6 +56,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
     case storeUnavailable = "STORE_UNAVAILABLE"
     case priceUnavailable = "PRICE_UNAVAILABLE"
     case venueUnavailable = "VENUE_UNAVAILABLE"
+    case recovering = "RECOVERING"
     case draining = "DRAINING"
     case overloaded = "OVERLOADED"
     case timeout = "TIMEOUT"
@@ -85,7 +86,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .rateLimited, .tooManyStreams: 429
         case .headersTooLarge: 431
         case .internalError: 500
-        case .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .overloaded: 503
+        case .storeUnavailable, .priceUnavailable, .venueUnavailable, .recovering, .draining, .overloaded: 503
         case .timeout: 504
         }
     }
@@ -138,6 +139,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .storeUnavailable: "The database is not available"
         case .venueUnavailable: "The venue cannot be asked"
         case .priceUnavailable: "No current price is known"
+        case .recovering: "The account is not reconciled yet"
         case .draining: "The server is going away"
         case .overloaded: "Too many requests in work"
         case .timeout: "The request took too long"
@@ -174,7 +176,7 @@ package enum RequestCode: String, Sendable, CaseIterable {
         case .upgradeRequired: "Open the address as a WebSocket, on a new connection."
         case .ifMatchRequired: "Send the version that you saw: If-Match: \"v<version>\"."
         case .rateLimited, .tooManyStreams, .overloaded, .idempotencyInProgress: "Wait for `Retry-After`, then repeat."
-        case .internalError, .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining, .timeout:
+        case .internalError, .storeUnavailable, .priceUnavailable, .venueUnavailable, .recovering, .draining, .timeout:
             "Repeat the same request with the same Idempotency-Key."
         }
     }
@@ -182,7 +184,8 @@ package enum RequestCode: String, Sendable, CaseIterable {
     /// The same request with the same key can succeed later.
     package var isRetryable: Bool {
         switch self {
-        case .rateLimited, .tooManyStreams, .storeUnavailable, .priceUnavailable, .venueUnavailable, .draining,
+        case .rateLimited, .tooManyStreams, .storeUnavailable, .priceUnavailable, .venueUnavailable, .recovering,
+            .draining,
             .overloaded, .idempotencyInProgress, .timeout,
             .internalError:
             true

@@ -248,8 +248,9 @@ extension JSONWriter {
         member("mode", account.mode)
         member("positionMode", orNull: nil as String?)
         member("defaultTriggerSource", orNull: settings?.triggerSource)
-        member("callbackMin", orNull: nil as String?)
-        member("callbackMax", orNull: nil as String?)
+        member("callbackMin", settings?.minimumCallback ?? Account.widestCallbacks.lowerBound)
+        member("callbackMax", settings?.maximumCallback ?? Account.widestCallbacks.upperBound)
+        member("defaultConfirm", settings?.isConfirmedByDefault ?? true)
         member("maxLegsPerMarket", settings?.maximumConditionals ?? account.maximumConditionals)
         key("halted")
         if let halt = standing.halt {
@@ -262,7 +263,7 @@ extension JSONWriter {
         } else {
             null()
         }
-        member("recovering", false)
+        member("recovering", settings?.isRecovering ?? false)
         member("openOrders", standing.openOrders)
         key("credentials")
         beginObject()

@@ -173,7 +173,7 @@ struct AccountSettingRoutes: Sendable {
     private func change(_ call: Call) async throws -> Reply {
         let (caller, account, overview) = try await found(call)
         let json = JSONField(try call.json(backend.configuration.limits))
-        try json.refuseUnknownKeys(except: ["name", "defaultTriggerSource", "maxLegsPerMarket"])
+        try json.refuseUnknownKeys(except: Self.variable)
         guard var settings = overview.settings else { throw Problem.notFound }
         if let field = try json.optional("name") { settings.name = try Self.name(field) }
         if try json.has("defaultTriggerSource") {
@@ -185,9 +185,33 @@ struct AccountSettingRoutes: Sendable {
                 throw field.error(.wrongType, expected: "1 to 1000")
             }
         }
+        if let field = try json.optional("defaultConfirm") { settings.isConfirmedByDefault = try field.bool() }
+        try Self.readCallbacks(json, into: &settings)
         let audit = AuditLine(actor: Self.name(of: caller), action: "account.change", reason: json.value.text ?? "")
         guard try await backend.panel.update(settings, audit: audit) else { throw try await mismatch(account) }
         return try await changed(account, caller, call)
+    }
+
+    private static let variable: Set<String> = [
+        "name", "defaultTriggerSource", "maxLegsPerMarket", "callbackMin", "callbackMax", "defaultConfirm",
+    ]
+
+    /// Null: as wide as any. Orders that are there keep theirs.
+    private static func readCallbacks(_ json: JSONField, into settings: inout AccountSettings) throws {
+        let widest = Account.widestCallbacks
+        func read(_ key: String) throws -> Rate? {
+            guard let field = try json.optional(key) else { return nil }
+            let rate = Rate(try field.decimal())
+            guard widest.contains(rate), rate.value.scale <= 6 else {
+                throw field.error(.wrongType, expected: "\(widest.lowerBound) to \(widest.upperBound), 6 decimals")
+            }
+            return rate
+        }
+        if try json.has("callbackMin") { settings.minimumCallback = try read("callbackMin") }
+        if try json.has("callbackMax") { settings.maximumCallback = try read("callbackMax") }
+        guard settings.minimumCallback ?? widest.lowerBound <= settings.maximumCallback ?? widest.upperBound else {
+            throw json.error(.wrongType, expected: "callbackMin no larger than callbackMax")
+        }
     }
 
     private func delete(_ call: Call) async throws -> Reply {

@@ -134,13 +134,13 @@ final class BatchDuty: Sendable {
         var work = given
         if work.batch.kind == .reconcile, work.batch.done == 0 { await readVenue(of: work.batch.account) }
         while true {
-            try await workOff(&work)
-            guard work.batch.orders.isEmpty else { return }
+            // One that an operator ended is left where it is.
+            guard try await workOff(&work), work.batch.orders.isEmpty else { return }
             // Asked before the look: what comes to be there after it is of a caller who knew of the halt.
             let now = backend.clock.now()
             let isSettled = isSettled(work.batch, now)
             let isOver = now.milliseconds - work.batch.startedAt.milliseconds >= Self.patienceMs
-            try await backend.traders.save(work.batch)
+            guard try await backend.traders.save(work.batch) else { return }
             let (more, areLeaving) = try await appeared(&work)
             if more.isEmpty || isOver {
                 let isDone = isSettled && areLeaving.isEmpty
@@ -148,7 +148,8 @@ final class BatchDuty: Sendable {
                 for id in more + areLeaving { work.giveUp(id, .venueUnavailable) }
                 work.batch.state = .done
                 work.batch.endedAt = backend.clock.now()
-                return try await backend.traders.save(work.batch)
+                _ = try await backend.traders.save(work.batch)
+                return
             }
             work.batch.orders = more
             work.batch.total += more.count
@@ -201,8 +202,8 @@ final class BatchDuty: Sendable {
         }
     }
 
-    /// Deals with the orders that a batch has; those that are left cannot be reached now.
-    private func workOff(_ work: inout Work) async throws {
+    /// Deals with the orders that a batch has; those that are left cannot be reached now. False: it was ended meanwhile.
+    private func workOff(_ work: inout Work) async throws -> Bool {
         var idleRounds = 0
         while !work.batch.orders.isEmpty, !Task.isCancelled {
             let next = Array(work.batch.orders.prefix(Self.step))
@@ -228,9 +229,10 @@ final class BatchDuty: Sendable {
                 for order in work.batch.orders { work.giveUp(order, .storeUnavailable) }
                 work.batch.orders = []
             }
-            if !work.batch.orders.isEmpty { try await backend.traders.save(work.batch) }
+            if !work.batch.orders.isEmpty, try await !backend.traders.save(work.batch) { return false }
             if idleRounds > 0 { try await backend.clock.sleep(milliseconds: Self.pauseMs) }
         }
+        return true
     }
 
     /// What the account holds is asked for anew; what cannot be had stays as it was known.
@@ -255,7 +257,7 @@ final class BatchDuty: Sendable {
                 while !Task.isCancelled {
                     do {
                         try await self.backend.clock.sleep(milliseconds: Self.renewalMs)
-                        try await self.backend.traders.save(batch)
+                        _ = try await self.backend.traders.save(batch)
                     } catch {
                         // Without the lease somebody else begins the step, too: twice is once.
                         if error is CancellationError { break }
@@ -318,7 +320,8 @@ final class BatchDuty: Sendable {
                 case .entryAlreadyFilled: return batch.kind == .flatten ? .later : .done(deed)
                 case let code?: return .failed(code.rawValue, deed)
                 }
-            case .versionMismatch, .keyBusy, .priceUnavailable, .unavailable, .venueUnavailable: return .later
+            case .versionMismatch, .keyBusy, .priceUnavailable, .unavailable, .venueUnavailable, .recovering:
+                return .later
             case .keyReused: return .failed(RequestCode.idempotencyKeyReused.rawValue, deed)
             }
         }

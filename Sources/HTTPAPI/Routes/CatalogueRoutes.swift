@@ -124,6 +124,18 @@ extension JSONWriter {
         member("takerFee", instrument.takerFee)
         member("status", instrument.status)
         member("defaultTriggerSource", instrument.defaultTriggerSource)
+        key("sources")
+        beginArray()
+        for source in instrument.publishedSources { string(source.rawValue) }
+        endArray()
+        // What the venue can hold of a plan (ORDERS.md 6.2); the backstop stands by itself.
+        key("nativePlans")
+        beginArray()
+        for (word, plan) in NativeOrders.words where plan != .backstop && instrument.native.contains(plan) {
+            string(word)
+        }
+        endArray()
+        member("backstop", instrument.native.contains(.backstop))
         endObject()
     }
 }

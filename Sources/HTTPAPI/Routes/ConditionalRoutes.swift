@@ -305,7 +305,7 @@ struct ConditionalRoutes: Sendable {
         case .refused(let refusals):
             await backend.note(refusals, of: order, call, caller)
             return error
-        case .keyReused, .keyBusy, .priceUnavailable, .unavailable, .venueUnavailable: return error
+        case .keyReused, .keyBusy, .priceUnavailable, .unavailable, .venueUnavailable, .recovering: return error
         }
     }
 }

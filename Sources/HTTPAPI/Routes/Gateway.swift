@@ -210,7 +210,7 @@ final class Gateway: Sendable {
         case .none: throw Problem.notFound
         }
         // A process that is busy is alive: whoever restarted it for that would make it worse.
-        if !route.isProbe { try begin(route.policy, limits) }
+        if !route.isProbe { try begin(route.policyOf == nil ? route.policy : .protect, limits) }
         defer { if !route.isProbe { work.withLock { $0.inFlight -= 1 } } }
         let place = try place(of: origin, route.policy, limits)
         defer { if let place { addresses.release(place) } }
@@ -269,6 +269,12 @@ final class Gateway: Sendable {
         guard isTaken else { throw Problem(.overloaded, "Too many requests are in work.") }
     }
 
+    /// Of a request that took one of the places for protection before it was known what it is.
+    private func checkPlace(_ policy: RatePolicy) throws(Problem) {
+        guard policy != .protect, inFlight > backend.configuration.limits.maximumInFlight else { return }
+        throw Problem(.overloaded, "Too many requests are in work.")
+    }
+
     private func carryOut(
         _ route: Route,
         _ request: Request,
@@ -284,7 +290,7 @@ final class Gateway: Sendable {
         case .key:
             let known = try await who(asks: request, origin)
             caller = known
-            verdict = try rate(known.rateName, route.policy)
+            if route.policyOf == nil { verdict = try rate(known.rateName, route.policy) }
             guard known.has(route.neededScope) else { throw Problem.lacking(route.neededScope) }
         }
         try checkAccept(request, route)
@@ -302,11 +308,17 @@ final class Gateway: Sendable {
             idempotencyKey: try idempotencyKey(of: request, route),
             ifMatch: try ifMatch(of: request, route),
         )
+        var policy = route.policy
+        if let caller, let policyOf = route.policyOf {
+            policy = await Tenancy.$accounts.withValue(caller.accountIDs) { await policyOf(call) }
+            verdict = try rate(caller.rateName, policy)
+            try checkPlace(policy)
+        }
         var reply = try await Tenancy.$accounts.withValue(caller?.accountIDs) {
             guard route.isRepeatable, let caller else { return try await route.handler(call) }
             return try await backend.repeatable(call, caller) { try await route.handler(call) }
         }
-        if let verdict { addRate(verdict, route.policy, to: &reply.headers) }
+        if let verdict { addRate(verdict, policy, to: &reply.headers) }
         return reply
     }
 

@@ -173,7 +173,7 @@ extension OrderRoutes {
         let next =
             events.count == limit
             ? events.last.map { event in
-                let position = UniqueID(high: 0, low: UInt64(bitPattern: event.version))
+                let position = UniqueID(high: 0, low: UInt64(bitPattern: event.version ?? 0))
                 return backend.cursors.encode(position, filters: filters, now: now)
             } : nil
         var writer = JSONWriter(reserving: 4_096 * max(1, events.count))
@@ -205,12 +205,49 @@ extension OrderRoutes {
         }
     }
 
+    /// What an order's versions tell of one of its attempts.
+    private struct VenueAnswer {
+        /// The first answer of the venue that was no refusal.
+        var acknowledgedAt: Timestamp?
+        var endedAt: Timestamp?
+        /// The venue's own, of the last refusal.
+        var code: String?
+    }
+
+    /// Cost: every version of the order is read.
+    private func answers(of order: OrderID) async throws -> [VenueOrderKey: VenueAnswer] {
+        let pageSize = 200
+        var answers: [VenueOrderKey: VenueAnswer] = [:]
+        var (after, isOver): (Int64, Bool) = (0, false)
+        while !isOver {
+            let versions = try await backend.timeline.versions(of: order, after: after, limit: pageSize)
+            for version in versions {
+                for exchange in version.record?.exchanges ?? [] {
+                    var answer = answers[exchange.key] ?? VenueAnswer()
+                    if let code = exchange.code {
+                        answer.code = code
+                    } else {
+                        answer.acknowledgedAt = answer.acknowledgedAt ?? exchange.answeredAt
+                    }
+                    answers[exchange.key] = answer
+                }
+                for case .venueOrder(let key, let state) in version.facts where !state.isLive {
+                    answers[key, default: VenueAnswer()].endedAt = version.at
+                }
+            }
+            after = versions.last?.version ?? after
+            isOver = versions.count < pageSize
+        }
+        return answers
+    }
+
     private func venueOrders(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()
         try call.query.check(known: [])
         let order = try await backend.order(call.captures[0], of: caller)
         let intents = try await backend.orders.intents(of: [order.id], ended: true)
         let fills = Dictionary(grouping: try await backend.orders.fills(order: order.id), by: \.key)
+        let answers = try await answers(of: order.id)
         return .json { writer in
             writer.key("items")
             writer.beginArray()
@@ -219,10 +256,14 @@ extension OrderRoutes {
                 let quantity = fills.reduce(Quantity.zero) { $0 + $1.quantity }
                 let worth = fills.reduce(Money.zero) { $0 + $1.price * $1.quantity }
                 let average = quantity.isPositive ? AverageEntry(cost: worth, quantity: quantity).rounded : nil
+                let answer = answers[intent.venueOrder.key]
                 let context = VenueOrderContext(
                     clientID: intent.clientOrderID,
                     averagePrice: average,
+                    rejectCode: intent.venueOrder.state == .rejected ? answer?.code : nil,
                     sentAt: intent.t0,
+                    acknowledgedAt: answer?.acknowledgedAt,
+                    endedAt: answer?.endedAt,
                 )
                 writer.venueOrder(intent.venueOrder, context: context)
             }

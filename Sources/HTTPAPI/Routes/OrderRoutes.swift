@@ -30,6 +30,7 @@ struct OrderRoutes: Sendable {
                 method: .patch,
                 pattern: "/v1/orders/{id}",
                 policy: .trade,
+                policyOf: { call in await policy(of: call) },
                 ifMatch: .required,
                 bodyTypes: Self.json + ["application/merge-patch+json"],
                 keepsAnswer: true,
@@ -270,7 +271,7 @@ struct OrderRoutes: Sendable {
             for event in try await backend.orders.events(order: present.id, after: seen, limit: 100) {
                 let text = try EventText(event)
                 changes.append([
-                    "version": .number(String(event.version)), "at": .string(event.at.rfc3339),
+                    "version": .number(String(event.version ?? 0)), "at": .string(event.at.rfc3339),
                     "actor": ["kind": .string(event.actor.kind.rawValue), "id": .string(event.actor.id)],
                     "facts": text.facts,
                 ])
@@ -297,16 +298,24 @@ struct OrderRoutes: Sendable {
             throw try await Self.mismatch(present, call, caller, backend)
         }
         hub.poke()
-        var reply = Reply.json(.ok, try await backend.object(found.order, of: caller))
-        reply.headers[.eTag] = "\"v\(found.order.version)\""
-        guard case .bytes(let buffer) = reply.body else { return reply }
-        let differences = found.differences.map { one -> JSONValue in
-            [
-                "kind": .string(one.kind.rawValue), "subject": one.subject.map { .string($0) } ?? .null,
-                "expected": .string(one.expected), "found": .string(one.found), "applied": .bool(one.applied),
-            ]
+        let order = try await backend.object(found.order, of: caller)
+        var reply = Reply.json { writer in
+            writer.key("order")
+            writer.raw(order)
+            writer.key("differences")
+            writer.beginArray()
+            for one in found.differences {
+                writer.beginObject()
+                writer.member("kind", one.kind)
+                writer.member("subject", orNull: one.subject)
+                writer.member("expected", one.expected)
+                writer.member("found", one.found)
+                writer.member("applied", one.applied)
+                writer.endObject()
+            }
+            writer.endArray()
         }
-        reply.body = .bytes(Self.append("differences", .array(differences), to: buffer))
+        reply.headers[.eTag] = "\"v\(found.order.version)\""
         return reply
     }
 
@@ -317,6 +326,18 @@ struct OrderRoutes: Sendable {
         "closedAt", "presetId", "status", "phase", "health", "healthDetail", "closeReason", "allowedActions",
         "position", "progress", "stop", "pnl", "protection", "legs",
     ]
+
+    /// What only tightens is protection (INTERFACES.md 1.8).
+    private func policy(of call: Call) async -> RatePolicy {
+        do {
+            let body = try call.json(backend.configuration.limits)
+            guard OrderEdit.mayTighten(body) else { return .trade }
+            let order = try await backend.order(call.captures[0], of: try call.requireCaller())
+            return try OrderEdit(json: JSONField(body), of: order.draft).onlyTightens(order) ? .protect : .trade
+        } catch {
+            return .trade
+        }
+    }
 
     private func edit(_ call: Call) async throws -> Reply {
         let caller = try call.requireCaller()

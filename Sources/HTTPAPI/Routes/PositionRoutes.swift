@@ -20,6 +20,7 @@ struct PositionRoutes: Sendable {
                 method: .put,
                 pattern: Self.path,
                 policy: .trade,
+                policyOf: { call in await policy(of: call) },
                 ifMatch: .requiredOrNew,
                 bodyTypes: OrderRoutes.json,
                 keepsAnswer: true,
@@ -87,6 +88,18 @@ struct PositionRoutes: Sendable {
     private func get(_ call: Call) async throws -> Reply {
         let place = try place(call)
         return try await backend.show(.smart(try await existing(place)), place.caller, .ok)
+    }
+
+    /// What only tightens the exits that are there is protection (INTERFACES.md 1.8).
+    private func policy(of call: Call) async -> RatePolicy {
+        do {
+            let body = try call.json(backend.configuration.limits)
+            guard call.ifMatch != .new, OrderEdit.mayTighten(body) else { return .trade }
+            let order = try await existing(try place(call))
+            return try PositionExits(json: JSONField(body)).edit.onlyTightens(order) ? .protect : .trade
+        } catch {
+            return .trade
+        }
     }
 
     private func put(_ call: Call) async throws -> Reply {

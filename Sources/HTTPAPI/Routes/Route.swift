@@ -21,6 +21,8 @@ struct Route: Sendable {
     let pattern: String
     var access = Access.key
     var policy = RatePolicy.read
+    /// Where it depends on what is asked: said of a request whose body was read; a request that is wrong is of `policy`.
+    var policyOf: (@Sendable (Call) async -> RatePolicy)?
     /// What the key must allow; nil: `read` for the policy `read`, `trade` for the others.
     var scope: APIKeyRecord.Scope?
     var needsIdempotencyKey = false

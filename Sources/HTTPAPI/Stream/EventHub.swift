@@ -24,7 +24,8 @@ struct EncodedEvent: Sendable {
     let frame: ByteBuffer
     /// The Event object alone; shares memory with `frame`.
     let data: ByteBuffer
-    let isConditional: Bool
+    /// In an event source.
+    let name: String
 }
 
 /// What a subscriber finds after its cursor.
@@ -261,7 +262,7 @@ final class EventHub: Sendable {
             sequence: event.sequence,
             frame: frame,
             data: slice,
-            isConditional: told.stored.kind == .conditional,
+            name: told.name,
         )
     }
 

@@ -8,9 +8,16 @@ internal import SmartOrders
 /// An event of the store with its parts read. The store gives `{"facts": [...], "state": {...}}`.
 struct EventText: Sendable {
     let event: StoredEvent
+    /// What an event is about.
+    enum Subject: Sendable {
+        /// The row after it.
+        case order(StoredOrder)
+        /// The account after it.
+        case account(JSONValue)
+    }
+
     let facts: JSONValue
-    /// The row after the event.
-    let stored: StoredOrder
+    let subject: Subject
 
     /// - Throws: `StoreError.corruptRow`; an event is never skipped.
     init(_ event: StoredEvent) throws(StoreError) {
@@ -18,7 +25,8 @@ struct EventText: Sendable {
         do throws(JSONError) {
             let json = JSONField(try JSONValue(parsing: event.json))
             facts = try json.required("facts", expected: "facts").value
-            stored = try StoredOrder(state: json.required("state", expected: "an order's state"))
+            let state = try json.required("state", expected: "what it is about")
+            subject = event.order == nil ? .account(state.value) : .order(try StoredOrder(state: state))
         } catch {
             throw StoreError(.corruptRow, "event \(event.sequence) of \(event.account): \(error)")
         }
@@ -30,16 +38,26 @@ struct EventText: Sendable {
         writer.beginObject()
         writer.eventMembers(header(epoch: epoch))
         writer.member("facts", value: facts)
-        switch stored {
-        case .smart(let order):
+        switch subject {
+        case .order(.smart(let order)):
             writer.key("order")
             writer.order(order, context: OrderContext(mode: mode))
-        case .conditional(let order):
+        case .order(.conditional(let order)):
             writer.key("conditionalOrder")
             writer.conditionalOrder(order, mode: mode)
+        case .account(let account): writer.member("account", value: account)
         }
         writer.endObject()
         return writer.take()
+    }
+
+    /// Its name in an event source (INTERFACES.md 2.6).
+    var name: String {
+        switch subject {
+        case .order(.smart): "order"
+        case .order(.conditional): "conditional"
+        case .account: "account"
+        }
     }
 
     private func header(epoch: Int64) -> EventHeader {
@@ -52,7 +70,9 @@ struct EventText: Sendable {
             at: event.at,
             cause: cause,
             actor: EventHeader.Actor(kind: actorKind, id: event.actor.id, label: event.actor.id),
+            requestID: event.requestID,
             tick: event.tick,
+            tickReceivedAt: event.tick == nil ? nil : event.tickReceivedAt,
         )
     }
 

@@ -19,15 +19,12 @@ struct SnapshotReader: Sendable {
     private enum Stage {
         case begin
         case open(before: OrderID?)
-        /// `seen`: how many were looked at.
-        case ended(before: OrderID?, seen: Int)
+        case ended(before: OrderID?)
         case last
         case over
     }
 
     private static let pageSize = 50
-    /// Ended orders that are looked at, newest first.
-    private static let endedOrders = 1_000
     private static let dayMicroseconds: Int64 = 86_400_000_000
 
     private let backend: Backend
@@ -57,15 +54,15 @@ struct SnapshotReader: Sendable {
                 stage = .open(before: nil)
             case .open(let before):
                 let orders = try await page(["PENDING", "ACTIVE", "PARTIALLY_CLOSED", "TRIGGERED"], before)
-                stage = orders.count == Self.pageSize ? .open(before: orders.last?.id) : .ended(before: nil, seen: 0)
+                stage = orders.count == Self.pageSize ? .open(before: orders.last?.id) : .ended(before: nil)
                 if !orders.isEmpty { return try await part(orders, isLast: false) }
-            case .ended(let before, let seen):
-                let orders = try await page(["CLOSED", "STOPPED", "CANCELLED", "FAILED", "FILLED"], before)
-                let isOver = orders.count < Self.pageSize || seen + orders.count >= Self.endedOrders
-                stage = isOver ? .last : .ended(before: orders.last?.id, seen: seen + orders.count)
-                let since = backend.clock.now().microseconds - Self.dayMicroseconds
-                let recent = orders.filter { $0.updatedAt.microseconds >= since }
-                if !recent.isEmpty { return try await part(recent, isLast: false) }
+            case .ended(let before):
+                // The last version of an ended order is its end: however old the order is, and however many came after it.
+                let since = Timestamp(microseconds: backend.clock.now().microseconds - Self.dayMicroseconds)
+                let ended = ["CLOSED", "STOPPED", "CANCELLED", "FAILED", "FILLED"]
+                let orders = try await page(ended, before, updatedSince: since)
+                stage = orders.count < Self.pageSize ? .last : .ended(before: orders.last?.id)
+                if !orders.isEmpty { return try await part(orders, isLast: false) }
             case .last:
                 stage = .over
                 return try await part([], isLast: true)
@@ -74,10 +71,15 @@ struct SnapshotReader: Sendable {
         }
     }
 
-    private func page(_ statuses: [String], _ before: OrderID?) async throws(StoreError) -> [ReadOrder] {
+    private func page(
+        _ statuses: [String],
+        _ before: OrderID?,
+        updatedSince: Timestamp? = nil,
+    ) async throws(StoreError) -> [ReadOrder] {
         var filter = OrderFilter(account: account.id, limit: Self.pageSize)
         filter.statuses = statuses
         filter.before = before
+        filter.updatedSince = updatedSince
         return try await backend.orders.page(filter)
     }
 

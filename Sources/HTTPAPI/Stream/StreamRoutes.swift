@@ -217,7 +217,7 @@ final class EventSource: StreamListener {
             case .behind: events = try await hub.read(account, after: cursor, limit: 100)
             }
             if let last = events.last {
-                try await send(events.map { line($0.isConditional ? "conditional" : "order", $0) }, &writer)
+                try await send(events.map { line($0.name, $0) }, &writer)
                 cursor = last.sequence
                 state.withLock { $0.heartbeatAt = now }
                 continue

@@ -103,7 +103,8 @@ public final class WebhookDuty: Sendable {
         let events = try await orders.events(account: lane.account, after: lane.sequence, limit: Self.page)
         guard let last = events.last else { return }
         var deliveries: [(id: UniqueID, sequence: Int64, type: String)] = []
-        for event in events {
+        // Changes of the account itself are told by themselves (`account.halted` and others).
+        for event in events where event.order != nil {
             let types = WebhookType.all(of: try EventText(event).facts)
             guard lane.webhook.types.isEmpty || types.contains(where: { lane.webhook.types.contains($0.rawValue) })
             else { continue }
@@ -304,13 +305,14 @@ public final class WebhookDuty: Sendable {
     private func message(_ delivery: WebhookDelivery, _ event: StoredEvent?, _ lane: WebhookLane) throws -> String {
         let mode = mode(of: lane).rawValue
         guard let event else { return "[\(mode)] \(delivery.type)" }
-        switch try EventText(event).stored {
-        case .smart(let order):
+        switch try EventText(event).subject {
+        case .order(.smart(let order)):
             let market = order.instrument.market
             return "[\(mode)] \(delivery.type): \(order.side.rawValue) \(market) is \(order.status.rawValue)"
-        case .conditional(let order):
+        case .order(.conditional(let order)):
             let market = order.instrument.market
             return "[\(mode)] \(delivery.type): \(order.draft.side.rawValue) \(market) is \(order.status.rawValue)"
+        case .account: return "[\(mode)] \(delivery.type)"
         }
     }
 

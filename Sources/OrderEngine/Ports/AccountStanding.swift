@@ -38,6 +38,8 @@ public struct AccountStanding: Hashable, Sendable {
     /// Conditional legs of live orders in the market that was asked about; nil: the store of orders has to be asked. This and
     /// `openOrders` may be more than there are, where that is still less than an account may have.
     public var activeLegs: Int?
+    /// A lost history left orders of it that were not all compared with their venue yet: nothing new is taken meanwhile.
+    public var isRecovering = false
 
     public init(
         tier: Tier = .pro,

@@ -11,6 +11,11 @@ public struct Account: Hashable, Sendable {
     public let mode: Mode
     /// Most conditional legs per market (ORDERS.md R12.4).
     public let maximumConditionals: Int
+    /// Callback rates that it takes, as its owner set them; known where orders are created and changed.
+    public var callbacks = Account.widestCallbacks
+
+    /// Of an account whose owner set none (INTERFACES.md 1.6.2 `CALLBACK_OUT_OF_RANGE`).
+    public static let widestCallbacks = CreationBounds().minimumCallback...CreationBounds().maximumCallback
 
     public init(id: AccountID, name: String, venue: String, product: String, mode: Mode, maximumConditionals: Int = 20)
     {

@@ -26,6 +26,14 @@ public struct WorkerStanding: Hashable, Sendable {
     public let shards: Int
     /// Shards that it evaluates already.
     public let accepted: Int
+    /// Jobs that it may have in hand at once.
+    public let concurrency: Int
+
+    /// Of a worker that no operator narrowed or widened.
+    public static let usualConcurrency = 64
+    /// What may be asked for: each class of jobs keeps a slot of its own.
+    public static let concurrencies = 4...1_024
+
     public init(
         id: WorkerID,
         isLive: Bool,
@@ -34,6 +42,7 @@ public struct WorkerStanding: Hashable, Sendable {
         registeredAt: Timestamp,
         shards: Int,
         accepted: Int,
+        concurrency: Int = usualConcurrency,
     ) {
         self.id = id
         self.isLive = isLive
@@ -42,6 +51,7 @@ public struct WorkerStanding: Hashable, Sendable {
         self.registeredAt = registeredAt
         self.shards = shards
         self.accepted = accepted
+        self.concurrency = concurrency
     }
 }
 
@@ -97,6 +107,13 @@ public protocol ClusterControl: Sendable {
     func setQuiet(_ isQuiet: Bool, of worker: WorkerID, _ note: OperatorNote) async throws(StoreError) -> Bool
     /// Asks a worker to leave in order: requests under way end, shards go back. False: there is no such live worker.
     func stop(_ worker: WorkerID, _ note: OperatorNote) async throws(StoreError) -> Bool
+    /// How many jobs a worker may have in hand at once, of `WorkerStanding.concurrencies`; it takes effect within a second,
+    /// what it has in hand already ends as it would. False: there is no such live worker.
+    func setConcurrency(_ concurrency: Int, of worker: WorkerID, _ note: OperatorNote) async throws(StoreError) -> Bool
+
+    /// Asks the feeds of a venue's product (`venue:product`) to make their connections anew; they do so within two seconds,
+    /// and read what they missed from the venue's history. False: none of them runs.
+    func restartFeed(_ feed: String, _ note: OperatorNote) async throws(StoreError) -> Bool
 
     /// Who leads the schedulers; nil: nobody now. The epoch counts changes.
     func leader() async throws(StoreError) -> (worker: WorkerID?, epoch: Int64)

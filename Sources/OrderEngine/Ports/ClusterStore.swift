@@ -46,6 +46,8 @@ public struct HeartbeatReply: Hashable, Sendable {
     public let isQuiet: Bool
     /// The operator asked this worker to leave in order and end.
     public let wantsStop: Bool
+    /// Jobs that the operator lets this worker have in hand at once; nil: as many as usual.
+    public let concurrency: Int?
     /// How far the store's clock jumped since the last heartbeat, ahead or back; nil: it did not (RELIABILITY.md 3.4.6).
     public var clockStepMs: Int64?
     public init(
@@ -55,6 +57,7 @@ public struct HeartbeatReply: Hashable, Sendable {
         isHalted: Bool,
         isQuiet: Bool,
         wantsStop: Bool = false,
+        concurrency: Int? = nil,
         clockStepMs: Int64? = nil,
     ) {
         self.leaseHeld = leaseHeld
@@ -63,6 +66,7 @@ public struct HeartbeatReply: Hashable, Sendable {
         self.isHalted = isHalted
         self.isQuiet = isQuiet
         self.wantsStop = wantsStop
+        self.concurrency = concurrency
         self.clockStepMs = clockStepMs
     }
 }

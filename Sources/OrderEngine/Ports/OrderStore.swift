@@ -99,6 +99,8 @@ public struct Commit: Sendable {
     public let idempotency: IdempotencyRecord?
     /// What it was made of, for `explain`; an empty one is not stored.
     public let record: DecisionRecord
+    /// The row before the decision, which says what a command changed from what; nil: not known, or the order is new.
+    public var previous: StoredOrder?
 
     public init(
         id: Int64,
@@ -270,24 +272,32 @@ public struct StoredIntent: Hashable, Sendable {
 public struct StoredEvent: Sendable {
     public let account: AccountID
     public let sequence: Int64
-    public let order: OrderID
-    public let version: Int64
+    /// Nil: the account itself changed.
+    public let order: OrderID?
+    /// Of the order; nil as that is.
+    public let version: Int64?
     public let at: Timestamp
     public let cause: EventCause
     public let actor: Actor
     public let tick: Tick?
-    /// Facts and the row after the event, as JSON text (INTERFACES.md 1.10).
+    /// When the feed received the tick; nil: not known.
+    public let tickReceivedAt: Timestamp?
+    /// Of the request that caused it; nil: none did.
+    public let requestID: String?
+    /// Facts and the row after the event, or the account after it, as JSON text (INTERFACES.md 1.10).
     public let json: [UInt8]
 
     public init(
         account: AccountID,
         sequence: Int64,
-        order: OrderID,
-        version: Int64,
+        order: OrderID?,
+        version: Int64?,
         at: Timestamp,
         cause: EventCause,
         actor: Actor,
         tick: Tick?,
+        tickReceivedAt: Timestamp? = nil,
+        requestID: String? = nil,
         json: [UInt8],
     ) {
         self.account = account
@@ -298,6 +308,8 @@ public struct StoredEvent: Sendable {
         self.cause = cause
         self.actor = actor
         self.tick = tick
+        self.tickReceivedAt = tickReceivedAt
+        self.requestID = requestID
         self.json = json
     }
 }
@@ -312,6 +324,8 @@ public struct OrderFilter: Hashable, Sendable {
     public var market: MarketID?
     /// Orders older than this one (creation order); nil: from the newest.
     public var before: OrderID?
+    /// Orders whose present version is of this time or later; nil: of any.
+    public var updatedSince: Timestamp?
     /// 1...200.
     public var limit: Int
     /// What else is asked for, in which order; nil: nothing, newest first. Only of smart orders.

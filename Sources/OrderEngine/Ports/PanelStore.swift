@@ -91,6 +91,13 @@ public struct AccountSettings: Hashable, Sendable {
     /// Most conditional legs per market (ORDERS.md R12.4).
     public var maximumConditionals: Int
     public let createdAt: Timestamp
+    /// Callback rates that the account takes; nil: as wide as any (`Account.callbacks`).
+    public var minimumCallback: Rate?
+    public var maximumCallback: Rate?
+    /// Whether dialogs ask before they do anything.
+    public var isConfirmedByDefault = true
+    /// Orders of it that a lost history left have not all been compared with their venue yet. Told, never set.
+    public var isRecovering = false
 
     public init(
         account: AccountID,

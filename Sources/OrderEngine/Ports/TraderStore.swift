@@ -153,7 +153,7 @@ public struct Share: Hashable, Sendable {
 /// One command on many orders, each its own decision (ORDERS.md 5.3 `cancelAll`).
 public struct Batch: Hashable, Sendable {
     public enum Kind: String, Hashable, Sendable { case cancelAll, halt, flatten, reconcile }
-    public enum State: String, Hashable, Sendable { case running = "RUNNING", done = "DONE" }
+    public enum State: String, Hashable, Sendable { case running = "RUNNING", done = "DONE", cancelled = "CANCELLED" }
 
     public struct Failure: Hashable, Sendable {
         public let id: String
@@ -246,7 +246,8 @@ public protocol TraderStore: Sendable {
     /// A running batch that nobody works on, leased for 5 s.
     func takeBatch() async throws(StoreError) -> Batch?
     /// Stores how far it is, and leases it on.
-    func save(_ batch: Batch) async throws(StoreError)
+    /// False: it was ended meanwhile, and stays as it is.
+    func save(_ batch: Batch) async throws(StoreError) -> Bool
     /// Ids of the account's orders that have not ended, oldest first, at most 10,000.
     func openOrders(of account: AccountID, market: MarketID?) async throws(StoreError) -> [OrderID]
 

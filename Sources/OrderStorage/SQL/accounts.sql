@@ -1,7 +1,8 @@
 -- Accounts, keys, markets.
 
 -- name: account
-SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts WHERE id = $1::uuid
+SELECT id, name, venue, product, mode, maximum_conditionals::bigint, callback_min, callback_max FROM accounts
+WHERE id = $1::uuid
 
 -- name: accounts
 SELECT id, name, venue, product, mode, maximum_conditionals::bigint FROM accounts ORDER BY id

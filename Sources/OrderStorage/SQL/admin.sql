@@ -5,9 +5,13 @@
 -- the beginning) and $3 bigint (limit), and return with each row its key. Keys of one list sort as text, newest first.
 
 -- name: feeds
--- How far each series of prices is evaluated.
+-- How far each series of prices is evaluated, and since when the feed of its venue runs: null where none tells.
 SELECT json_build_object('market', market, 'source', source, 'evaluatedBy', array_agg(worker ORDER BY worker),
-    'venueTime', api_time(to_timestamp(max(venue_time) / 1e6)), 'savedAt', api_time(max(updated_at))),
+    'venueTime', api_time(to_timestamp(max(venue_time) / 1e6)), 'savedAt', api_time(max(updated_at)),
+    'feed', concat_ws(':', split_part(market, ':', 1), split_part(market, ':', 2)), 'feedBegunAt', (
+        SELECT api_time(max(f.begun_at)) FROM feeds AS f
+        WHERE f.id = concat_ws(':', split_part(market, ':', 1), split_part(market, ':', 2))
+            AND f.seen_at > clock_timestamp() - interval '10 s')),
     concat_ws(' ', market, source)
 FROM cursors WHERE ($1::text IS NULL OR market = $1::text) AND ($2::text IS NULL OR concat_ws(' ', market, source) > $2::text)
 GROUP BY market, source ORDER BY concat_ws(' ', market, source) LIMIT $3::bigint
@@ -85,18 +89,34 @@ WHERE ($1::text IS NULL OR k.id = $1::text OR u.name = $1::text OR u.id::text = 
 ORDER BY k.key DESC LIMIT $3::bigint
 
 -- name: batches
-SELECT json_build_object('id', o.id, 'kind', o.kind, 'state', o.state, 'actor', o.actor, 'reason', o.reason,
-    'matched', count(i.job_id), 'moved', count(*) FILTER (WHERE i.outcome = 'moved'),
+-- Bulk operations on the queue, and what was asked of all orders of an account at once: `matched` and `moved` are orders
+-- there, `actor` is whoever asked. One whose lease lapsed is gone on with by any api process.
+SELECT json_build_object('id', o.id, 'kind', o.kind, 'state', o.state, 'accountId', o.account_id, 'actor', o.actor,
+    'reason', o.reason, 'matched', coalesce(o.total, count(i.job_id)),
+    'moved', coalesce(o.done, count(*) FILTER (WHERE i.outcome = 'moved')),
     'obsolete', count(*) FILTER (WHERE i.outcome = 'obsolete'),
     'duplicate', count(*) FILTER (WHERE i.outcome = 'duplicate'),
-    'failed', count(*) FILTER (WHERE i.outcome = 'failed'), 'startedAt', api_time(o.started_at),
-    'endedAt', api_time(o.ended_at)), o.key
+    'failed', coalesce(cardinality(o.failed_ids), count(*) FILTER (WHERE i.outcome = 'failed')),
+    'failures', (SELECT coalesce(json_agg(json_build_object('id', f.id, 'code', f.code)), '[]')
+        FROM unnest(o.failed_ids, o.failed_codes) AS f(id, code) WHERE $1::text IS NOT NULL),
+    'startedAt', api_time(o.started_at), 'endedAt', api_time(o.ended_at)), o.key
 FROM (
-    SELECT * FROM (SELECT *, api_time(started_at) || ' ' || id AS key FROM bulk_operations) AS x
-    WHERE ($1::text IS NULL OR id = $1::text) AND ($2::text IS NULL OR key < $2::text)
+    SELECT * FROM (
+        SELECT id, kind, state, actor, reason, started_at, ended_at, NULL::uuid AS account_id, NULL::bigint AS total,
+            NULL::bigint AS done, NULL::text[] AS failed_ids, NULL::text[] AS failed_codes,
+            api_time(started_at) || ' ' || id AS key
+        FROM bulk_operations
+        UNION ALL
+        SELECT id::text, kind, lower(state), concat_ws(' ', actor_kind, actor_id), reason, started_at, ended_at,
+            account_id, total, done, failed_ids, failed_codes, api_time(started_at) || ' ' || id
+        FROM batches
+    ) AS x
+    WHERE ($1::text IS NULL OR id = $1::text OR account_id::text = $1::text) AND ($2::text IS NULL OR key < $2::text)
     ORDER BY key DESC LIMIT $3::bigint
 ) AS o LEFT JOIN bulk_items AS i ON i.batch = o.id
-GROUP BY o.id, o.kind, o.state, o.actor, o.reason, o.started_at, o.ended_at, o.key ORDER BY o.key DESC
+GROUP BY o.id, o.kind, o.state, o.actor, o.reason, o.started_at, o.ended_at, o.account_id, o.total, o.done, o.failed_ids,
+    o.failed_codes, o.key
+ORDER BY o.key DESC
 
 -- name: stores
 SELECT json_build_object('postgres', json_build_object('version', current_setting('server_version'),
@@ -177,6 +197,9 @@ INSERT INTO dead_notes (code, note, actor) VALUES ($1::text, $2::text, $3::text)
 ON CONFLICT (code) DO UPDATE SET note = excluded.note, actor = excluded.actor, at = clock_timestamp()
 
 -- name: cancel_batch
+WITH ended AS (
+    UPDATE batches SET state = 'CANCELLED', ended_at = clock_timestamp() WHERE id::text = $1::text AND state = 'RUNNING'
+)
 UPDATE bulk_operations SET state = 'cancelled', ended_at = clock_timestamp()
 WHERE id = $1::text AND state NOT IN ('done', 'cancelled')
 

@@ -23,7 +23,7 @@ ON CONFLICT (id) DO UPDATE SET
 -- A lease that has lapsed stays lapsed: its shards may be somebody else's by now.
 UPDATE workers SET lease_until = clock_timestamp() + interval '2 s'
 WHERE id = $1::text AND lease_until > clock_timestamp()
-RETURNING is_quiet, wants_stop
+RETURNING is_quiet, wants_stop, concurrency::bigint
 
 -- name: assignments
 SELECT id::bigint, epoch, previous, handover, is_accepted FROM shards WHERE worker = $1::text ORDER BY id
@@ -246,3 +246,11 @@ SELECT from_time, from_seq, points FROM price_extremes
 WHERE market = $1::text AND source = $2::text AND from_time >= $3::bigint - 500000
     AND (to_time, to_seq) > ($3::bigint, $4::bigint)
 ORDER BY from_time, from_seq, to_time, to_seq LIMIT $5::bigint
+
+-- name: tell_feed
+-- That a feed runs, and whether it is to begin anew. $3: it has just begun. Feeds that are long gone are forgotten.
+WITH gone AS (DELETE FROM feeds WHERE seen_at < clock_timestamp() - interval '1 day' AND process <> $2::text)
+INSERT INTO feeds (id, process) VALUES ($1::text, $2::text)
+ON CONFLICT (id, process) DO UPDATE SET
+    seen_at = clock_timestamp(), begun_at = CASE WHEN $3::boolean THEN clock_timestamp() ELSE feeds.begun_at END
+RETURNING coalesce(restart_at > begun_at, false)

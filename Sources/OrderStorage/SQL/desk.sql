@@ -4,7 +4,7 @@
 -- name: workers
 -- Those whose lease holds, and those whose lease lapsed and who still hold shards.
 SELECT w.id, w.lease_until > clock_timestamp() AS is_live, w.is_quiet, w.wants_stop, w.registered_at,
-    count(s.id), count(s.id) FILTER (WHERE s.is_accepted)
+    count(s.id), count(s.id) FILTER (WHERE s.is_accepted), w.concurrency::bigint
 FROM workers AS w LEFT JOIN shards AS s ON s.worker = w.id
 GROUP BY w.id HAVING w.lease_until > clock_timestamp() OR count(s.id) > 0
 ORDER BY w.registered_at, w.id
@@ -22,6 +22,24 @@ WITH done AS (
     UPDATE workers SET wants_stop = true WHERE id = $1::text AND lease_until > clock_timestamp() RETURNING id
 )
 INSERT INTO audit (actor, action, subject, reason) SELECT $2::text, 'worker.stop', id, $3::text FROM done RETURNING 1
+
+-- name: set_concurrency
+WITH done AS (
+    UPDATE workers SET concurrency = $2::bigint::integer WHERE id = $1::text AND lease_until > clock_timestamp()
+    RETURNING id
+)
+INSERT INTO audit (actor, action, subject, reason, detail)
+SELECT $3::text, 'worker.concurrency', id, $4::text, jsonb_build_object('concurrency', $2::bigint) FROM done RETURNING 1
+
+-- name: restart_feed
+-- Feeds tell every second that they run.
+WITH done AS (
+    UPDATE feeds SET restart_at = clock_timestamp()
+    WHERE id = $1::text AND seen_at > clock_timestamp() - interval '10 s' RETURNING process
+)
+INSERT INTO audit (actor, action, subject, reason, detail)
+SELECT $2::text, 'feed.restart', $1::text, $3::text, jsonb_build_object('processes', count(*)) FROM done
+HAVING count(*) > 0 RETURNING 1
 
 -- name: leader
 SELECT worker, epoch, lease_until > clock_timestamp() AND worker IS NOT NULL AS is_live FROM leader

@@ -23,6 +23,8 @@ RETURNING incarnation, quarantine_from
 INSERT INTO halts (scope, subject, level, reason, actor)
 SELECT 'account', id::text, 'sends', 'DATABASE_COPIED', 'system' FROM accounts
 WHERE mode = 'LIVE' AND (SELECT system_identifier FROM control) <> $1::bigint
+-- In the order in which commits lock their accounts' streams: a halt is an event of each.
+ORDER BY id
 ON CONFLICT (scope, subject) DO UPDATE SET level = 'sends', reason = excluded.reason, since = clock_timestamp()
 
 -- name: audit

@@ -61,7 +61,7 @@ JOIN events AS e ON e.order_id = o.id AND e.version = o.version AND e.account_id
 LEFT JOIN trader_notes AS n ON n.order_id = o.id AND n.account_id = o.account_id
 WHERE o.account_id = $1::uuid AND ($2::uuid IS NULL OR o.id < $2::uuid)
     AND (cardinality($3::text[]) = 0 OR o.status = ANY ($3::text[])) AND ($4::text IS NULL OR o.market = $4::text)
-    AND ($6::text IS NULL OR o.kind = $6::text)
+    AND ($6::text IS NULL OR o.kind = $6::text) AND ($7::timestamptz IS NULL OR o.updated_at >= $7::timestamptz)
 ORDER BY o.id DESC LIMIT $5::bigint
 
 -- name: states
@@ -171,15 +171,32 @@ SELECT coalesce(sum(legs), 0)::bigint FROM orders WHERE account_id = $1::uuid AN
 
 -- name: events_of_order
 SELECT account_id, seq, order_id, version, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time, tick_seq,
-    facts, state, (SELECT market FROM orders WHERE orders.id = events.order_id AND orders.account_id = events.account_id)
+    facts, state, (SELECT market FROM orders WHERE orders.id = events.order_id AND orders.account_id = events.account_id),
+    record::json ->> 'requestId', (record::json ->> 'receivedAt')::bigint
 FROM events WHERE order_id = $1::uuid AND version > $2::bigint ORDER BY version LIMIT $3::bigint
 
 -- name: events_of_account
 -- Complete as far as it goes: whoever takes a number holds the stream's row until the end of its transaction, so numbers
--- become visible in order.
+-- become visible in order. Changes of the account stand between those of its orders.
 SELECT account_id, seq, order_id, version, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time, tick_seq,
-    facts, state, (SELECT market FROM orders WHERE orders.id = events.order_id AND orders.account_id = events.account_id)
-FROM events WHERE account_id = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint
+    facts, state, market, request_id, received_at
+FROM (
+    (
+        SELECT account_id, seq, order_id, version, at, cause, actor_kind, actor_id, tick_source, tick_price, tick_time,
+            tick_seq, facts, state, (
+                SELECT market FROM orders
+                WHERE orders.id = events.order_id AND orders.account_id = events.account_id
+            ) AS market, record::json ->> 'requestId' AS request_id, (record::json ->> 'receivedAt')::bigint AS received_at
+        FROM events WHERE account_id = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint
+    )
+    UNION ALL
+    (
+        SELECT account_id, seq, NULL, NULL, at, 'COMMAND', actor_kind, actor_id, NULL, NULL, NULL, NULL, facts, state,
+            NULL, NULL, NULL
+        FROM account_events WHERE account_id = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint
+    )
+) AS e
+ORDER BY seq LIMIT $3::bigint
 
 -- name: last_sequence
 SELECT last_seq FROM account_stream WHERE account_id = $1::uuid

@@ -55,7 +55,9 @@ WHERE id = $1::uuid AND user_id = $2::uuid RETURNING id
 DELETE FROM presets WHERE id = $1::uuid AND user_id = $2::uuid RETURNING id
 
 -- name: settings
-SELECT id, version, name, trigger_source, maximum_conditionals::bigint, created_at FROM accounts
+SELECT id, version, name, trigger_source, maximum_conditionals::bigint, created_at, callback_min, callback_max,
+    default_confirm, EXISTS (SELECT FROM control WHERE recovered < incarnation) AND is_recovering(id)
+FROM accounts
 WHERE id = ANY ($1::uuid[]) AND deleted_at IS NULL
 
 -- name: create_account
@@ -71,11 +73,11 @@ INSERT INTO audit (actor, action, subject, reason) VALUES ($1::text, $2::text, $
 -- name: update_account
 WITH changed AS (
     UPDATE accounts SET name = $3::text, trigger_source = $4::text, maximum_conditionals = $5::bigint::integer,
-        version = version + 1
+        callback_min = $6::numeric, callback_max = $7::numeric, default_confirm = $8::boolean, version = version + 1
     WHERE id = $1::uuid AND version = $2::bigint AND deleted_at IS NULL RETURNING id
 )
 INSERT INTO audit (actor, action, subject, reason)
-SELECT $6::text, $7::text, 'account ' || id, $8::text FROM changed RETURNING 1
+SELECT $9::text, $10::text, 'account ' || id, $11::text FROM changed RETURNING 1
 
 -- name: set_mode
 WITH changed AS (

@@ -87,7 +87,7 @@ FROM take_batch()
 -- name: save_batch
 UPDATE batches SET state = $3::text, orders = $4::uuid[], done = $5::bigint, failed_ids = $6::text[],
     failed_codes = $7::text[], ended_at = $8::timestamptz, total = $9::bigint, lease_until = clock_timestamp() + interval '5 s'
-WHERE id = $1::uuid AND account_id = $2::uuid AND state = 'RUNNING'
+WHERE id = $1::uuid AND account_id = $2::uuid AND state = 'RUNNING' RETURNING 1
 
 -- name: open_orders
 SELECT id FROM orders WHERE account_id = $1::uuid AND is_live AND ($2::text IS NULL OR market = $2::text)
@@ -123,7 +123,8 @@ SELECT u.tier, c.account_id IS NULL, c.refusal IS NOT NULL,
     n.orders, a.maximum_orders::bigint,
     h.level, h.scope, h.reason, h.since,
     (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.client_order_id = $3::text AND o.is_live),
-    CASE WHEN $2::text IS NOT NULL THEN n.legs END
+    CASE WHEN $2::text IS NOT NULL THEN n.legs END,
+    EXISTS (SELECT FROM control WHERE recovered < incarnation) AND is_recovering(a.id)
 FROM accounts AS a
 JOIN users AS u ON u.id = a.user_id
 LEFT JOIN credentials AS c ON c.account_id = a.id
@@ -166,7 +167,8 @@ SELECT t.place, a.id, a.name, a.venue, a.product, a.mode, a.maximum_conditionals
         AND o.is_live),
     EXISTS (SELECT FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.side IS NULL
         AND o.is_live AND o.kind = 'smart'),
-    coalesce(w.last_seq, 0), w.is_due
+    coalesce(w.last_seq, 0), w.is_due, a.callback_min, a.callback_max,
+    EXISTS (SELECT FROM control WHERE recovered < incarnation) AND is_recovering(a.id)
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
     WITH ORDINALITY AS t(account_id, market, client_order_id, seen, orders, legs, place)
 JOIN accounts AS a ON a.id = t.account_id

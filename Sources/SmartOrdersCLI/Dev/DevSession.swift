@@ -402,7 +402,8 @@ final class DevSession: Sendable {
         while true {
             for event in try await backend.orders.events(account: account, after: after, limit: 200) {
                 after = event.sequence
-                let label = created.withLock { $0.first { $0.id == event.order }?.order.label } ?? "\(event.order)"
+                let known = created.withLock { $0.first { $0.id == event.order }?.order.label }
+                let label = known ?? event.order?.description ?? "the account"
                 if let sentence = EventTeller.sentence(event, label: label) { tell("  " + sentence) }
             }
             try await backend.clock.sleep(milliseconds: 50)

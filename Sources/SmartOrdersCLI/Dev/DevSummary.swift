@@ -63,7 +63,7 @@ enum DevSummary {
         var changes: [JSONValue] = []
         for event in try await store.events(order: order.id, after: 0, limit: 1_000) {
             var change = JSONObject()
-            change["version"] = .integer(Int(event.version))
+            change["version"] = .integer(Int(event.version ?? 0))
             change["tick"] = event.tick.map { .integer(Int($0.position.sequence)) } ?? .null
             change["price"] = event.tick.map { .string("\($0.price)") } ?? .null
             if case .object(let body) = try JSONValue(parsing: event.json) { change["facts"] = body["facts"] ?? .null }

@@ -48,6 +48,8 @@ enum EventTeller {
             let reason = text("reason")
             return "\(text("from")) -> \(text("to"))" + (reason == "none" ? "" : " (\(reason))")
         case "healthChanged": return "health \(text("from")) -> \(text("to"))"
+        case "halted": return "halted (\(text("level"))): \(text("reason"))"
+        case "resumed": return "trades again"
         case "writtenOff": return "written off \(text("qty"))"
         default: return nil  // tidy-ok: facts that say nothing to a newcomer
         }

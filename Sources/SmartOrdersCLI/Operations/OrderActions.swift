@@ -163,6 +163,7 @@ extension OrdersCommand {
             case .priceUnavailable: Failure(.refused, "PRICE_UNAVAILABLE", "no price is known that a check needs.")
             case .unavailable(let detail): Failure(.unreachable, "UNAVAILABLE", detail)
             case .venueUnavailable: Failure(.unreachable, "VENUE_UNAVAILABLE", "the venue does not say what is held.")
+            case .recovering: Failure(.unreachable, "RECOVERING", "the account is not reconciled yet.")
             }
         }
     }

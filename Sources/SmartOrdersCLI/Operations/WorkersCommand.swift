@@ -9,7 +9,7 @@ import SmartOrders
 struct WorkersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "workers",
-        abstract: "Worker processes: list, quiet, resume, stop.",
+        abstract: "Worker processes: list, quiet, resume, stop, concurrency.",
         discussion: """
             A quiet worker gives its shards to the others and takes no jobs; it stays ready. A stopped one ends its \
             requests under way, gives everything back and exits. Both are noticed within half a second.
@@ -19,7 +19,7 @@ struct WorkersCommand: AsyncParsableCommand {
               smartorders workers quiet worker-4711-1x2y3z --reason "new kernel on this host"
               smartorders workers stop worker-4711-1x2y3z --reason "scale down"
             """,
-        subcommands: [List.self, Quiet.self, Resume.self, Stop.self],
+        subcommands: [List.self, Quiet.self, Resume.self, Stop.self, Concurrency.self],
     )
 
     struct List: AsyncParsableCommand {
@@ -31,7 +31,7 @@ struct WorkersCommand: AsyncParsableCommand {
 
         func run() async throws {
             try await ClusterDesk.with(connections) { desk in
-                let columns = ["worker", "state", "shards", "accepted", "since"]
+                let columns = ["worker", "state", "shards", "accepted", "concurrency", "since"]
                 var listing = Listing(columns.map { .init($0) }, output)
                 for worker in try await desk.control.workers() {
                     let state =
@@ -39,7 +39,8 @@ struct WorkersCommand: AsyncParsableCommand {
                         ? "lapsed" : worker.wantsStop ? "stopping" : worker.isQuiet ? "quiet" : "working"
                     listing.add([
                         "worker": .string(worker.id.text), "state": .string(state), "shards": .integer(worker.shards),
-                        "accepted": .integer(worker.accepted), "since": .string(worker.registeredAt.rfc3339),
+                        "accepted": .integer(worker.accepted), "concurrency": .integer(worker.concurrency),
+                        "since": .string(worker.registeredAt.rfc3339),
                     ])
                 }
                 listing.tellAll()
@@ -102,6 +103,23 @@ struct WorkersCommand: AsyncParsableCommand {
         @OptionGroup var choice: Choice
         func run() async throws {
             try await choice.change("stopping") { desk, id, note in try await desk.control.stop(id, note) }
+        }
+    }
+
+    struct Concurrency: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "How many jobs it may have in hand at once.")
+        @OptionGroup var choice: Choice
+        @Argument(help: "4 to 1024; 64 unless it was changed.")
+        var jobs: Int
+
+        func validate() throws {
+            guard WorkerStanding.concurrencies.contains(jobs) else { throw ValidationError("jobs is 4 to 1024") }
+        }
+
+        func run() async throws {
+            try await choice.change("\(jobs) jobs at once:") { desk, id, note in
+                try await desk.control.setConcurrency(jobs, of: id, note)
+            }
         }
     }
 }

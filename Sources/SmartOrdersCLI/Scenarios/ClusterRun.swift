@@ -451,7 +451,7 @@ struct ClusterRun: Sendable {
     private mutating func observe(_ index: Int) async throws {
         let events = try await cluster.backend.orders.events(order: id, after: seenVersion, limit: 200)
         for event in events {
-            seenVersion = event.version
+            seenVersion = event.version ?? seenVersion
             for fact in try JSONField(try JSONValue(parsing: event.json)).elements("facts") {
                 try note(fact, at: index)
             }
