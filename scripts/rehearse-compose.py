@@ -5,6 +5,7 @@ healthy, or the order did not become active.
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -30,9 +31,16 @@ processes = []
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below what the kernel gives to connections: those do not take it before its server does."""
+    while True:
+        port = random.randrange(11_000, 22_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 PORTS = {"postgres:5432": free_port(), "redis:6379": free_port(), "paper-venue:9090": free_port(), "api:8080": free_port()}

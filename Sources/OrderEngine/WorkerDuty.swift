@@ -129,12 +129,23 @@ public struct WorkerDuty: Sendable {
     }
 
     private func reclaim() async throws {
+        var known: String?
         while !Task.isCancelled {
             do throws(QueueError) {
                 try await context.queue.reclaim(dead: [])
             } catch {
                 context.observer.count("queue_errors_total", 1)
             }
+            let refusal = context.queue.refusal
+            if let refusal, refusal != known {
+                context.observer.count("queue_refusals_total", 1)
+                context.observer.note(
+                    .error,
+                    "The queue takes no jobs in; they go through the database",
+                    [("why", refusal)],
+                )
+            }
+            known = refusal
             try await context.clock.sleep(milliseconds: 1_000)
         }
     }

@@ -37,6 +37,7 @@ public enum MetricsCatalogue {
         counter("store_clock_steps_total", "Jumps of the database's clock that this process noticed."),
         counter("unreadable_rows_total", "Rows that could not be read and were left out."),
         counter("queue_errors_total", "Requests to the queue that failed."),
+        counter("queue_refusals_total", "Times that Redis began to take no jobs in: it is full, or may evict them."),
         counter("store_errors_total", "Requests to PostgreSQL that failed."),
         counter("venue_stream_errors_total", "Private venue streams that ended with an error."),
         counter("lost_placements_found_total", "Placements of a lost history that the venue still knew."),

@@ -34,6 +34,9 @@ public final class BullQueue: JobQueue {
         var unsaid: [(job: TakenJob, outcome: JobOutcome)] = []
         /// Partitions whose server takes nothing in for want of memory.
         var full: Set<Int> = []
+        /// A policy that evicts jobs, as a server said it at `policyLookAt`.
+        var evicts: String?
+        var policyLookAt: Int64?
         /// Where the next full round starts, so that no partition is always first.
         var turn = 0
     }
@@ -89,7 +92,12 @@ public final class BullQueue: JobQueue {
     /// Whether the connections stand, for `/readyz`.
     public var isConnected: Bool { commands.isReady && wakeUps.isConnected }
 
-    public var refusesOffers: Bool { state.withLock { !$0.full.isEmpty } }
+    public var refusal: String? {
+        state.withLock { state in
+            if let policy = state.evicts { return QueueFinding.evicts(policy: policy).description }
+            return state.full.isEmpty ? nil : "Redis is full: raise maxmemory"
+        }
+    }
 
     /// After a rebuild: the number that the database holds.
     public func setGeneration(_ generation: Int64) {
@@ -109,6 +117,10 @@ public final class BullQueue: JobQueue {
     /// Offers jobs that become takeable after `delayMs` of the server's clock.
     public func offer(_ jobs: [Job], delayMs: Int64, verify: Bool) async throws(QueueError) -> [OfferCode] {
         if jobs.isEmpty { return [] }
+        if let policy = state.withLock({ $0.evicts }) {
+            state.withLock { $0.counters.offersRefused += jobs.count }
+            throw QueueError(.full, QueueFinding.evicts(policy: policy).description)
+        }
         let groups = grouped(jobs.count) { index in
             QueueAddress(
                 partition: QueuePartitions.partition(of: jobs[index].id.order, count: keys.count),
@@ -297,6 +309,7 @@ public final class BullQueue: JobQueue {
 
     public func reclaim(dead: [WorkerID]) async throws(QueueError) {
         try await sayUnsaid()
+        try await lookAtPolicy()
         let now = clock.monotonicNanoseconds()
         for start in stride(from: 0, to: max(1, dead.count), by: 64) {
             let named = dead[start..<min(start + 64, dead.count)]

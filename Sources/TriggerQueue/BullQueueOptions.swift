@@ -16,6 +16,8 @@ public struct BullQueueOptions: Sendable {
     /// 3,000 to 5,000 in production; tests may use less.
     public var leaseMs = 3_000
     public var heartbeatMs = 1_000
+    /// How often a server's eviction policy is looked at (RELIABILITY.md 3.3).
+    public var policyLookMs: Int64 = 10_000
     public var keepCompletedMs = 900_000
     public var keepCompletedMax = 100_000
     /// Of `targets` and of `housekeeping`, per queue; `stops` have no limit.

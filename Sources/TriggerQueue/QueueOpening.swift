@@ -114,6 +114,28 @@ extension BullQueue {
         return lost
     }
 
+    /// Asks every ten seconds whether a server may evict jobs now: then nothing is put there any more (RELIABILITY.md 3.3,
+    /// FA41). What is there is handed out.
+    func lookAtPolicy() async throws(QueueError) {
+        let now = clock.monotonicNanoseconds()
+        let period = options.policyLookMs * 1_000_000
+        let isDue = state.withLock { state in
+            guard now - (state.policyLookAt ?? now - period) >= period else { return false }
+            state.policyLookAt = now
+            return true
+        }
+        guard isDue else { return }
+        var batch = RedisBatch()
+        for _ in keys {
+            batch.begin("INFO")
+            batch.append("memory")
+        }
+        let policies = try await run(batch, repairs: false, partitionOf: { $0 }).compactMap { reply in
+            infoField("maxmemory_policy", in: reply.text ?? "")
+        }
+        state.withLock { $0.evicts = policies.first { $0 != "noeviction" } }
+    }
+
     /// Looks at the server and at the queues before they are used.
     public func findings() async throws(QueueError) -> [QueueFinding] {
         var batch = RedisBatch()

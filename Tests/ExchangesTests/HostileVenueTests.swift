@@ -103,6 +103,62 @@ import Darwin
         try await http.shutdown()
     }
 
+    /// FA79: a cut connection is neither a refusal nor an acceptance, wherever it was cut.
+    @Test func `that is cut at any byte of request or answer leaves the outcome unknown`() async throws {
+        let body =
+            #"{"orderId":7,"clientOrderId":"so-test","status":"NEW","executedQty":"0","cumQuote":"0","avgPrice":"0"}"#
+        let answer = Array("HTTP/1.1 200 OK\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)".utf8)
+        // Negative: so many bytes of the answer are kept back. Otherwise so many of the request are read.
+        let cut = Locked<Int?>(nil)
+        let cuts = Locked(0)
+        let server = try RawServer { peer in
+            var held: [UInt8] = []
+            let blank = Array("\r\n\r\n".utf8)
+            while true {
+                let wanted = cut.withLock { $0 } ?? -1
+                guard let part = peer.receive(most: wanted > 0 ? wanted - held.count : 4_096) else { return }
+                held += part
+                let target = cut.withLock { $0 }
+                if let target, target > 0, held.count >= target {
+                    cuts.withLock { $0 += 1 }
+                    return peer.willReset()
+                }
+                guard let end = held.firstRange(of: blank)?.upperBound else { continue }
+                let head = String(decoding: held[..<end], as: UTF8.self).lowercased()
+                let length = head.firstRange(of: "content-length: ").flatMap {
+                    Int(head[$0.upperBound...].prefix { $0.isNumber })
+                }
+                guard held.count >= end + (length ?? 0) else { continue }
+                held = []
+                var told = answer
+                if !head.contains("/fapi/v1/order") {
+                    let small =
+                        head.contains("/fapi/v1/time")
+                        ? #"{"serverTime":\#(RealClock().now().milliseconds)}"# : #"{"symbols":[]}"#
+                    told = Array("HTTP/1.1 200 OK\r\ncontent-length: \(small.utf8.count)\r\n\r\n\(small)".utf8)
+                } else if let target, target < 0 {
+                    cuts.withLock { $0 += 1 }
+                    peer.send(told.dropLast(-target))
+                    return
+                }
+                peer.send(told)
+            }
+        }
+        defer { server.close() }
+        let http = VenueHTTP()
+        let venue = Self.venue("http://127.0.0.1:\(server.port)", http, RealClock())
+        try await venue.prepareCalmly()
+        let whole = await venue.place(placement(venue))
+        #expect(whole.isAccepted, "\(whole)")
+        for point in Array(-answer.count ... -1) + Array(stride(from: 1, through: 200, by: 7)) {
+            cut.withLock { $0 = point }
+            let told = await venue.place(placement(venue))
+            #expect(told.isUnknown, "\(point): \(told)")
+        }
+        #expect(cuts.withLock { $0 } == answer.count + 29)
+        try await http.shutdown()
+    }
+
     @Test(arguments: [301, 302, 303, 307, 308])
     func `sends nobody elsewhere`(status: Int) async throws {
         let other = try HTTPReceiver()
@@ -121,7 +177,7 @@ import Darwin
 
     /// FA81, HO20: a ban is of the address, a limit of one account.
     @Test(arguments: [418, 429]) func `that asks for patience is left alone`(status: Int) async throws {
-        let limited = ReceiverAnswer(status, headers: [("Retry-After", "1")], body: #"{"code":-1003,"msg":"wait"}"#)
+        let limited = ReceiverAnswer(status, headers: [("Retry-After", "4")], body: #"{"code":-1003,"msg":"wait"}"#)
         let (venue, receiver, http) = try venue(limited)
         let other = Self.venue("http://127.0.0.1:\(receiver.port)", http, RealClock(), key: "other")
         try await venue.prepareCalmly()
@@ -144,6 +200,46 @@ import Darwin
         }
         #expect(receiver.requests.count == known + 1)
         receiver.close()
+        try await http.shutdown()
+    }
+
+    // MARK: Names
+
+    /// FA77: names under `.invalid` are resolved nowhere; here one was, once.
+    @Test func `whose name is resolved no more is reached at its last good address`() async throws {
+        let receiver = try HTTPReceiver()
+        defer { receiver.close() }
+        let isGood = Locked(true)
+        let asked = Locked(0)
+        let http = VenueHTTP { _ in
+            asked.withLock { $0 += 1 }
+            guard isGood.withLock({ $0 }) else { throw LocalServerError(.state, "no such name") }
+            return ["127.0.0.1"]
+        }
+        func get(_ host: String) -> SignedRequest {
+            SignedRequest(method: .get, base: "http://\(host):\(receiver.port)", path: "/")
+        }
+        guard case .notSent = await http.send(get("venue.invalid"), timeoutMs: 5_000) else {
+            Issue.record("a name that was never resolved was reached")
+            return
+        }
+        // While it answered: what is learned is learned in the background.
+        http.memory.note("venue.invalid")
+        while http.memory.address("venue.invalid") == nil { try await Task.sleep(for: .milliseconds(5)) }
+        isGood.withLock { $0 = false }
+        for _ in 0..<3 {
+            guard case .answered(status: 200, _, _) = await http.send(get("venue.invalid"), timeoutMs: 5_000) else {
+                Issue.record("it was not reached")
+                return
+            }
+        }
+        #expect(receiver.requests.count == 3)
+        #expect(receiver.requests.allSatisfy { $0.headers["host"] == "venue.invalid:\(receiver.port)" })
+        #expect(asked.withLock { $0 } == 1, "once a minute")
+        guard case .notSent = await http.send(get("other.invalid"), timeoutMs: 5_000) else {
+            Issue.record("another name got its address")
+            return
+        }
         try await http.shutdown()
     }
 

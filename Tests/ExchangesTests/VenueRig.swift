@@ -131,6 +131,11 @@ extension PlacementAnswer {
         return false
     }
 
+    var isAccepted: Bool {
+        if case .accepted = self { return true }
+        return false
+    }
+
     var isNotSent: Bool {
         switch self {
         case .notSent: true

@@ -9,6 +9,7 @@ check. Exit status 1 when they disagree. Numbers in brackets are those of the ac
 import asyncio
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -375,9 +376,16 @@ CHECKS = [
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below what the kernel gives to connections: those do not take it before its server does."""
+    while True:
+        port = random.randrange(11_000, 22_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 async def main():

@@ -38,24 +38,32 @@ package enum RedisServer {
         return options
     }
 
-    /// A port of the loopback interface that was free a moment ago.
+    /// A port of the loopback interface that was free a moment ago. Below what the kernel gives to connections: those do
+    /// not take it before its server does; and so is its neighbour 10,000 above, the bus of a Redis Cluster.
     package static func freePort() -> UInt16 {
+        while true {
+            let port = UInt16.random(in: 11_000..<22_000)
+            if canBind(port) { return port }
+        }
+    }
+
+    private static func canBind(_ port: UInt16) -> Bool {
         #if canImport(Glibc)
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         #else
         let descriptor = socket(AF_INET, SOCK_STREAM, 0)
         #endif
         defer { close(descriptor) }
+        var one: Int32 = 1
+        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        return withUnsafeMutablePointer(to: &address) { pointer in
+        address.sin_port = port.bigEndian
+        return withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                _ = bind(descriptor, generic, size)
-                _ = getsockname(descriptor, generic, &size)
+                bind(descriptor, generic, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
-            return UInt16(bigEndian: pointer.pointee.sin_port)
         }
     }
 }

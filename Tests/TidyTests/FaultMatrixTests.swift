@@ -53,11 +53,11 @@ import Testing
         38 | sim redisLoss; test flushing everything harms no connection; chaos flush_redis
         39 | test an empty Redis says that it is closed, another deployment and generation are refused
         40 | test triggers flow while Redis is full (29); test a full Redis refuses offers and drains (29); chaos fill_redis
-        41 | test a Redis that evicts keys is refused
+        41 | test a Redis that evicts keys is refused; test triggers flow while Redis may evict jobs, and through it again afterwards
         42 | sim net redisOutage; test a silent server gives an unknown outcome by the deadline and is used again when it wakes
-        43 | test what was not yet written survives the loss of the connection; chaos network
-        44 | test behind sentinels a failover under load loses no job for good (13)
-        45 | cannot a split of Sentinel's view needs two networks, the loss of content is row 36
+        43 | test an answer that is none is an unknown outcome, and the next connection works; test an answer that is cut is an unknown outcome at every byte; chaos network
+        44 | test stops fire once while sentinels replace the master; test behind sentinels a failover under load loses no job for good (13)
+        45 | test stops fire once while sentinels replace the master
         46 | test a master that dies under load is replaced, and no job is lost for good (13, 42)
         47 | test slots that move under load lose nothing, and everything goes on (42)
         48 | test a wrong password is told, the right one works
@@ -89,9 +89,9 @@ import Testing
         74 | test a transaction that rolls back leaves no job (37)
         75 | sim pgOutage redisOutage venueOutage; chaos network
         76 | sim net; chaos network
-        77 | test a name that does not resolve keeps the deadline
+        77 | test whose name is resolved no more is reached at its last good address; test a name that does not resolve keeps the deadline
         78 | test with a certificate that is not to be trusted gets no request; test what keeps requests from leaving is said as long as it does
-        79 | sim venueLoss venueAnswer; test a rule does what it says, once, and tells the truth afterwards; chaos network
+        79 | test that is cut at any byte of request or answer leaves the outcome unknown; sim venueLoss venueAnswer; chaos network
         80 | sim pgOutage redisOutage venueOutage
         81 | sim venueRefusal; test that asks for patience is left alone
         82 | sim venueAnswer; test an error has the class that decides what happens; chaos venue_faults

@@ -84,6 +84,8 @@ private func digest(_ bytes: [UInt8]) -> [UInt8] {
 
 final class LiveCluster: Sendable {
     let server: LocalRedis
+    /// Where the queues are: the server, or who knows it.
+    private let redis: RedisAddress
     let pool: PostgresPool
     let orders: PostgresOrderStore
     let accounts: PostgresAccountStore
@@ -104,34 +106,49 @@ final class LiveCluster: Sendable {
     private let queues = Locked<[BullQueue]>([])
     private let sequence = Locked<Int64>(0)
 
-    private init(server: LocalRedis, pool: PostgresPool, incarnation: Int64) throws {
+    private init(server: LocalRedis, redis: RedisAddress, pool: PostgresPool, incarnation: Int64) throws {
         self.server = server
+        self.redis = redis
         self.pool = pool
         orders = PostgresOrderStore(pool: pool, incarnation: incarnation)
         accounts = PostgresAccountStore(pool: pool, secrets: NoSecrets())
         store = PostgresClusterStore(pool: pool, orders: orders)
-        queue = try Self.queue("operator", server)
+        queue = Self.queue("operator", redis)
     }
 
     /// - Parameter isDurable: Redis keeps what it acknowledged over a `kill -9`.
     static func with(isDurable: Bool = false, _ body: (LiveCluster) async throws -> Void) async throws {
         try await RedisServer.withServer(isDurable: isDurable) { server in
-            let pool = try PostgresPool(
-                configuration: .stores(conninfo: try await PostgresServer.freshDatabase(), connections: 6)
+            try await with(server, at: try RedisAddress(url: server.url), body)
+        }
+    }
+
+    /// The same on servers of the test's own.
+    static func with(
+        _ server: LocalRedis,
+        at redis: RedisAddress,
+        _ body: (LiveCluster) async throws -> Void,
+    ) async throws {
+        let pool = try PostgresPool(
+            configuration: .stores(conninfo: try await PostgresServer.freshDatabase(), connections: 6)
+        )
+        do {
+            try await Migrator(pool: pool).up()
+            let history = try await DatabaseHistory.check(pool)
+            let cluster = try LiveCluster(
+                server: server,
+                redis: redis,
+                pool: pool,
+                incarnation: history.incarnation,
             )
-            do {
-                try await Migrator(pool: pool).up()
-                let history = try await DatabaseHistory.check(pool)
-                let cluster = try LiveCluster(server: server, pool: pool, incarnation: history.incarnation)
-                try await cluster.setUp()
-                try await body(cluster)
-                cluster.queue.close()
-                for queue in cluster.queues.withLock({ $0 }) { queue.close() }
-                await pool.close()
-            } catch {
-                await pool.close()
-                throw error
-            }
+            try await cluster.setUp()
+            try await body(cluster)
+            cluster.queue.close()
+            for queue in cluster.queues.withLock({ $0 }) { queue.close() }
+            await pool.close()
+        } catch {
+            await pool.close()
+            throw error
         }
     }
 
@@ -150,20 +167,21 @@ final class LiveCluster: Sendable {
         try await tick(10_000)
     }
 
-    private static func queue(_ worker: String, _ server: LocalRedis) throws -> BullQueue {
+    private static func queue(_ worker: String, _ redis: RedisAddress) -> BullQueue {
         var options = BullQueueOptions(
-            address: try RedisAddress(url: server.url),
+            address: redis,
             worker: WorkerID(worker),
             deployment: "test",
             generation: 1,
         )
         options.leaseMs = 1_500
         options.heartbeatMs = 400
+        options.policyLookMs = 500
         return BullQueue(options, clock: RealClock())
     }
 
     func context(_ name: String) throws -> EngineContext {
-        let queue = try Self.queue(name, server)
+        let queue = Self.queue(name, redis)
         queues.withLock { $0.append(queue) }
         return EngineContext(
             orders: orders,
@@ -183,6 +201,11 @@ final class LiveCluster: Sendable {
     /// The worker renews and says nothing any more, as if it had been stopped; what it does goes on.
     func silence(_ worker: String) {
         for queue in queues.withLock({ $0 }) where queue.options.worker == WorkerID(worker) { queue.close() }
+    }
+
+    /// Why the queue of a worker takes no jobs in.
+    func refusal(_ worker: String) -> String? {
+        queues.withLock { $0 }.first { $0.options.worker == WorkerID(worker) }?.refusal
     }
 
     /// What the queues of all processes counted.

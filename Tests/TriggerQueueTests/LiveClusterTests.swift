@@ -191,6 +191,83 @@ extension BullQueueTests {
             }
         }
 
+        /// FA41: the servers' policy may change under way.
+        @Test func `triggers flow while Redis may evict jobs, and through it again afterwards`() async throws {
+            try await LiveCluster.with { cluster in
+                try await cluster.run(["w1"]) {
+                    let first = try await cluster.create(stops: [9_500])
+                    let second = try await cluster.create(stops: [9_300])
+                    try await cluster.settle(2)
+                    let redis = RedisConnection(try RedisServer.options(cluster.server))
+                    defer { redis.close() }
+                    _ = try await redis.send(RedisCommand("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"))
+                    _ = try await eventually("the worker's queue takes nothing in") {
+                        cluster.refusal("w1")?.contains("allkeys-lru") == true ? true : nil
+                    }
+                    let before = try await cluster.counts()
+                    try await cluster.tick(9_400)
+                    try await cluster.ended(first)
+                    // Of a job that went through Redis its completion would be known there.
+                    #expect(try await cluster.counts() == before)
+                    _ = try await redis.send(RedisCommand("CONFIG", "SET", "maxmemory-policy", "noeviction"))
+                    _ = try await eventually("it takes jobs in") { cluster.refusal("w1") == nil ? true : nil }
+                    try await cluster.tick(9_200)
+                    try await cluster.ended(first + second)
+                    try await cluster.expectOneExitEach(first + second)
+                }
+            }
+        }
+
+        /// How a master stops being one.
+        enum Succession: String, Sendable, CaseIterable {
+            /// FA44
+            case death
+            /// FA45: nobody but the clients reaches it; they go on with it beside its successor until it is put right.
+            case split
+        }
+
+        @Test(arguments: Succession.allCases)
+        func `stops fire once while sentinels replace the master`(_ succession: Succession) async throws {
+            try await RedisTopology.withSentinels(canSplit: true) { master, replica, sentinels in
+                let address = RedisAddress(
+                    .sentinel(sentinels, master: "orders"),
+                    user: RedisTopology.client.name,
+                    password: RedisTopology.client.password,
+                )
+                try await LiveCluster.with(master.server, at: address) { cluster in
+                    try await cluster.run(["w1", "w2"]) {
+                        let ids = try await cluster.create(stops: (0..<60).map { 9_000 + 10 * $0 })
+                        try await cluster.settle(60)
+                        switch succession {
+                        case .death: try await master.server.kill()
+                        case .split: try await RedisTopology.split(master)
+                        }
+                        // Six orders at a time, from before the succession until after it.
+                        var price = 9_600
+                        func fall() async throws {
+                            price -= 60
+                            try await cluster.tick(price)
+                        }
+                        for _ in 0..<3 { try await fall() }
+                        _ = try await eventually("the replica took over") { () -> Bool? in
+                            do { return try await RedisTopology.isMaster(replica) ? true : nil } catch { return nil }
+                        }
+                        for _ in 0..<3 { try await fall() }
+                        if succession == .split {
+                            #expect(try await RedisTopology.isMaster(master), "both are masters")
+                            try await RedisTopology.mend(master)
+                            _ = try await eventually("the old master follows") { () -> Bool? in
+                                do { return try await RedisTopology.isMaster(master) ? nil : true } catch { return nil }
+                            }
+                        }
+                        while price > 8_900 { try await fall() }
+                        try await cluster.ended(ids)
+                        try await cluster.expectOneExitEach(ids)
+                    }
+                }
+            }
+        }
+
         @Test func `a transaction that rolls back leaves no job (37)`() async throws {
             try await LiveCluster.with { cluster in
                 let stores = StoresUnderTest(

@@ -28,14 +28,6 @@ struct TopologyNode: Sendable {
 }
 
 enum RedisTopology {
-    /// A port whose neighbour 10,000 above, the cluster bus, exists too.
-    private static func port() -> UInt16 {
-        while true {
-            let port = RedisServer.freePort()
-            if port < 55_000 { return port }
-        }
-    }
-
     private static func start(
         _ folder: String,
         _ name: String,
@@ -43,7 +35,7 @@ enum RedisTopology {
     )
         async throws -> TopologyNode
     {
-        let port = port()
+        let port = RedisServer.freePort()
         let server = try await LocalServers.redis(
             directory: "\(folder)/\(name)",
             tcpPort: port,
@@ -141,9 +133,64 @@ enum RedisTopology {
         }
     }
 
+    /// Whom a server lets in that can be split: its clients, and sentinels and replicas.
+    static let client = (name: "orders", password: "o")
+    private static let keeper = (name: "keeper", password: "k")
+
+    /// Sentinels and replicas lose a master that its clients keep.
+    static func split(_ master: TopologyNode) async throws {
+        _ = try await asClient(master, ["ACL", "SETUSER", keeper.name, "off"])
+        for kind in [["USER", keeper.name], ["TYPE", "replica"]] {
+            _ = try await asClient(master, ["CLIENT", "KILL"] + kind)
+        }
+    }
+
+    static func mend(_ master: TopologyNode) async throws {
+        _ = try await asClient(master, ["ACL", "SETUSER", keeper.name, "on"])
+    }
+
+    static func isMaster(_ node: TopologyNode) async throws -> Bool {
+        try await asClient(node, ["ROLE"]).array?.first?.text == "master"
+    }
+
+    private static func asClient(_ node: TopologyNode, _ words: [String]) async throws -> RedisValue {
+        var options = RedisOptions(
+            address: RedisAddress(
+                .tcp(name: "127.0.0.1", port: node.port),
+                user: client.name,
+                password: client.password,
+            )
+        )
+        options.requiresMaster = false
+        let redis = RedisConnection(options)
+        defer { redis.close() }
+        return try await redis.send(command(words), timeout: .seconds(10))[0].orThrow()
+    }
+
+    private static func command(_ words: [String]) -> RedisBatch {
+        var batch = RedisBatch()
+        for (index, word) in words.enumerated() { if index == 0 { batch.begin(word) } else { batch.append(word) } }
+        return batch
+    }
+
+    /// Clients and keepers get names of their own, and nobody else comes in.
+    private static func prepareSplit(_ nodes: [TopologyNode]) async throws {
+        for node in nodes {
+            for user in [client, keeper] {
+                try await node.send("ACL", "SETUSER", user.name, "on", ">\(user.password)", "~*", "&*", "+@all")
+            }
+            try await node.send("CONFIG", "SET", "masteruser", keeper.name)
+            try await node.send("CONFIG", "SET", "masterauth", keeper.password)
+            // Whoever is in stays in.
+            try await node.send("ACL", "SETUSER", "default", "off")
+        }
+    }
+
     /// A master, its replica, and two sentinels that agree on its death alone.
+    /// - Parameter canSplit: for `split`; clients say `client`'s name and password.
     static func withSentinels(
-        _ body: (TopologyNode, TopologyNode, [RedisAddress.Node]) async throws -> Void
+        canSplit: Bool = false,
+        _ body: (TopologyNode, TopologyNode, [RedisAddress.Node]) async throws -> Void,
     ) async throws {
         try await withNodes { folder, nodes in
             let master = try await start(folder, "m", settings: [])
@@ -154,12 +201,14 @@ enum RedisTopology {
                 try await replica.send("INFO", "replication").text?.contains("master_link_status:up") ?? false
                     ? true : nil
             }
+            if canSplit { try await prepareSplit([master, replica]) }
+            let names = "sentinel auth-user orders \(keeper.name)\nsentinel auth-pass orders \(keeper.password)"
             let program = try #require(LocalFiles.program("redis-server"))
             var sentinels: [OwnedProcess] = []
             var addresses: [RedisAddress.Node] = []
             defer { for sentinel in sentinels { sentinel.killBlocking() } }
             for number in 0..<2 {
-                let port = port()
+                let port = RedisServer.freePort()
                 let file = "\(folder)/sentinel-\(number).conf"
                 let handle = try #require(fopen(file, "w"))
                 fputs(
@@ -170,6 +219,7 @@ enum RedisTopology {
                     sentinel monitor orders 127.0.0.1 \(master.port) 2
                     sentinel down-after-milliseconds orders 500
                     sentinel failover-timeout orders 3000
+                    \(canSplit ? names : "")
 
                     """,
                     handle,

@@ -12,6 +12,12 @@ public struct SignedRequest: Hashable, Sendable {
     public let headers: [(String, String)]
     public let body: String
 
+    /// The name in `base`.
+    var host: String {
+        let authority = base.split(separator: "/").last ?? ""
+        return String(authority.hasPrefix("[") ? authority : authority.prefix { $0 != ":" })
+    }
+
     /// The key of the account that signed, as the venue reads it from a header; nil: none did.
     var accountKey: String? { headers.first { $0.0.hasSuffix("-APIKEY") }?.1 }
 

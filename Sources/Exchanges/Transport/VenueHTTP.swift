@@ -3,6 +3,7 @@
 //
 // A venue that asks for patience (429 with Retry-After, 418) is not asked anything until it is over: every request of a
 // banned address makes the ban longer, and a stop that waits leaves with the first one (RELIABILITY.md 6.8, HO21).
+// A host whose name cannot be resolved is reached at its last good address for ten minutes (FA77).
 internal import AsyncHTTPClient
 internal import NIOCore
 internal import NIOHTTP1
@@ -22,6 +23,10 @@ enum HTTPOutcome: Sendable {
 /// The HTTP client of all adapters. Answers are limited to 4 MiB.
 public final class VenueHTTP: Sendable {
     private let client: HTTPClient
+    private let configuration: HTTPClient.Configuration
+    let memory: AddressMemory
+    /// Clients that go to an address that is remembered, by `host=address`.
+    private let detours = Locked<[String: HTTPClient]>([:])
     private static let bodyLimit = 4 << 20
     /// `https://host` whose certificate was refused at the last try.
     private let untrusted = Locked<Set<String>>([])
@@ -37,8 +42,11 @@ public final class VenueHTTP: Sendable {
     private static let longestLimit: Int64 = 60
     private static let longestBan: Int64 = 300
 
-    /// - Parameter roots: certificates (PEM) to trust in place of the system's; nil: the system's.
-    public init(roots: String? = nil) {
+    /// - Parameters:
+    ///   - roots: certificates (PEM) to trust in place of the system's; nil: the system's.
+    ///   - resolve: the addresses of a name, to be remembered for when it cannot be resolved; blocks. Nil: the system's.
+    public init(roots: String? = nil, resolve: (@Sendable (_ host: String) throws -> [String])? = nil) {
+        memory = AddressMemory(resolve ?? WebhookHTTP.addresses)
         var configuration = HTTPClient.Configuration()
         configuration.redirectConfiguration = .disallow
         configuration.timeout = .init(connect: .seconds(1), read: .seconds(3))
@@ -52,16 +60,43 @@ public final class VenueHTTP: Sendable {
             tls.trustRoots = .file(roots)
             configuration.tlsConfiguration = tls
         }
+        self.configuration = configuration
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
 
     /// Whether the last request to it ended with its certificate.
     func isUntrusted(_ base: String) -> Bool { untrusted.withLock { $0.contains(base) } }
 
-    public func shutdown() async throws { try await client.shutdown() }
+    public func shutdown() async throws {
+        let taken = detours.withLock { detours in
+            defer { detours = [:] }
+            return detours
+        }
+        for detour in taken.values { try await detour.shutdown() }
+        try await client.shutdown()
+    }
 
     // A client that nobody shut down (a start that failed half way) would end the process in its own deinit.
-    deinit { client.shutdown { _ in } }
+    deinit {
+        for detour in detours.withLock({ $0 }).values { detour.shutdown { _ in } }
+        client.shutdown { _ in }
+    }
+
+    /// A client that goes to the remembered address of a host whose name cannot be resolved.
+    private func detour(_ host: String) -> HTTPClient? {
+        guard let address = memory.address(host) else { return nil }
+        return detours.withLock { detours in
+            if let known = detours["\(host)=\(address)"] { return known }
+            // A host moves seldom; requests may still be under way on what is there.
+            guard detours.count < 64 else { return nil }
+            var configuration = configuration
+            // The certificate is still checked against the name.
+            configuration.dnsOverride = [host: address]
+            let made = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+            detours["\(host)=\(address)"] = made
+            return made
+        }
+    }
 
     /// Milliseconds that this venue asked to be left alone; 0: none.
     private func patience(_ request: SignedRequest) -> Int64 {
@@ -101,8 +136,37 @@ public final class VenueHTTP: Sendable {
             outgoing.headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
             outgoing.body = .bytes(ByteBuffer(string: request.body))
         }
+        let begun = ContinuousClock.now
+        let attempt = await execute(outgoing, of: request, with: client, timeoutMs: timeoutMs)
+        guard case .unresolved(let why) = attempt else { return attempt.outcome }
+        let left = timeoutMs - Int64((ContinuousClock.now - begun) / .milliseconds(1))
+        // Nothing was sent: there is a second way, not a second try.
+        guard left > 0, let detour = detour(request.host) else { return .notSent(why) }
+        return await execute(outgoing, of: request, with: detour, timeoutMs: left).outcome
+    }
+
+    private enum Attempt {
+        case told(HTTPOutcome)
+        /// The name could not be resolved in time; no byte left this process.
+        case unresolved(String)
+
+        var outcome: HTTPOutcome {
+            switch self {
+            case .told(let outcome): outcome
+            case .unresolved(let why): .notSent(why)
+            }
+        }
+    }
+
+    private func execute(
+        _ outgoing: HTTPClientRequest,
+        of request: SignedRequest,
+        with client: HTTPClient,
+        timeoutMs: Int64,
+    ) async -> Attempt {
         do {
             let response = try await client.execute(outgoing, timeout: .milliseconds(timeoutMs))
+            memory.note(request.host)
             untrusted.withLock { _ = $0.remove(request.base) }
             let (status, retryAfter) = (
                 Int(response.status.code), response.headers.first(name: "Retry-After").flatMap { Int64($0) },
@@ -110,22 +174,28 @@ public final class VenueHTTP: Sendable {
             heed(status, retryAfter, request)
             do {
                 let body = try await response.body.collect(upTo: Self.bodyLimit)
-                return .answered(status: status, body: Array(body.readableBytesView), retryAfter: retryAfter)
+                return .told(
+                    .answered(status: status, body: Array(body.readableBytesView), retryAfter: retryAfter)
+                )
             } catch {
-                return .unknown("the answer broke off: \(error)")
+                return .told(.unknown("the answer broke off: \(error)"))
             }
+        } catch let error as HTTPClientError where error == .connectTimeout {
+            // A slow name server looks the same.
+            return .unresolved("\(error)")
         } catch let error as HTTPClientError where Self.isNotSent(error) {
-            return .notSent("\(error)")
+            return .told(.notSent("\(error)"))
         } catch let error where Self.isHandshakeFailure(error) {
             // No request is written before the handshake ends, and there is no way back to plain text.
             untrusted.withLock { _ = $0.insert(request.base) }
-            return .notSent("TLS: \(error)")
-        } catch is NIOConnectionError {
-            return .notSent("connection refused or name not resolved")
+            return .told(.notSent("TLS: \(error)"))
+        } catch let error as NIOConnectionError {
+            guard error.connectionErrors.isEmpty else { return .told(.notSent("connection refused")) }
+            return .unresolved("name not resolved")
         } catch let error as IOError where error.errnoCode == ECONNREFUSED {
-            return .notSent("connection refused")
+            return .told(.notSent("connection refused"))
         } catch {
-            return .unknown("\(error)")
+            return .told(.unknown("\(error)"))
         }
     }
 
@@ -137,7 +207,7 @@ public final class VenueHTTP: Sendable {
     /// Errors that occur before a request is written.
     private static func isNotSent(_ error: HTTPClientError) -> Bool {
         [
-            .connectTimeout, .getConnectionFromPoolTimeout, .invalidURL, .emptyHost, .alreadyShutdown,
+            .getConnectionFromPoolTimeout, .invalidURL, .emptyHost, .alreadyShutdown,
             .unsupportedScheme(""),
         ]
         .contains(error)

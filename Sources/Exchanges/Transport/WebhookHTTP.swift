@@ -188,7 +188,7 @@ public final class WebhookHTTP: WebhookTransport {
     private static let loopback = ["127.0.0.0/8", "::1"].compactMap { AddressBlock($0) }
 
     /// What the system says of a name, or the address that it is.
-    private static func addresses(_ host: String) throws -> [String] {
+    static func addresses(_ host: String) throws -> [String] {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var list: UnsafeMutablePointer<addrinfo>?

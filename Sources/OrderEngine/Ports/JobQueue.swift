@@ -208,13 +208,15 @@ public protocol JobQueue: Sendable {
     func reclaim(dead: [WorkerID]) async throws(QueueError)
     /// Puts jobs that died before a loss back among the dead, at most 256. Known ones stay as they are; how many were not.
     func restore(_ deaths: [JobDeath]) async throws(QueueError) -> Int
-    /// Offers are refused for want of memory while everything else goes on: prices and jobs take the way of the database
-    /// (RELIABILITY.md 3.3).
-    var refusesOffers: Bool { get }
+    /// Why offers are refused while everything else goes on, such as want of memory: prices and jobs take the way of the
+    /// database (RELIABILITY.md 3.3). Nil: they are not.
+    var refusal: String? { get }
 }
 
 extension JobQueue {
-    public var refusesOffers: Bool { false }
+    public var refusal: String? { nil }
+
+    public var refusesOffers: Bool { refusal != nil }
 
     public func open() async throws(QueueError) { try await open(pausing: []) }
 

@@ -322,7 +322,8 @@ struct ClusterRun: Sendable {
                         ? ["code": -2019, "message": "Margin is insufficient."]
                         : ["code": -2010, "message": "Account has insufficient balance for requested action."],
                 )
-            case .rateLimited: rule("rateLimit", on: "place")
+            // The scenario says nothing of patience: the next touch may be asked for at once.
+            case .rateLimited: rule("rateLimit", on: "place", ["retryAfter": 0])
             case .unknownFilled:
                 rule("closeAfter", on: "place")
                 rule("errorBefore", on: ["lookup", "cancel"])
