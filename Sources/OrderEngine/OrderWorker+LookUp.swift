@@ -90,10 +90,10 @@ extension OrderWorker {
     }
 
     /// Milliseconds until the store takes an absence for one, by the venue's time at the send and with some for the commit;
-    /// at least 50. Nil: it does by now, or nobody knows.
+    /// at least 250: the store may count a little longer. Nil: it does by now, or nobody knows.
     private func fenceLeft(_ intent: StoredIntent, _ venue: any Venue) -> Int64? {
         guard !intent.fencePassed, let t0 = intent.t0 else { return nil }
-        return max(50, t0.advanced(milliseconds: venue.fenceMs + 50).milliseconds - venue.venueTime().milliseconds)
+        return max(250, t0.advanced(milliseconds: venue.fenceMs + 50).milliseconds - venue.venueTime().milliseconds)
     }
 
     /// Asks for the order; where its request may be repeated, by repeating it.

@@ -91,9 +91,15 @@ struct OperationsListener: Sendable {
     /// Serves until cancelled. The default address that another role of this host has is no reason not to work.
     func run() async throws {
         do {
-            try await server.run()
+            while !Task.isCancelled {
+                try await server.run()
+                if Task.isCancelled { return }
+                // An accept that failed ends a server without an error; the role goes on, and is told of again.
+                logger.warning("The operations listener ended and is begun again")
+                try await Task.sleep(for: .seconds(1))
+            }
         } catch {
-            if error is CancellationError { return }
+            if error is CancellationError || Task.isCancelled { return }
             guard isWanted else {
                 logger.warning(
                     "No operations listener: the default address is taken",

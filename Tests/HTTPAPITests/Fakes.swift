@@ -18,6 +18,7 @@ final class MemoryOrders: OrderStore, TimelineStore {
         var keys: [String: (order: OrderID, hash: String, answer: KeptAnswer?)] = [:]
         var isAway = false
         var loadDelayMs: Int64 = 0
+        var delayedLoads = 0
         var eventReads = 0
     }
 
@@ -31,6 +32,10 @@ final class MemoryOrders: OrderStore, TimelineStore {
         get { state.withLock { $0.loadDelayMs } }
         set { state.withLock { $0.loadDelayMs = newValue } }
     }
+    /// Returns when a load waits, or has waited, for `loadDelayMs`.
+    func loadIsDelayed() async throws {
+        while state.withLock({ $0.delayedLoads }) == 0 { try await Task.sleep(for: .milliseconds(5)) }
+    }
     var orderCount: Int { state.withLock { $0.orders.count } }
 
     private func check() throws(StoreError) {
@@ -41,6 +46,7 @@ final class MemoryOrders: OrderStore, TimelineStore {
         try check()
         let delay = loadDelayMs
         if delay > 0 {
+            state.withLock { $0.delayedLoads += 1 }
             do { try await Task.sleep(for: .milliseconds(delay)) } catch {
                 throw StoreError(.unavailable, "cancelled")
             }

@@ -272,9 +272,9 @@ struct ProblemTests {
             change.limits.reservedForProtection = 1
         }) { api in
             let id = try await api.create("k")
-            api.orders.loadDelayMs = 1_500
+            api.orders.loadDelayMs = 3_000
             async let slow = api.send(.GET, "/v1/orders/\(id)")
-            try await Task.sleep(for: .milliseconds(300))
+            try await api.orders.loadIsDelayed()
             let refused = try await api.send(.GET, "/v1/orders")
             #expect(refused.code == "OVERLOADED")
             api.orders.loadDelayMs = 0

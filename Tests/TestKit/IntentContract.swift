@@ -65,13 +65,16 @@ package enum IntentContract {
         let again = SendRight.sample(waiting.order, key, token: 2, fenceMs: 60_000)
         var intent = try await only(stores, waiting.order)
         #expect(try await stores.orders.claimSend(intent, again) == false, "no absence yet")
+        let counted = ContinuousClock.now
         #expect(try await stores.orders.noteCheck(intent, absent: true, delayMs: 0))
         #expect(try await stores.orders.noteCheck(intent, absent: true, delayMs: 0) == false, "counted by one only")
         intent = try await only(stores, waiting.order)
         #expect(intent.checks == 1 && intent.absences == 1 && intent.fencePassed)
         #expect(try await stores.orders.noteCheck(intent, absent: true, delayMs: 0))
         intent = try await only(stores, waiting.order)
-        #expect(intent.checks == 2 && intent.absences == 1, "less than 500 ms after the first")
+        // A machine that stood still in between makes the second one count.
+        let isSoon = ContinuousClock.now - counted < .milliseconds(450)
+        #expect(intent.checks == 2 && (intent.absences == 1 || !isSoon), "less than 500 ms after the first")
         while intent.absences < 2 {
             try await Task.sleep(for: .milliseconds(50))
             _ = try await stores.orders.noteCheck(intent, absent: true, delayMs: 0)

@@ -266,11 +266,11 @@ package enum JobQueueContract {
         let queue = try await rig.queue("a")
         _ = try await queue.offer([.sample(1)], verify: false)
         _ = try await queue.finish(
-            try await queue.take(.all).map { ($0, .retry(delayMs: 300, reason: "STORE: away")) }
+            try await queue.take(.all).map { ($0, .retry(delayMs: 1_500, reason: "STORE: away")) }
         )
         #expect(try await queue.take(.all).isEmpty)
         #expect(try await queue.offer([.sample(1)], verify: true) == [.live])
-        try await rig.pass(milliseconds: 320)
+        try await rig.pass(milliseconds: 1_520)
         let again = try await queue.take(.all)
         #expect(again.map(\.job) == [.sample(1)])
         #expect(again.map(\.attemptsMade) == [1])

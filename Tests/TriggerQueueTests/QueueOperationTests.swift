@@ -104,11 +104,11 @@ extension BullQueueTests {
                     try await queue.pause(stops, durationMs: 0, by: "me", reason: "no end")
                 }
                 #expect(refused?.code == .badArgument)
-                try await queue.pause(stops, durationMs: 300, by: "me", reason: "a look at it")
+                try await queue.pause(stops, durationMs: 2_000, by: "me", reason: "a look at it")
                 _ = try await queue.offer(Array(jobs[2...]), verify: false)
                 #expect(try await rig.send("EXISTS", "\(base)marker").integer == 0)
                 #expect(try await queue.take(.all).isEmpty)
-                try await rig.pass(milliseconds: 350)
+                try await rig.pass(milliseconds: 2_050)
                 try await queue.reclaim(dead: [WorkerID("-")])
                 #expect(try await rig.send("ZSCORE", "\(base)marker", "0").text == "0")
                 #expect(try await queue.take(.all).map(\.job) == jobs)

@@ -210,7 +210,7 @@ final class Gateway: Sendable {
         case .none: throw Problem.notFound
         }
         // A process that is busy is alive: whoever restarted it for that would make it worse.
-        if !route.isProbe { try begin(route.policyOf == nil ? route.policy : .protect, limits) }
+        if !route.isProbe { try begin(route, limits) }
         defer { if !route.isProbe { work.withLock { $0.inFlight -= 1 } } }
         let place = try place(of: origin, route.policy, limits)
         defer { if let place { addresses.release(place) } }
@@ -254,12 +254,15 @@ final class Gateway: Sendable {
         return address
     }
 
-    /// New exposure is refused first, protection last.
-    private func begin(_ policy: RatePolicy, _ limits: APIConfiguration.Limits) throws(Problem) {
+    /// New exposure is refused first, protection last. What is told apart by its body takes a quarter of what is kept for
+    /// protection at most: bodies that do not come must not keep everybody from closing.
+    private func begin(_ route: Route, _ limits: APIConfiguration.Limits) throws(Problem) {
+        let reserve = limits.reservedForProtection
         let places =
-            switch policy {
+            switch route.policy {
+            case _ where route.policyOf != nil: limits.maximumInFlight + max(1, reserve / 4)
             case .read, .trade, .signin, .hook, .admin: limits.maximumInFlight
-            case .protect: limits.maximumInFlight + limits.reservedForProtection
+            case .protect: limits.maximumInFlight + reserve
             }
         let isTaken = work.withLock { work in
             guard work.inFlight < places else { return false }
@@ -293,8 +296,15 @@ final class Gateway: Sendable {
             if route.policyOf == nil { verdict = try rate(known.rateName, route.policy) }
             guard known.has(route.neededScope) else { throw Problem.lacking(route.neededScope) }
         }
-        try checkAccept(request, route)
-        let body = try await body(of: request, route, origin)
+        let body: [UInt8]
+        do {
+            try checkAccept(request, route)
+            body = try await self.body(of: request, route, origin)
+        } catch {
+            // What it is was never said: it counts as what its route usually is.
+            if let caller, route.policyOf != nil { _ = try rate(caller.rateName, route.policy) }
+            throw error
+        }
         let call = Call(
             method: request.method,
             path: path,

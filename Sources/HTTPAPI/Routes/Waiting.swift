@@ -48,8 +48,11 @@ extension Backend {
         while order.isInTransition {
             guard clock.monotonicNanoseconds() < until else { return nil }
             try await clock.sleep(milliseconds: Self.pollMs)
-            guard let now = try await orders.load([order.id]).first else { return nil }
-            order = now
+            // The command is done: what cannot be read now is no reason to say that it failed.
+            do throws(StoreError) {
+                guard let now = try await orders.load([order.id]).first else { return nil }
+                order = now
+            } catch { continue }
         }
         return CommandAnswer(stored: order, isCommitted: answer.isCommitted, isReplay: answer.isReplay)
     }

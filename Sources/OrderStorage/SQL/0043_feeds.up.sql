@@ -9,3 +9,4 @@ CREATE TABLE feeds (
     restart_at timestamptz,
     PRIMARY KEY (id, process)
 ) WITH (fillfactor = 50);
+REVOKE INSERT, UPDATE, DELETE ON feeds FROM smartorders_api;
