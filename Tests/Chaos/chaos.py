@@ -1,7 +1,7 @@
 """Chaos with real processes: everything is killed, cut, paused and flushed while orders live (RELIABILITY.md 9).
 
 Usage: chaos.py PROGRAM [--kills N] [--seed N] [--out DIR] [--minutes M] [--without-redis] [--restores N]
-                        [--failovers N]
+                        [--failovers N] [--replicas N] [--full-disks N]
 (scripts/chaos sees to it)
 
 Starts private PostgreSQL and Redis servers, the paper venue, 2 schedulers, 3 workers, 2 feeds and 2 APIs, each of them
@@ -13,12 +13,10 @@ journal say. Prints a table and one JSON object; exit status 1 when the judge fo
 import argparse
 import ctypes
 import glob
-import heapq
 import http.client
 import json
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -32,30 +30,12 @@ from decimal import Decimal
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import oracle  # noqa: E402
+from faults import ALWAYS, Chaos  # noqa: E402
 from proxy import Proxies  # noqa: E402
 
 MARKETS = ["WALKA", "WALKB", "WALKC", "WALKD"]
 LIBC = ctypes.CDLL(None, use_errno=True)
 ROLES = {"worker": 3, "scheduler": 2, "api": 2, "feed": 2}
-# What happens, by weight.
-ACTIONS = {
-    "kill worker": 30,
-    "pause worker": 15,
-    "kill scheduler": 10,
-    "network": 10,
-    "kill redis": 8,
-    "kill api": 5,
-    "flush redis": 5,
-    "kill backend": 5,
-    "venue faults": 5,
-    "kill postgres": 4,
-    "kill feed": 3,
-    "fill redis": 2,
-    "take descriptors": 2,
-    "pause feed": 2,
-    "pause everything": 1,
-    "kill everything": 1,
-}
 
 
 def now():
@@ -146,6 +126,9 @@ class Cluster:
         self.with_redis = with_redis
         self.environment = {"SMARTORDERS_MASTER_KEY": "5a" * 32, "SMARTORDERS_LOG_LEVEL": "warning"}
         self.apis = []
+        self.roles = ROLES
+        # A port that roles know beside the primary's.
+        self.replica = None
         self.lock = threading.RLock()
 
     # Servers.
@@ -159,7 +142,7 @@ class Cluster:
             {"product": "linear", "symbol": name, "base": name, "quote": "USDT", "tickSize": "0.01", "stepSize": "1"}
             for name in MARKETS
         ]
-        config = {"markets": markets, "ticksPath": f"{self.folder}/ticks.jsonl", "logReads": False}
+        config = {"markets": markets, "ticksPath": f"{self.folder}/ticks.jsonl", "logReads": not self.direct}
         with open(f"{self.folder}/venue.json", "w") as file:
             json.dump(config, file)
         self.processes["venue"] = Process(
@@ -204,7 +187,7 @@ class Cluster:
         if init.child.wait(120):
             raise SystemExit("error: initdb failed: " + open(f"{self.folder}/initdb.log").read()[-800:])
 
-    def postgres_command(self, data, port):
+    def postgres_command(self, data, port, **more):
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": port,
@@ -213,6 +196,7 @@ class Cluster:
             "timezone": "UTC",
             "log_parameter_max_length": 0,
             "recovery_init_sync_method": "syncfs",
+            **more,
         }
         command = [f"{self.pg_bin}/postgres", "-D", data]
         for name, value in settings.items():
@@ -228,17 +212,30 @@ class Cluster:
             time.sleep(0.05)
         raise SystemExit("error: PostgreSQL does not start: " + open(f"{self.folder}/postgres.log").read()[-800:])
 
+    def postgres_tree(self):
+        """The postmaster's process id and its children's."""
+        parent = self.processes["postgres"].child.pid
+        with open(f"/proc/{parent}/task/{parent}/children") as file:
+            return [parent] + [int(child) for child in file.read().split()]
+
     def kill_postgres(self):
         """As a power cut of the server: the postmaster and every backend at once."""
         parent = self.processes["postgres"]
         parent.signal(signal.SIGSTOP)
-        with open(f"/proc/{parent.child.pid}/task/{parent.child.pid}/children") as file:
-            for child in file.read().split():
-                try:
-                    os.kill(int(child), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+        for child in self.postgres_tree()[1:]:
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         parent.kill()
+
+    def fill_disk(self, size):
+        """No file of PostgreSQL's can be written beyond `size` bytes, by this server or its children to come."""
+        for number in self.postgres_tree():
+            try:
+                resource.prlimit(number, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            except ProcessLookupError:
+                pass
 
     def backup(self, number):
         """A base backup of the running server."""
@@ -271,20 +268,25 @@ class Cluster:
             time.sleep(0.05)
         raise SystemExit("error: the restored server is not promoted")
 
-    def standby(self, number):
-        """A synchronous standby: from now on no commit is acknowledged that it has not. Its folder, port, process."""
+    def standby(self, number, lag=None):
+        """A synchronous standby: from now on no commit is acknowledged that it has not. With `lag`: one that nobody waits
+        for, so many seconds behind, that notes whatever it is asked. Its folder, port, process."""
         path = self.backup(f"standby-{number}")
         port = free_port()
         with open(f"{path}/postgresql.auto.conf", "a") as file:
             file.write(f"primary_conninfo = 'host=127.0.0.1 port={self.pg_port} user=postgres application_name=twin'\n")
+            if lag:
+                file.write(f"recovery_min_apply_delay = '{lag} s'\n")
         open(f"{path}/standby.signal", "w").close()
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", "postgres:postgres", path], check=True)
-        process = Process(f"standby-pg{number}", self.postgres_command(path, port), self.folder, user="postgres")
-        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'twin'")
-        self.sql("SELECT pg_reload_conf()")
+        notes = {"log_connections": "on", "log_statement": "all", "log_line_prefix": "%a|"} if lag else {}
+        process = Process(f"standby-pg{number}", self.postgres_command(path, port, **notes), self.folder, user="postgres")
+        if not lag:
+            self.sql("ALTER SYSTEM SET synchronous_standby_names = 'twin'")
+            self.sql("SELECT pg_reload_conf()")
         for _ in range(1_200):
-            if self.sql("SELECT sync_state FROM pg_stat_replication", quiet=True) == "sync":
+            if self.sql("SELECT sync_state FROM pg_stat_replication", quiet=True) == ("async" if lag else "sync"):
                 return path, port, process
             time.sleep(0.05)
         raise SystemExit("error: the standby does not follow")
@@ -350,9 +352,10 @@ class Cluster:
     # Roles.
 
     def arguments(self, pg, redis, venue):
+        hosts = f"host=127.0.0.1,127.0.0.1 port={self.replica},{pg}" if self.replica else f"host=127.0.0.1 port={pg}"
         return [
             "--database",
-            f"host=127.0.0.1 port={pg} user=postgres dbname=postgres connect_timeout=2",
+            f"{hosts} user=postgres dbname=postgres connect_timeout=2",
             "--redis",
             f"redis://127.0.0.1:{redis}/0",
             "--paper-venue",
@@ -669,304 +672,6 @@ class Listener(threading.Thread):
             link.close()
 
 
-class Chaos:
-    """One action after the other; what was broken is mended a little later."""
-
-    def __init__(self, cluster, journal, trader, seed):
-        self.cluster = cluster
-        self.journal = journal
-        self.trader = trader
-        self.random = random.Random(seed)
-        self.mends = []
-        self.counts = {}
-        self.kills = 0
-        self.faults = 0
-
-    def broke(self, what, after=None, mend=None, **fields):
-        """Notes a fault; after so many seconds it is mended, and that is noted too. At once: nothing is to mend."""
-        self.faults += 1
-        number = self.faults
-        self.journal.add(what, number=number, **fields)
-        if mend is None:
-            self.journal.add("mended", number=number)
-            return
-
-        def whole():
-            mend()
-            self.journal.add("mended", number=number)
-
-        heapq.heappush(self.mends, (time.monotonic() + after, number, whole))
-
-    def mend(self, everything=False):
-        while self.mends and (everything or self.mends[0][0] <= time.monotonic()):
-            heapq.heappop(self.mends)[2]()
-
-    def member(self, role):
-        return f"{role}-{self.random.randint(1, ROLES[role])}"
-
-    def act(self, kind=None):
-        """Does one thing; by chance where nobody says what."""
-        kinds = [kind for kind in ACTIONS if self.cluster.with_redis or "redis" not in kind]
-        kind = kind or self.random.choices(kinds, [ACTIONS[kind] for kind in kinds])[0]
-        done = getattr(self, kind.replace(" ", "_"))()
-        if done:
-            self.counts[kind] = self.counts.get(kind, 0) + 1
-            if kind.startswith(("kill", "pause")):
-                self.kills += 1
-
-    def kill_role(self, role):
-        name = self.member(role)
-        process = self.cluster.processes[name]
-        if not process.is_running:
-            return False
-        process.signal(signal.SIGCONT)
-        process.kill()
-        self.broke("kill", self.random.uniform(0.1, 1.0), lambda: self.restart(name), name=name)
-        return True
-
-    def restart(self, name):
-        if not self.cluster.processes[name].is_running:
-            self.cluster.start_role(name)
-
-    def kill_worker(self):
-        return self.kill_role("worker")
-
-    def kill_scheduler(self):
-        return self.kill_role("scheduler")
-
-    def kill_api(self):
-        return self.kill_role("api")
-
-    def kill_feed(self):
-        return self.kill_role("feed")
-
-    def pause_role(self, role, seconds):
-        process = self.cluster.processes[self.member(role)]
-        if not process.is_running:
-            return False
-        process.signal(signal.SIGSTOP)
-        self.broke("pause", seconds, lambda: process.signal(signal.SIGCONT), name=process.name)
-        return True
-
-    def pause_worker(self):
-        return self.pause_role("worker", self.random.choice([0.3, 1.0, 2.5, 5.0]))
-
-    def pause_feed(self):
-        """Longer than a lease: the other one feeds, then both do (FA26)."""
-        return self.pause_role("feed", self.random.choice([1.0, 4.0, 10.0]))
-
-    def pause_everything(self):
-        """The whole machine stands still, longer than a lease, and wakes in any order (FA35). Prices and the trader go on:
-        they are the world outside."""
-        stopped = []
-        for name, process in self.cluster.processes.items():
-            if not process.is_running:
-                continue
-            ids = [process.child.pid]
-            if name == "postgres":
-                with open(f"/proc/{process.child.pid}/task/{process.child.pid}/children") as file:
-                    ids += [int(child) for child in file.read().split()]
-            stopped += ids
-        for number in stopped:
-            self.signal(number, signal.SIGSTOP)
-        self.random.shuffle(stopped)
-
-        def wake():
-            for number in stopped:
-                self.signal(number, signal.SIGCONT)
-                time.sleep(self.random.uniform(0, 0.02))
-
-        self.broke("pause", self.random.uniform(3.0, 6.0), wake, name="everything")
-        return True
-
-    @staticmethod
-    def signal(number, which):
-        try:
-            os.kill(number, which)
-        except ProcessLookupError:
-            pass
-
-    def network(self):
-        name = f"{self.member(self.random.choice(list(ROLES)))}.{self.random.choice(['pg', 'redis', 'venue'])}"
-        kind = self.random.choice(["reset", "latency", "blackhole", "refuse", "slice", "half", "cut"])
-        proxies = self.cluster.proxies
-        if kind == "reset":
-            proxies.reset(name)
-        elif kind == "latency":
-            proxies.set(name, latency=self.random.choice([20, 100, 400]), jitter=50)
-        elif kind == "blackhole":
-            proxies.set(name, blackhole=True)
-        elif kind == "half":
-            proxies.set(name, way=self.random.choice(["up", "down"]), blackhole=True)
-        elif kind == "slice":
-            proxies.set(name, slice=7)
-        elif kind == "cut":
-            # A request that arrives by half, an answer that does (FA8, FA79).
-            proxies.set(name, way=self.random.choice(["up", "down"]), cut=self.random.choice([50, 300]))
-        else:
-            proxies.set(name, refuse=True)
-            proxies.reset(name)
-
-        def mend():
-            proxies.set(name)
-            if kind in ("blackhole", "half"):
-                proxies.reset(name)
-
-        self.broke("network", self.random.uniform(0.5, 3.0), mend, link=name, fault=kind)
-        return True
-
-    def kill_redis(self):
-        if not self.cluster.processes["redis"].is_running:
-            return False
-        self.cluster.processes["redis"].kill()
-        self.broke("kill", self.random.uniform(0.2, 2.5), self.cluster.start_redis, name="redis")
-        return True
-
-    def flush_redis(self):
-        self.cluster.redis("FLUSHALL")
-        self.broke("flush", name="redis")
-        return True
-
-    def fill_redis(self):
-        self.cluster.redis("CONFIG", "SET", "maxmemory", "1mb")
-        self.broke("fill", 2.0, lambda: self.cluster.redis("CONFIG", "SET", "maxmemory", "0"), name="redis")
-        return True
-
-    def kill_backend(self):
-        self.cluster.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "
-            "AND pid <> pg_backend_pid() ORDER BY random() LIMIT 2",
-            quiet=True,
-        )
-        self.broke("kill", name="backend")
-        return True
-
-    def kill_postgres(self):
-        if not self.cluster.processes["postgres"].is_running:
-            return False
-        self.cluster.kill_postgres()
-        self.broke("kill", self.random.uniform(0.1, 1.5), self.cluster.start_postgres, name="postgres")
-        return True
-
-    def take_descriptors(self):
-        """A process may open nothing for a while (FA33): no file, no connection. What is open stays open."""
-        process = self.cluster.processes[self.member(self.random.choice(["api", "worker"]))]
-        if not process.is_running:
-            return False
-        pid = process.child.pid
-        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
-
-        def give_back():
-            # The same process, if it still lives.
-            if process.is_running:
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
-
-        self.broke("descriptors", self.random.uniform(0.5, 3.0), give_back, name=process.name)
-        return True
-
-    def kill_everything(self):
-        """All processes at once, PostgreSQL and Redis with them (FA21). Only what was written is left."""
-        processes = self.cluster.processes
-        running = [name for name, process in processes.items() if process.is_running and name != "venue"]
-        if "postgres" in running:
-            running.remove("postgres")
-            self.cluster.kill_postgres()
-        for name in running:
-            processes[name].signal(signal.SIGCONT)
-            processes[name].signal(signal.SIGKILL)
-        for name in running:
-            processes[name].child.wait(20)
-
-        def start():
-            if not processes["postgres"].is_running:
-                self.cluster.start_postgres()
-            if "redis" in running and not processes["redis"].is_running:
-                self.cluster.start_redis()
-            self.cluster.revive()
-
-        self.broke("kill", self.random.uniform(0.1, 1.0), start, name="everything")
-        return True
-
-    def venue_faults(self):
-        rule = self.random.choice(
-            [
-                {"do": "dropAfter", "on": ["place", "cancel"], "chance": 300_000},
-                {"do": "dropBefore", "on": ["place"], "chance": 300_000},
-                {"do": "closeAfter", "on": ["place"], "chance": 400_000},
-                {"do": "errorAfter", "on": ["place"], "chance": 400_000},
-                {"do": "errorBefore", "chance": 300_000},
-                {"do": "garbage", "on": ["place"], "chance": 300_000},
-                {"do": "hold", "on": ["place"], "minMs": 200, "maxMs": 3_000, "chance": 400_000},
-                {"do": "engineDelay", "on": ["place"], "minMs": 100, "maxMs": 1_500, "chance": 500_000},
-                {"do": "answerDelay", "minMs": 200, "maxMs": 2_500, "chance": 300_000},
-                {"do": "rateLimit", "chance": 300_000, "retryAfter": 1},
-            ]
-        )
-        document = {"rules": [rule], "lookupLagMs": self.random.choice([0, 0, 300, 1_500])}
-        if self.random.random() < 0.3:
-            document["stream"] = {"silent": True}
-        if self.random.random() < 0.3:
-            document["stream"] = {"cutAll": True}
-        self.cluster.control("/paper/v1/control", document)
-        self.broke("venue", self.random.uniform(1.0, 4.0), self.calm_venue, rule=rule)
-        return True
-
-    def calm_venue(self):
-        self.cluster.control("/paper/v1/control", {"rules": [], "lookupLagMs": 0, "stream": {"silent": False}})
-
-    def lose_history(self):
-        """Some seconds of trading that the database forgets, and nobody else (RELIABILITY.md 2.10). Commands of that time
-        could not be recovered, so none are given."""
-        self.trader.creating = False
-        until = time.monotonic() + 10
-        while self.trader.pending and time.monotonic() < until:
-            time.sleep(0.1)
-        self.heal()
-        time.sleep(1)
-        path = self.cluster.backup(self.counts.get("restore", 0))
-        self.journal.add("backup")
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            self.mend()
-            self.random.choice([self.kill_worker, self.kill_scheduler, self.pause_worker, self.network])()
-            time.sleep(self.random.uniform(0.3, 1.5))
-        self.heal()
-        self.cluster.restore(path)
-        self.broke("kill", name="history")
-        self.counts["restore"] = self.counts.get("restore", 0) + 1
-        self.kills += 1
-        self.trader.creating = True
-
-    def fail_over(self):
-        """The primary is lost for good; a synchronous standby has every commit that was acknowledged (FA61). Trading goes
-        on meanwhile."""
-        self.heal()
-        twin = self.cluster.standby(self.counts.get("failover", 0))
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            self.mend()
-            self.random.choice([self.kill_worker, self.kill_scheduler, self.pause_worker, self.network])()
-            time.sleep(self.random.uniform(0.3, 1.5))
-        self.cluster.fail_over(*twin)
-        self.broke("kill", name="primary")
-        self.counts["failover"] = self.counts.get("failover", 0) + 1
-        self.kills += 1
-        self.heal()
-
-    def heal(self):
-        self.mend(everything=True)
-        self.cluster.proxies.heal()
-        self.calm_venue()
-        for name, process in list(self.cluster.processes.items()):
-            process.signal(signal.SIGCONT)
-        if not self.cluster.processes["postgres"].is_running:
-            self.cluster.start_postgres()
-        if self.cluster.with_redis and not self.cluster.processes["redis"].is_running:
-            self.cluster.start_redis()
-        self.cluster.revive()
-
-
 def percentile(values, share):
     if not values:
         return None
@@ -997,25 +702,31 @@ def recovery(latencies, kills, intents):
 AFTERMATH_US = 2_000_000
 
 
+def met(latencies, entries):
+    """Each crossing, with the faults that were in effect from shortly before it to the accept."""
+    mended = {entry["number"]: entry["time"] for entry in entries if entry["what"] == "mended"}
+    faults = [entry for entry in entries if "number" in entry and entry["what"] != "mended"]
+    for crossing in latencies:
+        crossed, accepted, _ = crossing
+        yield crossing, [
+            fault
+            for fault in faults
+            if fault["time"] <= accepted
+            and mended.get(fault["number"], float("inf")) + AFTERMATH_US >= crossed - 300_000
+        ]
+
+
 def alone(latencies, entries):
     """Crossings that met one kill and nothing else: no other fault was in effect from shortly before the crossing, or
     the kill, to the accept. The goals are stated for the kill of one process (RELIABILITY.md 9.4)."""
-    mended = {entry["number"]: entry["time"] for entry in entries if entry["what"] == "mended"}
-    faults = [
-        (
-            entry["time"],
-            mended.get(entry["number"], float("inf")) + AFTERMATH_US,
-            entry["what"] == "kill" and entry.get("name") not in ("everything", "history", "primary"),
-        )
-        for entry in entries
-        if "number" in entry and entry["what"] != "mended"
+    return [
+        crossing
+        for crossing, faults in met(latencies, entries)
+        if len(faults) == 1
+        and faults[0]["what"] == "kill"
+        and faults[0].get("name") not in ("everything", "history", "primary", "disk")
+        and faults[0]["time"] >= crossing[0] - 300_000
     ]
-    single = []
-    for crossed, accepted, order in latencies:
-        met = [fault for fault in faults if fault[0] <= accepted and fault[1] >= crossed - 300_000]
-        if len(met) == 1 and met[0][2] and met[0][0] >= crossed - 300_000:
-            single.append((crossed, accepted, order))
-    return single
 
 
 def main():
@@ -1028,6 +739,8 @@ def main():
     parser.add_argument("--without-redis", action="store_true")
     parser.add_argument("--restores", type=int, default=0, help="times that the database is put back by some seconds")
     parser.add_argument("--failovers", type=int, default=0, help="times that a standby takes the primary's place")
+    parser.add_argument("--replicas", type=int, default=0, help="times that everybody knows a late replica")
+    parser.add_argument("--full-disks", type=int, default=0, help="times that the database's disk is full")
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
@@ -1037,7 +750,8 @@ def main():
     LIBC.prctl(36, 1)
     journal = Journal(f"{folder}/journal.jsonl")
     cluster = Cluster(os.path.abspath(options.program), folder, seed, not options.without_redis)
-    limit = (options.minutes or max(2.5, options.kills / 30)) * 60
+    rarities = options.restores + options.failovers + options.replicas + options.full_disks
+    limit = (options.minutes or max(2.5, options.kills / 30) + rarities / 2) * 60
     try:
         return run(cluster, journal, folder, seed, options, limit)
     finally:
@@ -1065,16 +779,23 @@ def run(cluster, journal, folder, seed, options, limit):
     next_heal = time.monotonic() + 120
     next_loss = time.monotonic() + 15
     revived = {}
-    while chaos.kills < options.kills and time.monotonic() < deadline:
+    rare = [
+        ("replica", options.replicas, chaos.lag_replica),
+        ("full disk", options.full_disks, chaos.fill_disk),
+        ("restore", options.restores, chaos.lose_history),
+        ("failover", options.failovers, chaos.fail_over),
+    ]
+
+    def owed():
+        return [action for name, wanted, action in rare if chaos.counts.get(name, 0) < wanted]
+
+    while (chaos.kills < options.kills or owed()) and time.monotonic() < deadline:
         chaos.mend()
-        # Chance alone would leave it out of half of the short runs.
-        if chaos.kills >= options.kills // 2 and "kill everything" not in chaos.counts:
-            chaos.act("kill everything")
-        if chaos.counts.get("restore", 0) < options.restores and time.monotonic() >= next_loss:
-            chaos.lose_history()
-            next_loss = time.monotonic() + 40
-        if chaos.counts.get("failover", 0) < options.failovers and time.monotonic() >= next_loss:
-            chaos.fail_over()
+        for place, kind in enumerate(ALWAYS, 1):
+            if chaos.kills >= options.kills * place // (len(ALWAYS) + 1) and kind not in chaos.counts:
+                chaos.act(kind)
+        if owed() and time.monotonic() >= next_loss:
+            owed()[0]()
             next_loss = time.monotonic() + 40
         if time.monotonic() >= next_act:
             chaos.act()
@@ -1127,10 +848,13 @@ def run(cluster, journal, folder, seed, options, limit):
     for entry in entries:
         if entry["what"] == "replay differs":
             verdict.add("commands", f"{entry['key']}: the repeated create was answered differently")
+        elif entry["what"] == "finding":
+            verdict.add("unexpected", entry["text"])
     kills = sorted(entry["time"] for entry in entries if entry["what"] == "kill")
     unsent, doubtful = recovery(verdict.latencies, kills, intents)
     unsent_alone, doubtful_alone = recovery(alone(verdict.latencies, entries), kills, intents)
     waits = [accepted - crossed for crossed, accepted, _ in verdict.latencies]
+    calm = [accepted - crossed for (crossed, accepted, _), faults in met(verdict.latencies, entries) if not faults]
     report = {
         "seed": seed,
         "kills": chaos.kills,
@@ -1147,7 +871,8 @@ def run(cluster, journal, folder, seed, options, limit):
         "commands": len(verdict.findings["commands"]),
         "streamFaults": len(verdict.findings["stream"]),
         "events": sum(1 for entry in entries if entry["what"] == "event"),
-        "crossingToAcceptSeconds": {"p50": percentile(waits, 0.5), "p99": percentile(waits, 0.99)},
+        "crossingToAcceptSeconds": shares(waits),
+        "crossingToAcceptCalmSeconds": shares(calm),
         "recoveryUnsentSeconds": shares(unsent),
         "recoveryInDoubtSeconds": shares(doubtful),
         "recoveryUnsentAloneSeconds": shares(unsent_alone),
@@ -1159,9 +884,9 @@ def run(cluster, journal, folder, seed, options, limit):
         "audit": audits,
     }
     # A run that was too slow to do its worst proves nothing.
-    enough = options.minutes is not None or chaos.kills >= options.kills
+    enough = options.minutes is not None or chaos.kills >= options.kills and not owed()
     if not enough:
-        print(f"error: {chaos.kills} of {options.kills} kills in {limit:.0f} s", file=sys.stderr)
+        print(f"error: {chaos.kills} of {options.kills} kills in {limit:.0f} s, left: {len(owed())}", file=sys.stderr)
     clean = verdict.is_clean and not any(audits.values()) and enough
     show(report, verdict, clean, folder)
     print(json.dumps(report))
@@ -1172,7 +897,7 @@ def run(cluster, journal, folder, seed, options, limit):
 
 def slowest(latencies, entries, count=5):
     """The exits that took longest, with what was done meanwhile."""
-    doings = [entry for entry in entries if entry["what"] in ("kill", "pause", "network", "flush", "fill", "venue", "healed")]
+    doings = [entry for entry in entries if entry["what"] == "healed" or "number" in entry and entry["what"] != "mended"]
     told = []
     for crossed, accepted, order in sorted(latencies, key=lambda one: one[0] - one[1])[:count]:
         meanwhile = [
@@ -1203,7 +928,7 @@ def show(report, verdict, clean, folder):
         print(f"{name:24}{report[name]:>12}")
     for name in ("orphans", "unexpected", "commands", "streamFaults", "events"):
         print(f"{name:24}{report[name]:>12}")
-    for name in ("crossingToAcceptSeconds", *(name for name in report if name.startswith("recovery"))):
+    for name in (name for name in report if name.startswith(("crossingTo", "recovery"))):
         print(f"{name:24}{json.dumps(report[name]):>12}")
     for kind, findings in verdict.findings.items():
         for finding in findings[:8]:

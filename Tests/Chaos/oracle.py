@@ -11,6 +11,7 @@ the text of RELIABILITY.md 2.3, decimals are Python's.
   unexpected   an exit without a tick that crosses its level; an accept after the order was seen terminal (PR7)
   commands     PR9: a create that gave two orders, or an order that nobody asked for
   stream       PR13: a hole or a repetition in an account's event sequence
+  storm        FA76: many more requests about orders than orders that were accepted
 """
 
 import base64
@@ -20,6 +21,8 @@ from decimal import Decimal
 
 EXITS = ["sl", "close"] + [f"tp{n}" for n in range(1, 11)] + [f"ps{n}" for n in range(1, 6)]
 ATTEMPTS = 60
+# Placements, cancels and look-ups for each order that the venue accepted; calm trading needs about 1.
+REQUESTS_PER_ACCEPT = 20
 
 
 def client_id(order, leg, attempt):
@@ -70,7 +73,7 @@ class Order:
 class Verdict:
     def __init__(self):
         self.findings = {
-            name: [] for name in ("duplicated", "lost", "over", "orphans", "unexpected", "commands", "stream", "open")
+            name: [] for name in ("duplicated", "lost", "over", "orphans", "unexpected", "commands", "stream", "storm", "open")
         }
         self.latencies = []
         self.counts = {}
@@ -113,10 +116,13 @@ def judge(venue_path, ticks, journal, margin_us=0):
                 names[client_id(order.id, leg, attempt)] = (order, leg, attempt)
 
     accepted = {}
+    asked = {}
     trades = set()
     foreign = 0
     for line in read_lines(venue_path):
         kind = line["kind"]
+        if kind == "request" and line.get("clientOrderId") in names:
+            asked[line["clientOrderId"]] = asked.get(line["clientOrderId"], 0) + 1
         if kind not in ("accept", "fill", "end"):
             continue
         order, leg, attempt = names.get(line["clientOrderId"], (None, None, None))
@@ -170,6 +176,10 @@ def judge(venue_path, ticks, journal, margin_us=0):
         "exits": sum(len(order.exits) for order in orders.values()),
         "ended": sum(1 for order in orders.values() if order.terminal_at is not None),
     }
+    verdict.counts["requestsPerAccept"] = round(sum(asked.values()) / max(1, len(accepted)), 1)
+    verdict.counts["mostRequests"] = max(asked.values(), default=0)
+    if verdict.counts["requestsPerAccept"] > REQUESTS_PER_ACCEPT:
+        verdict.add("storm", f"{sum(asked.values())} requests about {len(accepted)} accepted orders")
     _judge_stream(journal, verdict)
     return verdict
 

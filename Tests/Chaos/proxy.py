@@ -5,6 +5,7 @@ a target port. Faults hold for both directions unless `way` is `up` (client to s
 
   latency MS, jitter MS   every chunk waits so long (and up to jitter more)
   slice BYTES             chunks are cut into pieces of at most so many bytes
+  bandwidth BYTES         arrive in a second, in pieces of at most a kilobyte
   cut PERMILLE            of the chunks arrive by half, and the connection is reset
   blackhole               bytes are swallowed, connections stay open
   refuse                  new connections are refused
@@ -105,9 +106,12 @@ class Proxies:
                     await writer.drain()
                     _reset(writer)
                     break
-                step = faults.get("slice") or len(chunk)
+                step = faults.get("slice") or (1_024 if "bandwidth" in faults else len(chunk))
                 for start in range(0, len(chunk), step):
                     piece = chunk[start : start + step]
+                    # What is left of a chunk when the link is mended arrives at once.
+                    if "bandwidth" in faults and link.faults is faults:
+                        await asyncio.sleep(len(piece) / faults["bandwidth"])
                     writer.write(piece)
                     await writer.drain()
         except (OSError, asyncio.CancelledError):

@@ -109,6 +109,13 @@ class OracleTests(unittest.TestCase):
         self.journal.append({"time": 1, "what": "event", "client": "a", "seq": 8})
         self.assertEqual(self.found(), {"stream"})
 
+    def test_a_storm_of_requests(self):
+        # Two accepted orders: 40 requests are many, 41 too many.
+        self.log += [self.line("request", 30, "entry") for _ in range(40)]
+        self.assertEqual(self.found(), set())
+        self.log.append(self.line("request", 30, "sl"))
+        self.assertEqual(self.found(), {"storm"})
+
     def test_a_missing_line_of_the_log(self):
         self.log[0]["n"] = 2
         with self.assertRaises(SystemExit):
