@@ -1,7 +1,9 @@
 """Many orders at once, with real processes (RELIABILITY.md 8.9, 9.4).
 
 Usage: storm.py PROGRAM storm N       one tick fires N stops: how long until every fill is recorded, none twice
-       storm.py PROGRAM restart N     a worker that watches N orders is killed: how long until all are watched again
+       storm.py PROGRAM restart N     everybody is killed while N orders are watched and 20 more have stops that are latched
+                                      and not sent: how long until those are sent, which does not wait for the N, and
+                                      until all N are watched again, before which nobody is told so (FA139)
        storm.py PROGRAM steady R S    R stops a second fire for S seconds: how old does the queue get, what is used
        storm.py PROGRAM restore N     half of N stops have left when the database is lost; yesterday's backup is restored:
                                       what was sent in the lost history must not be sent again (RELIABILITY.md 2.10)
@@ -140,8 +142,12 @@ def begin(program, folder, count, workers):
     )
     prices.start()
     cluster.wait_port(cluster.apis[0], "the API")
-    journal = chaos.Journal(f"{folder}/journal.jsonl")
-    trader = chaos.Trader(cluster, None, journal, 1)
+    cluster.trader = chaos.Trader(cluster, None, chaos.Journal(f"{folder}/journal.jsonl"), 1)
+    return cluster, prices, attach(cluster, "95", "template")
+
+
+def attach(cluster, stop, key):
+    """An order for one coin of the position, with a stop; its id."""
     draft = {
         "accountId": cluster.account,
         "market": MARKET,
@@ -150,16 +156,14 @@ def begin(program, folder, count, workers):
         "qty": "1",
         "triggerSource": "last",
         "entry": {"mode": "attach", "price": "100"},
-        "stopLoss": {"price": "95"},
+        "stopLoss": {"price": stop},
     }
     for _ in range(100):
-        status, _, body = trader.request("POST", "/v1/orders", draft, {"Idempotency-Key": "template"}, api=0)
+        status, _, body = cluster.trader.request("POST", "/v1/orders", draft, {"Idempotency-Key": key}, api=0)
         if status in (200, 201, 202):
-            break
+            return body["id"]
         time.sleep(0.2)
-    else:
-        raise SystemExit(f"error: the template was not created: {status} {body}")
-    return cluster, prices, body["id"]
+    raise SystemExit(f"error: order {key} was not created: {status} {body}")
 
 
 def wait_watched(cluster, count, seconds):
@@ -253,34 +257,76 @@ def storm(program, folder, count):
         cluster.end()
 
 
+def halt(cluster, *words):
+    database = cluster.arguments(cluster.pg_port, 0, 0)[:2]
+    return cluster.command(["halt", *words, "--scope", "cluster", "--reason", "storm.py", *database])
+
+
+def phases(cluster, orders):
+    return {(cluster.trader.request("GET", f"/v1/orders/{order}", api=0)[2] or {}).get("phase") for order in orders}
+
+
+def protection(cluster, order):
+    """What its trader is told of how the stop is watched."""
+    return (cluster.trader.request("GET", f"/v1/orders/{order}", api=0)[2] or {}).get("protection", {}).get("state")
+
+
 def restart(program, folder, count):
-    cluster, prices, order = begin(program, folder, count, 1)
+    cluster, prices, order = begin(program, folder, count + 20, 1)
     try:
         begun = time.monotonic()
+        latched = [attach(cluster, "99", f"latched-{number}") for number in range(20)]
         copies(cluster, order, count - 1)
         filled = time.monotonic() - begun
-        worker = cluster.processes["worker-1"]
-        worker.kill()
-        cluster.start_role("worker-1")
-        ok = wait_watched(cluster, count, 300)
-        # Once more, now everything is warm: this is the measurement.
+        # Once without measuring: then everything is warm.
         cluster.processes["worker-1"].kill()
-        killed = time.monotonic()
-        time.sleep(3.2)  # what the dead one reported is forgotten
         cluster.start_role("worker-1")
+        ok = wait_watched(cluster, count + 20, 300)
+        halt(cluster, "sends")
+        prices.price = "98"
+        until = time.monotonic() + 30
+        while phases(cluster, latched) != {"stopping"} and time.monotonic() < until:
+            time.sleep(0.2)
+        ok = ok and phases(cluster, latched) == {"stopping"} and not accepts(folder)
+        roles = ["scheduler-1", "feed-1", "worker-1"]
+        for name in roles:
+            cluster.processes[name].kill()
+        cluster.redis("FLUSHALL")
+        killed = time.monotonic()
+        # The first step shows a code, which the second names.
+        code = "".join(letter for letter in halt(cluster, "off").split()[-1] if letter in "0123456789abcdef")
+        halt(cluster, "off", "--code", code)
+        time.sleep(max(0, killed + 3.2 - time.monotonic()))  # what the dead ones reported is forgotten
+        while_dead = protection(cluster, order)
+        at = chaos.now()
+        for name in roles:
+            cluster.start_role(name)
         started = time.monotonic()
-        ok = ok and wait_watched(cluster, count, 300)
+        seen, protected = 0, None
+        while seen < count and time.monotonic() - started < 300:
+            if protected is None and protection(cluster, order) in ("ON", "DELAYED", "DEGRADED"):
+                protected = time.monotonic()
+            seen = watched(cluster, count)
         ready = time.monotonic()
-        with open(f"/proc/{cluster.processes['worker-1'].child.pid}/status") as file:
-            memory = [line for line in file if line.startswith("VmRSS")][0].split()[1]
+        while len(accepts(folder)) < 20 and time.monotonic() - ready < 30:
+            time.sleep(0.05)
+        names = {oracle.client_id(each, "sl", 1) for each in latched}
+        sent = [
+            (line["time"] - at) / 1e6
+            for line in oracle.read_lines(f"{folder}/venue.jsonl")
+            if line["kind"] == "accept" and line["clientOrderId"] in names
+        ]
         return {
             "bench": "restart",
             "orders": count,
             "fillSeconds": round(filled, 1),
+            "latchedSentAfterStartSeconds": round(max(sent, default=0), 2),
             "watchedAfterStartSeconds": round(ready - started, 2),
             "watchedAfterKillSeconds": round(ready - killed, 2),
-            "workerMegabytes": int(memory) // 1024,
-            "ok": ok,
+            "toldWhileDead": while_dead,
+            "toldProtectedAfterStartSeconds": protected and round(protected - started, 2),
+            "workerMegabytes": memory(cluster, "worker-1"),
+            "ok": ok and seen >= count and len(sent) == 20,
         }
     finally:
         cluster.end()
