@@ -3,7 +3,8 @@
 // A row is `number | how`, and how is one or more of, separated by `;`:
 //   sim CLASS ...   fault classes of the deterministic simulation, judged by `keeps every promise`
 //   test NAME       a test function of this repository
-//   chaos NAME ...  a fault of the harness with real processes (Tests/Chaos/chaos.py)
+//   chaos NAME ...  a fault of the harness with real processes (Tests/Chaos/faults.py)
+//   storm NAME ...  many orders at once, with real processes (Tests/Chaos/storm.py)
 //   cannot REASON   it does not run on one machine
 //   open REASON     nobody shows it yet
 import Testing
@@ -40,11 +41,11 @@ import Testing
         25 | sim pause; test a leader that slept gives away nothing, and its worker moves no cursor (39)
         26 | sim pause feed; chaos pause_feed
         27 | sim redisOutage; test a silent server gives an unknown outcome by the deadline and is used again when it wakes
-        28 | sim pgOutage; test a suspended server holds nobody beyond the deadline
+        28 | sim pgOutage; test a suspended server holds nobody beyond the deadline; chaos pause_postgres
         29 | sim pause; chaos pause_worker
-        30 | sim pause; test a handler that burns the CPU longer than the lease keeps it (8)
+        30 | sim pause; test a handler that burns the CPU longer than the lease keeps it (8); chaos starve_worker
         31 | test a handler that burns the CPU longer than the lease keeps it (8)
-        32 | sim kill
+        32 | sim kill; chaos take_memory
         33 | chaos take_descriptors
         34 | test hands its shards to others, though its process lives
         35 | sim pause; chaos pause_everything
@@ -67,7 +68,7 @@ import Testing
         52 | test a job whose marker is gone is taken within the poll (16)
         53 | test a connection that is half open is noticed, shown, and replaced (17)
         54 | test a job without a body is not run, is dead, and can be brought again (26)
-        55 | test without queue and stream the outbox and the extremes carry everything
+        55 | test without queue and stream the outbox and the extremes carry everything; test every golden scenario comes out on a cluster as it is written
         56 | sim pgOutage; test a terminated session says outcomeUnknown, a restart is survived
         57 | test kill -9 of the server loses nothing confirmed, and the pool recovers; chaos kill_postgres
         58 | test kill -9 of one backend loses nothing confirmed, and the pool recovers; chaos kill_backend
@@ -76,23 +77,23 @@ import Testing
         61 | chaos fail_over; test a restored database is in quarantine and forgets old decisions
         62 | test a restored database is in quarantine and forgets old decisions; test before anybody has noticed a promotion nothing is sent; test a promotion without the last commits makes workers watch what is stored; test an attempt behind one that the venue does not know is found; test an exit of the lost history is found and counted, not sent again; chaos lose_history
         63 | test a warning that comes with the commit makes it unconfirmed
-        64 | cannot a disk that is full needs a file system of its own (user namespaces)
+        64 | chaos fill_disk
         65 | test a deadlock or a serialization failure is tried again, and takes effect once; test a collision that does not end is told as transient, and nothing is stored
         66 | test a deadlock or a serialization failure is tried again, and takes effect once
         67 | test sessions are in UTC, READ COMMITTED and wait for nothing without end
         68 | test a full queue refuses as notSent
-        69 | cannot nobody reads a replica: there is nothing to observe
+        69 | chaos lag_replica
         70 | test a schema that is missing, newer, or edited is refused
         71 | test a first send of an old order asks the venue before; test while the venue does not answer nothing is sent; chaos lose_history
         72 | test a copied database holds its live accounts
         73 | test FA73 ahead: no absence is concluded early, and fences begin anew; test FA73 back: nothing waits for the old time
         74 | test a transaction that rolls back leaves no job (37)
         75 | sim pgOutage redisOutage venueOutage; chaos network
-        76 | sim net; chaos network
+        76 | sim net; chaos network slow_link
         77 | test whose name is resolved no more is reached at its last good address; test a name that does not resolve keeps the deadline
         78 | test with a certificate that is not to be trusted gets no request; test what keeps requests from leaving is said as long as it does
         79 | test that is cut at any byte of request or answer leaves the outcome unknown; sim venueLoss venueAnswer; chaos network
-        80 | sim pgOutage redisOutage venueOutage
+        80 | sim pgOutage redisOutage venueOutage; chaos swizzle
         81 | sim venueRefusal; test that asks for patience is left alone
         82 | sim venueAnswer; test an error has the class that decides what happens; chaos venue_faults
         83 | sim venueLoss venueAnswer; chaos venue_faults
@@ -151,7 +152,7 @@ import Testing
         136 | test every secret is sealed with the new master key, and the old one is refused then
         137 | test migrators that run at once do each step once
         138 | cannot there is no older release yet
-        139 | cannot 100,000 orders take minutes to make: Tests/Chaos/storm.py restart measures the start with them
+        139 | storm restart
         140 | test a worker stops in time while Redis is silent (18)
         141 | cannot it takes a day: scripts/soak
         142 | test of a stop and a target on one tick one wins, the other completes without effect (40)
@@ -190,7 +191,8 @@ import Testing
             let words = line.split { !$0.isLetter }
             if words.first == "case" { classes.formUnion(words.dropFirst()) }
         }
-        let chaos = try Checkout.text("Tests/Chaos/chaos.py")
+        let chaos = try Checkout.text("Tests/Chaos/faults.py")
+        let storm = try Checkout.text("Tests/Chaos/storm.py")
         for row in matrix {
             #expect(!row.ways.isEmpty)
             for (kind, what) in row.ways {
@@ -203,6 +205,10 @@ import Testing
                 case "chaos":
                     for name in what.split(separator: " ") {
                         #expect(chaos.contains("def \(name)(self)"), "FA\(row.number): chaos does not do \(name)")
+                    }
+                case "storm":
+                    for name in what.split(separator: " ") {
+                        #expect(storm.contains("def \(name)(program"), "FA\(row.number): storm does not do \(name)")
                     }
                 case "cannot", "open": #expect(what.count > 10, "FA\(row.number) gives no reason")
                 default: Issue.record("FA\(row.number): what is \(kind)?")
