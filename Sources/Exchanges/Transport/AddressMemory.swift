@@ -45,7 +45,11 @@ final class AddressMemory: Sendable {
         guard isDue else { return }
         let resolve = resolve
         NIOThreadPool.singleton.submit { state in
-            guard case .active = state, let address = try? resolve(host).first else { return }  // tidy-ok: the old one stays
+            guard case .active = state else { return }
+            let found: String?
+            // The address that is known stays.
+            do { found = try resolve(host).first } catch { return }
+            guard let address = found else { return }
             self.entries.withLock { entries in
                 entries[host]?.address = address
                 entries[host]?.resolvedAt = .now
