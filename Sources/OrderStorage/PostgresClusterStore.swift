@@ -29,6 +29,7 @@ private enum ClusterSQL {
     static let resign = file["resign"]
     static let workers = file["workers"]
     static let holders = file["holders"]
+    static let watchedShards = file["watched_shards"]
     static let pins = file["pins"]
     static let haltEntries = file["halt_entries"]
     static let releaseForAssignment = file["release_for_assignment"]
@@ -197,6 +198,14 @@ public final class PostgresClusterStore: ClusterStore {
                 holders[Int(try row.int64(0))] = try row.stringOrNil(1).map { WorkerID($0) }
             }
             return holders
+        }
+    }
+
+    public func watchedShards() async throws(StoreError) -> Set<Int> {
+        try await reading {
+            var watched: Set<Int> = []
+            for row in try await pool.query(ClusterSQL.watchedShards) { watched.insert(Int(try row.int64(0))) }
+            return watched
         }
     }
 

@@ -167,6 +167,19 @@ package struct MemoryClusterStore: ClusterStore {
         try await locked("holders") { state, _ in state.shards.holders() }
     }
 
+    package func watchedShards() async throws(StoreError) -> Set<Int> {
+        try await locked("watched") { state, now in
+            let shards = state.shards
+            return Set(
+                shards.rows.indices.filter { shard in
+                    let row = shards.rows[shard]
+                    guard row.isAccepted, let worker = row.worker else { return false }
+                    return state.workers[shards.name(worker)] ?? .min > now
+                }
+            )
+        }
+    }
+
     package func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool {
         try await locked("assign") { state, now in
             guard let leader = state.leader, leader.until > now, state.leaderEpoch == leaderEpoch else { return false }

@@ -133,6 +133,21 @@ enum RoleChecks {
                         fix: "it takes one as soon as PostgreSQL answers",
                     )
                 )
+                // Orders that it was given and does not watch yet are nobody's (RELIABILITY.md HO25).
+                let watched = try await backend.cluster.watchedShards()
+                let mine = try await backend.cluster.holders().enumerated().filter { $1 == backend.worker }.map(
+                    \.offset
+                )
+                let waiting = mine.count { !watched.contains($0) }
+                checks.append(
+                    ReadinessCheck(
+                        name: "shards",
+                        isOK: waiting == 0,
+                        detail: waiting == 0
+                            ? "\(mine.count) are watched" : "\(waiting) of \(mine.count) are being taken over",
+                        fix: "wait: its log tells of each that it took over",
+                    )
+                )
             } else {
                 checks.append(
                     ReadinessCheck(

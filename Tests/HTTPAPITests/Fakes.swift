@@ -375,6 +375,7 @@ struct EmptyCluster: ClusterStore {
     func resign(_ candidate: WorkerID) async throws(StoreError) {}
     func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID]) { ([], []) }
     func holders() async throws(StoreError) -> [WorkerID?] { [] }
+    func watchedShards() async throws(StoreError) -> Set<Int> { [] }
     func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool { false }
     func cursors(handover: Int64) async throws(StoreError) -> [EvaluationCursor] { [] }
     func accept(

@@ -119,8 +119,11 @@ package enum ClusterStoreContract {
         var leader = try #require(try await stores.cluster.lead(as: WorkerID("s")))
         #expect(try await stores.cluster.assign([(5, zombie)], leaderEpoch: leader))
         let own = try await stores.cluster.heartbeat(zombie).assignments
+        #expect(try await stores.cluster.watchedShards().isEmpty, "given, and not taken over yet")
         #expect(try await stores.cluster.accept(own, cursors: [cursor(10)], of: zombie))
+        #expect(try await stores.cluster.watchedShards() == [5])
         while try await stores.cluster.workers().lapsed != [zombie] { try await Task.sleep(for: .milliseconds(50)) }
+        #expect(try await stores.cluster.watchedShards().isEmpty, "its holder is not to be heard")
         #expect(try await stores.cluster.saveCursors([cursor(99)], of: zombie) == false)
         #expect(try await stores.cluster.heartbeat(zombie).leaseHeld == false)
         try await stores.cluster.register(heir)

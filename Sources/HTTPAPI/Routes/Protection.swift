@@ -39,14 +39,14 @@ final class Catalogue: Sendable {
         return found
     }
 
-    /// Whether somebody holds a shard, as of the last second. A store that is away leaves what was known.
+    /// Whether somebody watches a shard, as of the last second: whoever died a lease ago, or still loads what he was given,
+    /// does not (RELIABILITY.md FA20, FA139). A store that is away leaves what was known.
     func isOwned(shard: Int) async -> Bool {
         let now = clock.monotonicNanoseconds()
         let (isKnown, isOwned) = state.withLock { ($0.ownedUntil > now, $0.owned.contains(shard)) }
         if isKnown { return isOwned }
         do throws(StoreError) {
-            let holders = try await cluster.holders()
-            let owned = Set(holders.indices.filter { holders[$0] != nil })
+            let owned = try await cluster.watchedShards()
             state.withLock { state in
                 state.owned = owned
                 state.ownedUntil = now + Self.shardNanoseconds

@@ -141,6 +141,8 @@ public protocol ClusterStore: Sendable {
     func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID])
     /// Holder of every shard, 0..<1024; nil: free.
     func holders() async throws(StoreError) -> [WorkerID?]
+    /// Shards whose orders are watched now: their holder's lease holds, and it has taken them over (`accept`).
+    func watchedShards() async throws(StoreError) -> Set<Int>
     /// Workers that an operator chose for single shards; of one that is not there nothing follows.
     func pins() async throws(StoreError) -> [Int: WorkerID]
     /// Gives shards to workers, each with a new epoch, if `leaderEpoch` still leads. False: it does not.

@@ -136,6 +136,10 @@ SELECT id::bigint, pinned FROM shards WHERE pinned IS NOT NULL
 -- name: holders
 SELECT id::bigint, worker FROM shards ORDER BY id
 
+-- name: watched_shards
+SELECT s.id::bigint FROM shards AS s JOIN workers AS w ON w.id = s.worker
+WHERE s.is_accepted AND w.lease_until > clock_timestamp()
+
 -- name: held_leadership
 SELECT epoch FROM leader WHERE epoch = $1::bigint AND worker IS NOT NULL AND lease_until > clock_timestamp() FOR SHARE
 
