@@ -240,6 +240,10 @@ class Cluster:
         for number in self.postgres_tree():
             subprocess.run(as_owner + ["prlimit", f"--pid={number}", f"--fsize={size}:"], capture_output=True)
 
+    def has_panicked(self):
+        with open(f"{self.folder}/postgres.log") as log:
+            return "PANIC:  could not write" in log.read()
+
     def backup(self, number):
         """A base backup of the running server."""
         path = f"{self.folder}/backup-{number}"
