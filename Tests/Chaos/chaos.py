@@ -411,7 +411,7 @@ class Cluster:
         raise SystemExit(f"error: {what} does not listen")
 
     def control(self, path, document):
-        link = http.client.HTTPConnection("127.0.0.1", self.venue_port, timeout=3)
+        link = http.client.HTTPConnection("127.0.0.1", self.venue_port, timeout=10)
         try:
             link.request("POST", path, json.dumps(document), {"Content-Type": "application/json"})
             answer = link.getresponse()
@@ -518,7 +518,8 @@ class Trader(threading.Thread):
             )
             answer = link.getresponse()
             text = answer.read()
-            return answer.status, dict(answer.getheaders()), json.loads(text) if text else None
+            is_document = "json" in answer.getheader("Content-Type", "")
+            return answer.status, dict(answer.getheaders()), json.loads(text) if text and is_document else None
         except (OSError, http.client.HTTPException, ValueError):
             return None, {}, None
         finally:

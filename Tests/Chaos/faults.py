@@ -146,11 +146,11 @@ class Chaos:
         return self.pause_role("feed", self.random.choice([1.0, 4.0, 10.0]))
 
     def pause_everything(self):
-        """The whole machine stands still, longer than a lease, and wakes in any order (FA35). Prices and the trader go on:
-        they are the world outside."""
+        """The whole machine stands still, longer than a lease, and wakes in any order (FA35). The venue, its prices and
+        the trader go on: they are the world outside."""
         stopped = []
         for name, process in self.cluster.processes.items():
-            if not process.is_running:
+            if name == "venue" or not process.is_running:
                 continue
             stopped += self.cluster.postgres_tree() if name == "postgres" else [process.child.pid]
         for number in stopped:
