@@ -275,7 +275,7 @@ def restart(program, folder, count):
     cluster, prices, order = begin(program, folder, count + 20, 1)
     try:
         begun = time.monotonic()
-        latched = [attach(cluster, "99", f"latched-{number}") for number in range(20)]
+        latched = [attach(cluster, "99", f"latched-{number}") for number in range(15)]
         copies(cluster, order, count - 1)
         filled = time.monotonic() - begun
         # Once without measuring: then everything is warm.
@@ -308,7 +308,7 @@ def restart(program, folder, count):
                 protected = time.monotonic()
             seen = watched(cluster, count)
         ready = time.monotonic()
-        while len(accepts(folder)) < 20 and time.monotonic() - ready < 30:
+        while len(accepts(folder)) < len(latched) and time.monotonic() - ready < 30:
             time.sleep(0.05)
         names = {oracle.client_id(each, "sl", 1) for each in latched}
         sent = [
@@ -326,7 +326,7 @@ def restart(program, folder, count):
             "toldWhileDead": while_dead,
             "toldProtectedAfterStartSeconds": protected and round(protected - started, 2),
             "workerMegabytes": memory(cluster, "worker-1"),
-            "ok": ok and seen >= count and len(sent) == 20,
+            "ok": ok and seen >= count and len(sent) == len(latched),
         }
     finally:
         cluster.end()
