@@ -77,12 +77,26 @@ public final class LocalPostgres: Sendable {
 
         var command = ["\(programs)/postgres", "-D", "\(directory)/data"]
         for setting in settings { command += ["-c", setting] }
-        // QUIT is an immediate shutdown: like a kill, but the server takes its children and shared memory with it.
-        let child = try await OwnedProcess.start(command, log: log, user: account, deathSignal: "QUIT")
-        process.withLock { $0 = child }
+        for _ in 0..<100 {
+            // QUIT is an immediate shutdown: like a kill, but the server takes its children and shared memory with it.
+            let child = try await OwnedProcess.start(command, log: log, user: account, deathSignal: "QUIT")
+            process.withLock { $0 = child }
+            if try await becomesReady(child, log: log) { return }
+            // A predecessor that its owner left behind is still on its way out.
+            do { try await Task.sleep(for: .milliseconds(100)) } catch { break }
+        }
+        throw LocalServerError(.exited, LocalFiles.lastLines(log))
+    }
+
+    /// Whether the server accepts connections; false when it ended because another still has its directory.
+    private func becomesReady(_ child: OwnedProcess, log: String) async throws(LocalServerError) -> Bool {
         for _ in 0..<6_000 {
-            if isReady(child) { return }
-            guard child.isRunning else { throw LocalServerError(.exited, LocalFiles.lastLines(log)) }
+            if isReady(child) { return true }
+            guard child.isRunning else {
+                let end = LocalFiles.lastLines(log)
+                if end.contains("is still in use") || end.contains("is another postmaster") { return false }
+                throw LocalServerError(.exited, end)
+            }
             do { try await Task.sleep(for: .milliseconds(5)) } catch { break }
         }
         child.signal(SIGQUIT)
@@ -95,11 +109,17 @@ public final class LocalPostgres: Sendable {
     }
 
     /// `kill -9` of the server with all its backends, as a power cut would: the next start recovers from the log.
+    ///
+    /// Returns when every one of them is gone: the next server refuses to start while one still holds the shared memory.
     public func kill() async throws(LocalServerError) {
         guard let child = process.withLock({ $0 }), child.isRunning else { return }
-        // A stopped postmaster neither starts new backends nor reaps dead ones, so the pids stay theirs.
+        // A stopped postmaster neither starts new backends nor reaps dead ones, so the pids stay theirs. It stops a
+        // moment after the signal: one that forks meanwhile would leave a backend that nobody lists.
         child.signal(SIGSTOP)
+        try await patiently { [nil, "T", "Z", "X"].contains(LocalPostgres.state(of: child.pid)) }
+        let backends = self.backends
         for backend in backends { sendKill(backend) }
+        try await patiently { backends.allSatisfy { [nil, "Z", "X"].contains(LocalPostgres.state(of: $0)) } }
         try await end(with: SIGKILL)
     }
 
@@ -108,6 +128,21 @@ public final class LocalPostgres: Sendable {
         guard let pid else { return [] }
         let list = LocalFiles.text("/proc/\(pid)/task/\(pid)/children") ?? ""
         return list.split(separator: " ").compactMap { Int32($0.filter(\.isNumber)) }
+    }
+
+    /// The kernel's letter for what a process does, as `T` stopped and `Z` ended; nil when there is none.
+    private static func state(of pid: Int32) -> Character? {
+        // The program's name, in parentheses, may hold anything.
+        LocalFiles.text("/proc/\(pid)/stat")?.split(separator: ")").last?.first { $0 != " " }
+    }
+
+    /// Until `isDone`, at most 30 s.
+    private func patiently(_ isDone: () -> Bool) async throws(LocalServerError) {
+        for _ in 0..<15_000 {
+            if isDone() { return }
+            do { try await Task.sleep(for: .milliseconds(2)) } catch { break }
+        }
+        throw LocalServerError(.timeout, "PostgreSQL in \(directory) does not end")
     }
 
     /// Stops and starts.

@@ -71,7 +71,9 @@ final class ExclusiveSession {
         self.deadline = deadline
         sessions = pool.exclusive
         link = try Link(pool.parameters)
-        let connectLimit = ContinuousClock.now + pool.configuration.connectTimeout
+        // Five times as long as a trade would wait for its connection: nothing waits behind this one, and a server under
+        // load that forks slowly is not helped by another attempt.
+        let connectLimit = ContinuousClock.now + pool.configuration.connectTimeout * 5
         while try !link.advance() {
             let events = link.direction == PGRES_POLLING_READING ? POLLIN : POLLOUT
             guard ContinuousClock.now < connectLimit else { throw PostgresError(.notSent, "no connection in time") }

@@ -209,6 +209,9 @@ class Cluster:
         for _ in range(600):
             if self.sql("SELECT 1", quiet=True) == "1":
                 return
+            if not self.processes["postgres"].is_running:
+                # A backend of the server before, killed and not gone yet, holds the shared memory.
+                self.processes["postgres"] = Process("postgres", command, self.folder, user="postgres")
             time.sleep(0.05)
         raise SystemExit("error: PostgreSQL does not start: " + open(f"{self.folder}/postgres.log").read()[-800:])
 

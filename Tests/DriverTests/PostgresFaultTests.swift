@@ -357,6 +357,8 @@ private func awaitSleeping(_ pool: PostgresPool) async throws {
                     return (confirmed, absent, unknown)
                 }
             }
+            // Also when the fault could not be made: the group waits for its tasks.
+            defer { isOver.withLock { $0 = true } }
             try await Task.sleep(for: .milliseconds(300))
             try await fault(pool)
             try await awaitRecovery(pool)
