@@ -133,30 +133,38 @@ final class BatchDuty: Sendable {
     private func work(_ given: Work) async throws {
         var work = given
         if work.batch.kind == .reconcile, work.batch.done == 0 { await readVenue(of: work.batch.account) }
-        while true {
-            // One that an operator ended is left where it is.
-            guard try await workOff(&work), work.batch.orders.isEmpty else { return }
-            // Asked before the look: what comes to be there after it is of a caller who knew of the halt.
-            let now = backend.clock.now()
-            let isSettled = isSettled(work.batch, now)
-            let isOver = now.milliseconds - work.batch.startedAt.milliseconds >= Self.patienceMs
-            guard try await backend.traders.save(work.batch) else { return }
-            let (more, areLeaving) = try await appeared(&work)
-            if more.isEmpty || isOver {
-                let isDone = isSettled && areLeaving.isEmpty
-                guard !work.batch.isHalt || isDone || isOver else { break }
-                for id in more + areLeaving { work.giveUp(id, .venueUnavailable) }
-                work.batch.state = .done
-                work.batch.endedAt = backend.clock.now()
-                _ = try await backend.traders.save(work.batch)
-                return
-            }
+        while try await workOn(&work) {}
+    }
+
+    /// One round of a batch. False: it is done, ended by an operator, or looked at again later.
+    ///
+    /// Not inlined: swiftc 6.3 crashes at -O where this becomes a part of `work`.
+    @inline(never)
+    private func workOn(_ work: inout Work) async throws -> Bool {
+        // One that an operator ended is left where it is.
+        guard try await workOff(&work), work.batch.orders.isEmpty else { return false }
+        // Asked before the look: what comes to be there after it is of a caller who knew of the halt.
+        let now = backend.clock.now()
+        let isSettled = isSettled(work.batch, now)
+        let isOver = now.milliseconds - work.batch.startedAt.milliseconds >= Self.patienceMs
+        guard try await backend.traders.save(work.batch) else { return false }
+        let (more, areLeaving) = try await appeared(&work)
+        if !more.isEmpty, !isOver {
             work.batch.orders = more
             work.batch.total += more.count
+            return true
         }
-        // Kept by its lease: should this process end, another one looks.
-        let kept = work
-        state.withLock { $0.late.append(kept) }
+        if work.batch.isHalt, !isOver, !isSettled || !areLeaving.isEmpty {
+            // Kept by its lease: should this process end, another one looks.
+            let kept = work
+            state.withLock { $0.late.append(kept) }
+            return false
+        }
+        for id in more + areLeaving { work.giveUp(id, .venueUnavailable) }
+        work.batch.state = .done
+        work.batch.endedAt = backend.clock.now()
+        _ = try await backend.traders.save(work.batch)
+        return false
     }
 
     /// Open orders that a halt has something to do with and did not know, or has something else to do with now; and those

@@ -483,6 +483,13 @@ struct ClusterRun: Sendable {
         }
     }
 
+    /// The order's events as they are stored, for whoever has to explain a difference.
+    func story() async throws -> [String] {
+        try await cluster.backend.orders.events(order: id, after: 0, limit: 200).map {
+            String(decoding: $0.json, as: UTF8.self)
+        }
+    }
+
     /// Everything that an expectation may name.
     func outcome() async throws -> JSONObject {
         if let failure { return ["stateSequence": .string(failure)] }

@@ -77,7 +77,11 @@ struct ClusterScenarios: Sendable {
         }
         var results: [ScenarioResult] = []
         for run in runs {
-            results.append(try ScenarioRunner.compare(try await run.outcome(), with: run.plan.scenario))
+            let result = try ScenarioRunner.compare(try await run.outcome(), with: run.plan.scenario)
+            if !result.passed {
+                for line in try await run.story() { StandardError.line("\(result.id) \(line)") }
+            }
+            results.append(result)
         }
         return results
     }
