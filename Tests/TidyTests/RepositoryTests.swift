@@ -16,7 +16,9 @@ struct RepositoryTests {
     }
 
     @Test func `nothing that a build makes is tracked`() {
-        let strays = [".o", ".swp", ".orig", ".rej", ".log", ".xml", ".DS_Store", "Package.resolved", "nohup.out", ".pyc"]
+        let strays = [
+            ".o", ".swp", ".orig", ".rej", ".log", ".xml", ".DS_Store", "Package.resolved", "nohup.out", ".pyc",
+        ]
         #expect(tracked.filter { path in strays.contains { path.hasSuffix($0) } } == [])
         // A target without code yet has one, alone in its folder.
         let leftOver = tracked.filter { path in
