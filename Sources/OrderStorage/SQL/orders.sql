@@ -29,9 +29,10 @@ SELECT id, version, market, source, position_time, position_seq, watches, wants_
 FROM orders WHERE id = ANY ($1::uuid[])
 
 -- name: load_armed
--- For COPY, which takes no parameters. Every column is of fixed form, so a million rows need no parsing of text.
+-- For COPY, which takes no parameters. Every column is of fixed form, so a million rows need no parsing of text. The
+-- setting is read in a query of its own: once, not for every row.
 SELECT id, version, market, source, position_time, position_seq, watches, wants_every_tick, is_busy, due_at
-FROM orders WHERE is_live AND shard = ANY (current_setting('store.shards')::smallint[])
+FROM orders WHERE is_live AND shard = ANY ((SELECT current_setting('store.shards')::smallint[])::smallint[])
 
 -- name: horizon
 -- Where the change log is complete: every transaction below this number has ended.
