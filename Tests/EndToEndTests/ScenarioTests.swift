@@ -29,6 +29,24 @@ extension EndToEnd {
             "G42", "G64s", "G66", "G70", "G74", "G75", "G76", "G77", "G79", "G80", "G81", "G87", "G90",
         ]
 
+        private static func chosen(_ ids: [String], of document: JSONValue) throws -> JSONValue {
+            let chosen = try JSONField(document).elements("scenarios").filter { ids.contains(try $0.string("id")) }
+            return ["doc": ["schemaVersion": 1], "scenarios": .array(chosen.map(\.value))]
+        }
+
+        private func play(
+            _ document: JSONValue,
+            _ file: String,
+            _ mode: Mode,
+        ) async throws -> (status: Int, lines: [JSONValue], complaint: String) {
+            try Program.write("\(document)", to: file)
+            let run = try await Program.run(
+                ["scenario", "run", "--cluster", "--json"] + mode.options + [file],
+                seconds: Program.isThorough ? 1_800 : 300,
+            )
+            return (run.status, try run.documents, run.complaint)
+        }
+
         @Test(arguments: [
             Mode(options: [], ids: nil),
             Mode(options: ["--restart-every-step"], ids: Program.isThorough ? nil : sideBySide),
@@ -41,19 +59,26 @@ extension EndToEnd {
             let all = try #require(LocalFiles.text(Self.golden, last: 1 << 24))
             var document = try JSONValue(parsing: Array(all.utf8))
             if let ids = mode.ids {
-                let chosen = try JSONField(document).elements("scenarios").filter {
-                    ids.contains(try $0.string("id"))
-                }
-                document = ["doc": ["schemaVersion": 1], "scenarios": .array(chosen.map(\.value))]
+                document = try Self.chosen(ids, of: document)
             }
-            try Program.write("\(document)", to: file)
-            let run = try await Program.run(
-                ["scenario", "run", "--cluster", "--json"] + mode.options + [file],
-                seconds: Program.isThorough ? 1_800 : 300,
-            )
-            let lines = try run.documents
-            for line in lines where line["pass"] == false { Issue.record("\(line)") }
-            #expect(run.status == 0, "\(run.complaint)")
+            var (status, lines, complaint) = try await play(document, file, mode)
+            // An attempt that a machine in need did not carry through in time ends as the rules say, and another one follows:
+            // not what is written, and no fault. Those are played again, alone.
+            let slow = lines.filter { $0["pass"] == false }.compactMap { $0["id"]?.text }.filter { id in
+                complaint.split(separator: "\n").contains { line in
+                    line.hasPrefix("\(id) ")
+                        && ["UNKNOWN", "NOT_SENT", "ABSENT"].contains { line.contains("\"\($0)\"") }
+                }
+            }
+            if !slow.isEmpty {
+                let again = try await play(Self.chosen(slow, of: document), file, mode)
+                status = again.status
+                complaint = again.complaint
+                lines = lines.filter { line in !slow.contains { line["id"]?.text == $0 } } + again.lines
+            }
+            let differences = lines.filter { $0["pass"] == false }
+            for line in differences { Issue.record("\(line)\n\(complaint)") }
+            #expect(status == 0 || !differences.isEmpty, "\(complaint)")
             #expect(lines.count == mode.ids?.count ?? 87)
             let left = lines.compactMap { $0["notRun"] == nil ? nil : $0["id"]?.text }
             #expect(mode.ids != nil ? left.isEmpty : Set(left) == Self.notPlayed)

@@ -483,10 +483,10 @@ struct ClusterRun: Sendable {
         }
     }
 
-    /// The order's events as they are stored, for whoever has to explain a difference.
+    /// What the stored events say, one line for each, for whoever has to explain a difference.
     func story() async throws -> [String] {
         try await cluster.backend.orders.events(order: id, after: 0, limit: 200).map {
-            String(decoding: $0.json, as: UTF8.self)
+            try JSONValue(parsing: $0.json)["facts"]?.description ?? ""
         }
     }
 
