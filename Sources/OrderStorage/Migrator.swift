@@ -238,6 +238,12 @@ struct Migration: Sendable {
             up: PackageResources._045_operator_reach_up_sql,
             down: PackageResources._045_operator_reach_down_sql,
         ),
+        Migration(
+            version: 46,
+            name: "present_history",
+            up: PackageResources._046_present_history_up_sql,
+            down: PackageResources._046_present_history_down_sql,
+        ),
     ]
 }
 
