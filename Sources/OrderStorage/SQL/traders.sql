@@ -142,11 +142,13 @@ CROSS JOIN LATERAL (
 WHERE a.id = $1::uuid
 
 -- name: openings
--- What is asked before orders are created, for several at once; arrays: account, market, client order id, and of the last
--- count of the account's open orders its number of events then, the orders and their legs in the market. They are counted
--- again unless, with one more order for each event since and $7 legs each, the account's bounds are far. Per question its place, account, standing (as above), market; the oldest open order of each side in the market,
+-- What is asked before orders are created, for several at once; arrays: account, market, client order id, and of the
+-- last count of the account's open orders its number of events then, the orders and their legs in the market. They
+-- are counted again unless, with one more order for each event since and $7 legs each, the account's bounds are far.
+-- Per question its place, account, standing (as above), market; the oldest open order of each side in the market,
 -- those that follow the position, and whether orders of an older program say no side; the number of events now, and
--- whether the orders had to be counted.
+-- whether the orders had to be counted. A side is given as a range: with an equal the planner may look for the first
+-- open order along all that the account ever had, oldest first.
 SELECT t.place, a.id, a.name, a.venue, a.product, a.mode, a.maximum_conditionals::bigint,
     u.tier, c.account_id IS NULL, c.refusal IS NOT NULL, n.orders, a.maximum_orders::bigint,
     h.level, h.scope, h.reason, h.since,
@@ -157,10 +159,10 @@ SELECT t.place, a.id, a.name, a.venue, a.product, a.mode, a.maximum_conditionals
     n.legs,
     i.market, i.kind, i.tick_size, i.step_size, i.min_quantity, i.min_notional, i.contract_size, i.base_asset,
     i.quote_asset, i.band_low, i.band_high, i.maker_fee, i.taker_fee, i.status, i.native_orders::bigint,
-    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.side = 'BUY'
-        AND o.is_live AND o.kind = 'smart' ORDER BY o.id LIMIT 1),
-    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.side = 'SELL'
-        AND o.is_live AND o.kind = 'smart' ORDER BY o.id LIMIT 1),
+    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market
+        AND o.side >= 'BUY' AND o.side <= 'BUY' AND o.is_live AND o.kind = 'smart' ORDER BY o.side, o.id LIMIT 1),
+    (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market
+        AND o.side >= 'SELL' AND o.side <= 'SELL' AND o.is_live AND o.kind = 'smart' ORDER BY o.side, o.id LIMIT 1),
     (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.whole_position = 'BUY'
         AND o.is_live),
     (SELECT o.id FROM orders AS o WHERE o.account_id = a.id AND o.market = t.market AND o.whole_position = 'SELL'
