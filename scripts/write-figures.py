@@ -22,18 +22,27 @@ def table(header, rows):
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def sections(value, title=()):
-    """A table for the single values of an object, one for each list of objects, and so on downwards."""
-    single = {key: each for key, each in value.items() if not isinstance(each, (dict, list)) and key != "bench"}
-    if single:
-        yield title, table(["what", "value"], [[key, text(each)] for key, each in single.items()])
+def flat(value, name=""):
+    """The single values of an object and of the objects in it, by their paths. Repetitions of a measurement are left out."""
     for key, each in value.items():
-        name = title if key == "rows" else title + (key,)
         if isinstance(each, dict):
-            yield from sections(each, name)
-        elif isinstance(each, list) and each and isinstance(each[0], dict):
-            columns = list(dict.fromkeys(column for row in each for column in row))
-            yield name, table(columns, [[text(row.get(column, "")) for column in columns] for row in each])
+            yield from flat(each, name + key + " ")
+        elif not isinstance(each, list) and key != "bench" and each is not None:
+            yield name + key, text(each)
+
+
+def sections(value):
+    """For each layer a table of its single values, and one for each list of objects."""
+    for layer, measured in value.items():
+        single = list(flat(measured))
+        if single:
+            yield layer, table(["what", "value"], [list(cells) for cells in single])
+        for key, each in measured.items():
+            if isinstance(each, list) and each and isinstance(each[0], dict):
+                rows = [dict(flat(row)) for row in each]
+                columns = list(dict.fromkeys(column for row in rows for column in row))
+                name = layer if key == "rows" else f"{layer} {key}"
+                yield name, table(columns, [[row.get(column, "") for column in columns] for row in rows])
 
 
 def main():
@@ -41,7 +50,7 @@ def main():
     if not measured:
         sys.exit("write-figures: there is nothing in the measurements")
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
-    parts = [f"Measured {date.today()} on {machine}."] + [f"**{' '.join(name)}**\n\n{rows}" for name, rows in measured]
+    parts = [f"Measured {date.today()} on {machine}."] + [f"**{name}**\n\n{rows}" for name, rows in measured]
     figures = "\n\n".join(parts)
     if "--print" in sys.argv:
         print(figures)

@@ -367,13 +367,13 @@ private struct Bench {
             """
             TRUNCATE orders;
             INSERT INTO orders (
-                id, account_id, version, market, source, shard, status, phase, health, is_live, is_latched, entered,
-                exited, reserved, legs, position_time, position_seq, watches, wants_every_tick, is_busy, created_at,
+                id, account_id, version, market, source, shard, kind, status, phase, health, is_live, is_latched,
+                entered, exited, reserved, legs, position_time, position_seq, watches, wants_every_tick, is_busy, created_at,
                 updated_at
             )
             SELECT
                 md5(g::text)::uuid, '\(sample.account)', 1, 'binance:linear:' || (g % 50) || 'USDT', 'mark', g % 1024,
-                'ACTIVE', 'monitoring', 'OK', true, false, 10, 0, 0, 4, 1790000000000000 + g, g,
+                'smart', 'ACTIVE', 'monitoring', 'OK', true, false, 10, 0, 0, 4, 1790000000000000 + g, g,
                 decode('\(Self.hexadecimal(WatchCoding.encode(BenchOrders.watches, tickUnits: 0)))', 'hex'), false, false, now(), now()
             FROM generate_series(1, \(settings.loadedOrders)) AS g;
             ANALYZE orders
