@@ -30,11 +30,11 @@ struct DevServers: Sendable {
                 )
             }
         } else {
-            var template = Array("/tmp/so-dev-XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else {
-                throw Failure(.failed, "TEMPORARY_FOLDER", "no folder can be made in /tmp.")
+            do throws(LocalServerError) {
+                directory = try LocalFiles.temporaryFolder("so-dev")
+            } catch {
+                throw Failure(.failed, "TEMPORARY_FOLDER", "no folder can be made in /tmp: \(error.detail)")
             }
-            directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
             // PostgreSQL's account must be able to enter it.
             chmod(directory, 0o755)
         }
