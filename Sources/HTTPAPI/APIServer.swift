@@ -252,6 +252,7 @@ public final class APIServer: Sendable {
             group.addTask { await self.hookDuty.run() }
             group.addTask { await self.bulk.run() }
             group.addTask { await self.noteUse() }
+            group.addTask { await self.backend.commands.followPriceRevision() }
             group.addTask {
                 await stop.wait()
                 try await self.drain(server, book)

@@ -60,6 +60,10 @@ public struct ObservedTickLog: TickLog {
         return batches
     }
 
+    public func drop(through position: TickPosition, of series: PriceSeries) async throws(TickLogError) {
+        try await base.drop(through: position, of: series)
+    }
+
     public func latest(_ series: PriceSeries) async throws(TickLogError) -> RawTick? {
         let tick = try await base.latest(series)
         if let tick { time.observe(tick.position.venueTime) }

@@ -166,6 +166,16 @@ extension RedisTickLog: TickLog {
         }
     }
 
+    public func drop(through position: TickPosition, of series: PriceSeries) async throws(TickLogError) {
+        let next = Self.id(TickPosition(venueTime: position.venueTime, sequence: max(position.sequence, -1) + 1))
+        do throws(RedisError) {
+            let reply = try await connection.send(RedisCommand("XTRIM", Self.key(series), "MINID", "\(next)"))
+            if let error = reply.error { throw error.asRedisError }
+        } catch {
+            throw failure(error)
+        }
+    }
+
     public func latest(_ series: PriceSeries) async throws(TickLogError) -> RawTick? {
         do throws(RedisError) {
             let reply = try await connection.send(RedisCommand("XREVRANGE", Self.key(series), "+", "-", "COUNT", "1"))

@@ -81,6 +81,22 @@ public struct CommandService: Sendable {
         looks = committer == nil ? nil : PriceLooks()
     }
 
+    /// Forgets the prices it knows whenever some became known late; until the task is cancelled. A worker hears of it with
+    /// its heartbeat.
+    public func followPriceRevision() async {
+        var known: Int64?
+        while !Task.isCancelled {
+            do {
+                let revision = try await context.backfills?.priceRevision()
+                if revision != known ?? revision { history.forget() }
+                known = revision
+            } catch {
+                context.observer.count("store_errors_total", 1)
+            }
+            do { try await context.clock.sleep(milliseconds: 500) } catch { return }
+        }
+    }
+
     /// Creates an order. The same idempotency key and body gives the same order again.
     public func create(
         _ draft: Draft,

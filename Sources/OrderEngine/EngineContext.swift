@@ -33,6 +33,8 @@ public struct EngineContext: Sendable {
     public let timeline: (any TimelineStore)?
     /// What a lost history may have asked of the venues; nil: none was ever lost.
     public let recovery: (any RecoveryStore)?
+    /// Stretches of prices that a history is asked for once more; nil: nobody keeps any.
+    public let backfills: (any BackfillStore)?
     /// How often the evaluator looks at its timers and at what is open.
     public let beatMs: Int64
     /// Shared by the jobs of this process.
@@ -56,6 +58,7 @@ public struct EngineContext: Sendable {
         reportsEveryBatch: Bool = false,
         timeline: (any TimelineStore)? = nil,
         recovery: (any RecoveryStore)? = nil,
+        backfills: (any BackfillStore)? = nil,
         beatMs: Int64 = 50,
     ) {
         self.orders = orders
@@ -72,6 +75,7 @@ public struct EngineContext: Sendable {
         self.reportsEveryBatch = reportsEveryBatch
         self.timeline = timeline
         self.recovery = recovery
+        self.backfills = backfills
         self.beatMs = beatMs
         markets = MarketWatch(accounts: accounts, clock: clock)
         standings = Gatherer { asked throws(StoreError) in try await orders.standings(of: asked) }

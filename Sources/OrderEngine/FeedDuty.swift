@@ -7,6 +7,15 @@ public import SmartOrders
 public protocol TickSource: Sendable {
     /// Hands out ticks in order; returns when there are no more. `emit` waits while the feed is busy.
     func run(_ emit: @Sendable ([SourcedTick]) async throws -> Void) async throws
+
+    /// What its venue's own history says of a stretch of venue time, in microseconds, both ends inclusive: every tick there
+    /// was, in order. Nil: there is no such history.
+    /// - Throws: when it does not answer now, or to what is too much for it.
+    func history(of series: PriceSeries, from: Int64, to: Int64) async throws -> [RawTick]?
+}
+
+extension TickSource {
+    public func history(of series: PriceSeries, from: Int64, to: Int64) async throws -> [RawTick]? { nil }
 }
 
 /// A tick on its way from a source, with the size that traded.
@@ -60,21 +69,23 @@ struct ExtremeCollector {
 
 /// Publishes the ticks of one source.
 public final class FeedDuty: Sendable {
-    private let context: EngineContext
-    private let source: any TickSource
+    let context: EngineContext
+    let source: any TickSource
     /// Told of every tick before it is published: the paper venue's prices.
     private let market: (@Sendable ([SourcedTick]) async throws -> Void)?
     private let collectors = Locked<[PriceSeries: ExtremeCollector]>([:])
     /// The newest ticks of each series, appended again when the stream lost them.
-    private let ring = Locked<[PriceSeries: [RawTick]]>([:])
+    let ring = Locked<[PriceSeries: [RawTick]]>([:])
     private static let ringLimit = 20_000
     /// Series whose last append failed: the end of the stream is looked up first.
-    private let suspect = Locked<Set<PriceSeries>>([])
+    let suspect = Locked<Set<PriceSeries>>([])
     /// Series whose stream goes on without a hole from the feed before this one to its own first tick.
     private let joined = Locked<Set<PriceSeries>>([])
     /// Series whose stored extremes go on without a hole from the feed before this one.
     private let settled = Locked<Set<PriceSeries>>([])
     private let isStoring = Locked(false)
+    /// Up to where the stream of a series misses ticks that became known late, and could not be cut yet.
+    let uncut = Locked<[PriceSeries: TickPosition]>([:])
 
     public init(
         context: EngineContext,
@@ -97,8 +108,14 @@ public final class FeedDuty: Sendable {
                         await self.restoreStreams()
                     }
                 }
+                group.addTask {
+                    while !Task.isCancelled {
+                        try await self.context.clock.sleep(milliseconds: 1_000)
+                        await self.fillWanted()
+                    }
+                }
                 group.addTask { try await self.source.run { try await self.publish($0) } }
-                // The storing task never ends by itself; the source's end ends the duty.
+                // The other tasks never end by themselves; the source's end ends the duty.
                 try await group.next()
                 group.cancelAll()
             }
@@ -161,6 +178,7 @@ public final class FeedDuty: Sendable {
     }
 
     private func restore(_ series: PriceSeries) async throws(TickLogError) {
+        try await cut(series)
         let end = try await join(series, context.ticks.latest(series)?.position ?? .start)
         let missing = ring.withLock { ring in
             let ticks = ring[series] ?? []

@@ -24,6 +24,8 @@ public final class PriceHistory: Sendable {
     private let series = Locked<[PriceSeries: PriceSpan]>([:])
     /// Series that the evaluator of this process keeps up to date.
     private let followed = Locked<Set<PriceSeries>>([])
+    /// Counts what was forgotten: what was read before then is not taken in.
+    private let revision = Locked<Int64>(0)
     private let ticks: any TickLog
     private let cluster: any ClusterStore
 
@@ -40,6 +42,14 @@ public final class PriceHistory: Sendable {
             all[name] = one
             for tick in batch { one.append(.init(position: tick.position, price: tick.price)) }
             one.trim()
+        }
+    }
+
+    /// Prices from before became known late: everything is read again when it is asked for.
+    func forget() {
+        series.withLock { all in
+            revision.withLock { $0 += 1 }
+            all = [:]
         }
     }
 
@@ -177,6 +187,7 @@ public final class PriceHistory: Sendable {
         after position: TickPosition,
         through last: TickPosition?,
     ) async throws -> TickPosition {
+        let revision = revision.withLock { $0 }
         // What nobody followed meanwhile is not read up to a position that is newer than all of it.
         let isFollowed = followed.withLock { $0.contains(name) }
         let newest = series.withLock { all -> TickPosition? in
@@ -223,7 +234,7 @@ public final class PriceHistory: Sendable {
             points += page
             reached = end.position
         }
-        insert(points, into: name, from: start, through: reached, replaces: !isFollowed)
+        insert(points, into: name, from: start, through: reached, replaces: !isFollowed, of: revision)
         return reached
     }
 
@@ -253,8 +264,10 @@ public final class PriceHistory: Sendable {
         from start: TickPosition,
         through end: TickPosition,
         replaces: Bool,
+        of known: Int64,
     ) {
         series.withLock { all in
+            guard known == revision.withLock({ $0 }) else { return }
             guard let one = all[name] else {
                 let one = PriceSpan(coveredFrom: start)
                 for point in points { one.append(point) }

@@ -66,6 +66,7 @@ public struct WorkerDuty: Sendable {
         var wasStuck = false
         var known: [ShardAssignment] = []
         var incarnation: Int64?
+        var priceRevision: Int64?
         while !Task.isCancelled {
             let isStuck = evaluator.isStuck
             if isStuck {
@@ -101,6 +102,9 @@ public struct WorkerDuty: Sendable {
                 // would never be replaced (RELIABILITY.md 2.10).
                 let isRewound = reply.incarnation != incarnation ?? reply.incarnation
                 incarnation = reply.incarnation
+                // Before the shards that come with the late prices are loaded.
+                if reply.priceRevision != priceRevision ?? reply.priceRevision { history.forget() }
+                priceRevision = reply.priceRevision
                 let assignments = reply.leaseHeld && !isRewound ? reply.assignments : []
                 if assignments != known {
                     known = assignments

@@ -244,6 +244,18 @@ struct Migration: Sendable {
             up: PackageResources._046_present_history_up_sql,
             down: PackageResources._046_present_history_down_sql,
         ),
+        Migration(
+            version: 47,
+            name: "backfills",
+            up: PackageResources._047_backfills_up_sql,
+            down: PackageResources._047_backfills_down_sql,
+        ),
+        Migration(
+            version: 48,
+            name: "gap_events",
+            up: PackageResources._048_gap_events_up_sql,
+            down: PackageResources._048_gap_events_down_sql,
+        ),
     ]
 }
 

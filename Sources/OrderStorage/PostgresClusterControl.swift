@@ -11,6 +11,7 @@ private enum DeskSQL {
     static let stop = file["stop"]
     static let setConcurrency = file["set_concurrency"]
     static let restartFeed = file["restart_feed"]
+    static let askBackfill = file["ask_backfill"]
     static let leader = file["leader"]
     static let resign = file["resign"]
     static let shards = file["shards"]
@@ -73,6 +74,21 @@ public struct PostgresClusterControl: ClusterControl {
 
     public func restartFeed(_ feed: String, _ note: OperatorNote) async throws(StoreError) -> Bool {
         try await changes(DeskSQL.restartFeed, [.text(feed), .text(note.actor), .text(note.reason)])
+    }
+
+    public func askBackfill(
+        of series: PriceSeries,
+        from: Timestamp,
+        to: Timestamp,
+        _ note: OperatorNote,
+    ) async throws(StoreError) {
+        _ = try await changes(
+            DeskSQL.askBackfill,
+            [
+                .text(series.market.description), .text(series.source.rawValue), .int8(from.microseconds),
+                .int8(to.microseconds), .text(note.actor), .text(note.reason),
+            ],
+        )
     }
 
     public func leader() async throws(StoreError) -> (worker: WorkerID?, epoch: Int64) {

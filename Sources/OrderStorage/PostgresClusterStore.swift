@@ -125,6 +125,7 @@ public final class PostgresClusterStore: ClusterStore {
                 leaseHeld: isQuiet != nil,
                 assignments: isQuiet == nil ? [] : assignments,
                 incarnation: try found[2][0].int64(0),
+                priceRevision: try found[2][0].int64(2),
                 isHalted: try found[2][0].bool(1),
                 isQuiet: isQuiet ?? false,
                 wantsStop: wantsStop ?? false,
@@ -291,6 +292,20 @@ public final class PostgresClusterStore: ClusterStore {
     private static let bucketSpan: Int64 = 500_000
 
     public func appendExtremes(_ buckets: [ExtremeBucket]) async throws(StoreError) {
+        guard !buckets.isEmpty else { return }
+        try await writing { _ = try await pool.query(ClusterSQL.appendExtremes, Self.columns(buckets)) }
+    }
+
+    /// The statement that stores points of one series, in order and at least one.
+    static func appending(
+        _ points: [ExtremeBucket.Point],
+        to series: PriceSeries,
+    ) -> (statement: Statement, parameters: [Parameter]) {
+        let bucket = ExtremeBucket(market: series.market, source: series.source, points: points)
+        return (ClusterSQL.appendExtremes, columns([bucket]))
+    }
+
+    private static func columns(_ buckets: [ExtremeBucket]) -> [Parameter] {
         var (markets, sources, points) = (ArrayColumn(.text), ArrayColumn(.text), ArrayColumn(.text))
         var (fromTimes, fromSequences) = (ArrayColumn(.int8), ArrayColumn(.int8))
         var (toTimes, toSequences) = (ArrayColumn(.int8), ArrayColumn(.int8))
@@ -310,12 +325,10 @@ public final class PostgresClusterStore: ClusterStore {
                 points.append("{\(numbers.joined(separator: ","))}")
             }
         }
-        guard markets.count > 0 else { return }
-        let parameters = [
+        return [
             markets.parameter(), sources.parameter(), fromTimes.parameter(), fromSequences.parameter(),
             toTimes.parameter(), toSequences.parameter(), points.parameter(),
         ]
-        try await writing { _ = try await pool.query(ClusterSQL.appendExtremes, parameters) }
     }
 
     public func extremes(

@@ -135,7 +135,7 @@ public struct PostgresTimelineStore: TimelineStore {
                 TimelineSQL.addGap,
                 [
                     .text(gap.series.market.description), .text(gap.series.source.rawValue), .int8(gap.from),
-                    .int8(gap.to), .text(gap.reason), .bool(gap.isBackfilled),
+                    .int8(gap.to), .text(gap.reason), .bool(gap.isBackfilled), .bool(gap.isWanted),
                 ],
             )
         }

@@ -110,6 +110,10 @@ package final class MemoryTickLog: TickLog {
         }
     }
 
+    package func drop(through position: TickPosition, of series: PriceSeries) async throws(TickLogError) {
+        try await locked("drop") { $0.streams[series]?.removeAll { $0.position <= position } }
+    }
+
     package func read(
         _ after: [PriceSeries: TickPosition],
         limit: Int,

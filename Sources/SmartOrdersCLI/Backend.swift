@@ -359,6 +359,7 @@ struct Backend: Sendable {
             reportsEveryBatch: deployment.isStepped,
             timeline: timeline,
             recovery: orders,
+            backfills: PostgresBackfillStore(pool: pool),
         )
     }
 

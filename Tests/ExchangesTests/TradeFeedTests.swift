@@ -162,6 +162,41 @@ import Testing
         }
     }
 
+    @Test func `a history that does not answer for ten seconds is asked for again, and tells every trade then`()
+        async throws
+    {
+        try await withRig(.oneWay) { rig async throws in
+            let gaps = Locked<[FeedGap]>([])
+            await trades(rig, 1...1)
+            try await following(rig, after: 0, gaps: gaps) { heard in
+                #expect(await heard.has(1))
+                try await rig.control(
+                    #"{"rules":[{"do":"errorBefore","on":"publicTrades","times":1000}],"stream":{"skipPublic":1499}}"#
+                )
+                try await Task.sleep(for: .milliseconds(10))
+                await trades(rig, 2...1_501)
+                #expect(await heard.has(2))
+                #expect(heard.ids(.last) == [1, 1_501])
+                let series = PriceSeries(market: rig.kind.market, source: .last)
+                var wanted: FeedGap?
+                while wanted == nil {
+                    wanted = gaps.withLock { $0.first { $0.isWanted && !$0.isBackfilled } }
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+                let (from, to) = (wanted?.from ?? 0, wanted?.to ?? 0)
+                let again = feed(rig, after: nil)
+                await #expect(throws: VenueError.self) { try await again.history(of: series, from: from, to: to) }
+                try await rig.control(#"{"rules":[]}"#)
+                let found = try await again.history(of: series, from: from, to: to)
+                #expect(found?.map(\.position.sequence) == Array(1...1_501))
+                let mark = PriceSeries(market: rig.kind.market, source: .mark)
+                #expect(try await again.history(of: mark, from: from, to: to) == nil)
+                let some = try await again.history(of: series, from: to, to: to)
+                #expect(some?.map(\.position.sequence) == Array(2...1_501))
+            }
+        }
+    }
+
     @Test func `a mark price comes out of the same connection`() async throws {
         try await withRig(.oneWay) { rig async throws in
             await trades(rig, 1...1)

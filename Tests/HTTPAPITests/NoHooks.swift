@@ -92,6 +92,12 @@ struct NoOperators: OperatorStore {
 struct NoControl: ClusterControl {
     func workers() async throws(StoreError) -> [WorkerStanding] { [] }
     func restartFeed(_ feed: String, _ note: OperatorNote) async throws(StoreError) -> Bool { false }
+    func askBackfill(
+        of series: PriceSeries,
+        from: Timestamp,
+        to: Timestamp,
+        _ note: OperatorNote,
+    ) async throws(StoreError) {}
     func setConcurrency(
         _ concurrency: Int,
         of worker: WorkerID,

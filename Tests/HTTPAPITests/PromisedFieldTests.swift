@@ -91,6 +91,16 @@ struct `Fields that answers promise` {
             #expect(halted.status == 202, "\(halted.text)")
             let tag = try await api.send(.GET, path, key: tenant.key)["ETag"]
             #expect(try await api.send(.DELETE, path + "/halt", key: tenant.key, ifMatch: tag).status == 200)
+            try await api.sql(
+                """
+                INSERT INTO feed_gaps (market, source, from_time, to_time, reason, is_backfilled)
+                VALUES ('paper:linear:DEMO', 'last', 1000000, 2000000, 'cut', false),
+                    ('paper:linear:OTHER', 'last', 1000000, 2000000, 'cut', false);
+                UPDATE feed_gaps SET is_backfilled = true;
+                UPDATE credentials SET checked_at = clock_timestamp() WHERE account_id = '\(tenant.account)';
+                UPDATE credentials SET refusal = 'KEY_REFUSED' WHERE account_id = '\(tenant.account)'
+                """
+            )
             #expect(try await api.act(tenant, id, .DELETE, "").status < 300)
             try await api.sql("UPDATE accounts SET mode = 'LIVE' WHERE id = '\(tenant.account)'")
             try await api.sql("UPDATE accounts SET mode = 'PAPER' WHERE id = '\(tenant.account)'")
@@ -119,17 +129,20 @@ struct `Fields that answers promise` {
             }
             #expect(
                 facts == [
-                    "created", "halted", "resumed", "levelCancelled", "modeChanged", "modeChanged", "reconciled",
+                    "created", "halted", "resumed", "gapOpened", "gapClosed", "credentialsChanged", "levelCancelled",
+                    "modeChanged", "modeChanged", "reconciled",
                 ],
                 "\(page.text)",
             )
-            #expect(events.map { $0["seq"]?.int64 } == [1, 2, 3, 4, 5, 6, 7])
+            #expect(events.map { $0["seq"]?.int64 } == Array(1...10))
             let halt = events[1]
             #expect(halt["orderId"] == .null && halt["version"] == .null && halt["order"] == nil)
             #expect(halt["actor"]?["kind"]?.text == "key", "\(halt)")
             #expect(halt["account"]?["halted"]?["reason"]?.text == "news at eight", "\(halt)")
             #expect(events[2]["account"]?["halted"] == .null && events[2]["actor"]?["kind"]?.text == "user")
-            #expect(events[4]["account"]?["mode"]?.text == "LIVE")
+            #expect("\(events[3])".contains("1970-01-01T00:00:02"), "\(events[3])")
+            #expect("\(events[5])".contains("KEY_REFUSED"), "\(events[5])")
+            #expect(events[7]["account"]?["mode"]?.text == "LIVE")
             // The history of an order is its own, and an event source names what it tells.
             let history = try await api.send(.GET, "/v1/orders/\(id)/events", key: tenant.key)
             #expect(!history.text.contains("halted"))
@@ -139,9 +152,9 @@ struct `Fields that answers promise` {
                         + "Authorization: Bearer \(tenant.key)\r\nAccept: text/event-stream\r\n\r\n"
                 )
                 var text = ""
-                while !text.contains("id: 1-4\n") { text += try await connection.some() }
+                while !text.contains("id: 1-7\n") { text += try await connection.some() }
                 #expect(text.contains("id: 1-2\nevent: account\n"), "\(text)")
-                #expect(text.contains("id: 1-4\nevent: order\n"))
+                #expect(text.contains("id: 1-7\nevent: order\n"))
             }
         }
     }
@@ -368,6 +381,57 @@ struct `What operators reach` {
             try await api.sql("UPDATE feeds SET seen_at = clock_timestamp() - interval '11 s'")
             let gone = try await post(api, "/feeds/paper:linear/restart", boss, #"{"reason": "stale"}"#, "g")
             #expect(gone.status == 404, "\(gone.text)")
+        }
+    }
+
+    @Test func `a stretch of prices is asked for once more, and the list of feeds says what became of it`() async throws
+    {
+        try await withStoredAPI { api in
+            let boss = try await boss(api)
+            func ask(
+                _ market: String,
+                _ from: String,
+                _ to: String,
+                _ key: String,
+                source: String = "",
+            ) async throws
+                -> Answer
+            {
+                let body = #"{"reason": "stale", "market": "\#(market)", "from": "\#(from)", "to": "\#(to)"\#(source)}"#
+                return try await post(api, "/feeds/backfill", boss, body, key)
+            }
+            let (from, to) = ("2026-11-20T10:00:00Z", "2026-11-20T10:05:00Z")
+            let market = "paper:linear:DEMO"
+            for (answer, status, word) in [
+                (try await ask("paper:linear:NONE", from, to, "1"), 404, "NOT_FOUND"),
+                (try await ask("paper", from, to, "2"), 400, "/market"),
+                (try await ask(market, to, from, "3"), 400, "/to"),
+                (try await ask(market, from, "2026-11-20T16:00:00.000001Z", "4"), 400, "/to"),
+                (try await ask(market, "2999-11-20T10:00:00Z", "2999-11-20T10:00:01Z", "5"), 400, "/to"),
+                (try await ask(market, from, "soon", "6"), 400, "/to"),
+                (try await ask(market, from, to, "7", source: #", "source": "best""#), 400, "/source"),
+            ] {
+                #expect(answer.status == status && answer.text.contains(word), "\(answer.text)")
+            }
+            for key in ["a", "a", "b"] {
+                let asked = try await ask(market, from, to, key)
+                #expect(asked.status == 200, "\(asked.text)")
+            }
+            let rows = try await api.pool.query(
+                Statement(
+                    sql: "SELECT concat_ws(' ', market, source, to_time - from_time, actor, reason) FROM backfills"
+                )
+            ).map { try $0.string(0) }
+            #expect(rows.count == 1 && rows[0].hasPrefix("\(market) last 300000000 "), "\(rows)")
+            let audited = Statement(sql: "SELECT count(*) FROM audit WHERE action = 'feed.backfill'")
+            #expect(try await api.pool.query(audited)[0].int64(0) == 2)
+            try await api.sql(
+                "INSERT INTO cursors (worker, market, source, venue_time, seq) VALUES ('w', '\(market)', 'last', 1, 1)"
+            )
+            try await api.sql("UPDATE backfills SET error = 'HTTP 503', tried_at = clock_timestamp()")
+            let list = try await api.send(.GET, "/v1/admin/feeds?subject=\(market)", key: boss.key)
+            #expect(list.status == 200 && list.text.contains(#""error" : "HTTP 503""#), "\(list.text)")
+            #expect(list.text.contains(#""from" : "2026-11-20T10:00:00"#), "\(list.text)")
         }
     }
 

@@ -56,6 +56,24 @@ extension RedisTickLog {
         }
     }
 
+    @Test func `what is dropped does not come back, and the stream says where it begins`() async throws {
+        try await withLogs { log, twin, _ in
+            try await log.append((1...9).map { tick($0, 100 + $0, sequence: $0) }, to: series)
+            try await log.append([tick(1, 5)], to: other)
+            try await twin.drop(through: at(4, 4), of: series)
+            let batch = try await log.all()
+            #expect(batch.ticks.map(\.position.sequence) == Array(5...9))
+            #expect(batch.oldest == at(5, 5))
+            try await log.append([tick(4, 104, sequence: 4)], to: series)
+            #expect(try await log.all().oldest == at(5, 5))
+            try await twin.drop(through: at(9, 9), of: series)
+            #expect(try await log.all() == TickBatch(ticks: [], oldest: nil))
+            try await log.append([tick(9, 1, sequence: 9), tick(10, 110)], to: series)
+            #expect(try await log.all().ticks.map(\.price) == [110])
+            #expect(try await log.latest(other) == tick(1, 5))
+        }
+    }
+
     @Test func `a reader goes on from any position, in pages`() async throws {
         try await withLogs { log, _, _ in
             let ticks = (1...2_500).map { tick(Int64($0 / 3) + 1, Int64($0), sequence: Int64($0)) }

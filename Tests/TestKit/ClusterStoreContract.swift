@@ -25,6 +25,28 @@ package enum ClusterStoreContract {
         #expect(try await stores.cluster.cursors(handover: handover) == expected)
     }
 
+    /// Renews leases while `body` runs, as their holders would: it may take longer than one of them lasts.
+    private static func keeping(
+        _ stores: StoresUnderTest,
+        leader: WorkerID,
+        _ workers: [WorkerID],
+        _ body: () async throws -> Void,
+    ) async throws {
+        let keeper = Task {
+            while !Task.isCancelled {
+                do {
+                    for worker in workers { _ = try await stores.cluster.heartbeat(worker) }
+                    _ = try await stores.cluster.lead(as: leader)
+                    try await Task.sleep(for: .milliseconds(200))
+                } catch {
+                    return
+                }
+            }
+        }
+        defer { keeper.cancel() }
+        try await body()
+    }
+
     package static func oneLeads(_ stores: StoresUnderTest) async throws {
         let epochs = try await withThrowingTaskGroup(of: Int64?.self) { group in
             for number in 0..<16 {
@@ -74,6 +96,18 @@ package enum ClusterStoreContract {
         let (first, second, third) = (WorkerID("w1"), WorkerID("w2"), WorkerID("w3"))
         for worker in [first, second, third] { try await stores.cluster.register(worker) }
         let leader = try #require(try await stores.cluster.lead(as: WorkerID("s")))
+        try await keeping(stores, leader: WorkerID("s"), [first, second, third]) {
+            try await handOver(stores, first, second, third, leader)
+        }
+    }
+
+    private static func handOver(
+        _ stores: StoresUnderTest,
+        _ first: WorkerID,
+        _ second: WorkerID,
+        _ third: WorkerID,
+        _ leader: Int64,
+    ) async throws {
         #expect(try await stores.cluster.assign([(1, first), (2, first)], leaderEpoch: leader))
         let own = try await stores.cluster.heartbeat(first).assignments
         #expect(try await stores.cluster.accept(own, cursors: [cursor(100)], of: first))

@@ -195,6 +195,8 @@ final class LiveCluster: Sendable {
             identity: VenueIdentity(sha256: digest),
             random: { .random(in: .min ... .max) },
             worker: WorkerID(name),
+            timeline: PostgresTimelineStore(pool: pool),
+            backfills: PostgresBackfillStore(pool: pool),
         )
     }
 

@@ -7,7 +7,8 @@
 // A stretch of a second or more whose trades were not heard when they happened is told as a gap, and so is every stretch
 // that the history does not show.
 // Limits: 20,000 frames wait while a gap is filled, what is dropped beyond is found as a gap again; a gap that the venue
-// does not answer for 10 s, for all markets together, is let through and told; 1,000 gaps wait for somebody who takes them.
+// does not answer for 10 s, for all markets together, is let through, told, and asked for once more (FeedDuty+Backfill.swift);
+// 1,000 gaps wait for somebody who takes them.
 internal import JSONText
 public import OrderEngine
 internal import OwnerThread
@@ -51,8 +52,6 @@ public struct BinanceTrades: TickSource {
         var last: [String: Last] = [:]
         /// Until when trades wait for a history that fails: one hold for all markets, over when it answers again.
         var holdUntil: Int64?
-        /// The venue asked for patience until then.
-        var silentUntil: Int64 = 0
     }
 
     private let product: BinanceProduct
@@ -66,9 +65,12 @@ public struct BinanceTrades: TickSource {
     private let tellGap: @Sendable (FeedGap) async throws -> Void
     /// Found and not told yet; of two that begin at the same time the later one counts.
     private let untold = Locked<[FeedGap]>([])
+    /// The venue asked for patience until then: monotonic nanoseconds.
+    private let silentUntil = Locked<Int64>(0)
 
     private static let bufferLimit = 20_000
     private static let pageLimit = 1_000
+    private static let historyLimit = 200_000
     private static let holdNanoseconds: Int64 = 10_000_000_000
     private static let refreshNanoseconds: Int64 = 10_000_000_000
     private static let silenceNanoseconds: Int64 = 5_000_000_000
@@ -321,11 +323,17 @@ public struct BinanceTrades: TickSource {
         _ state: inout State,
         _ emit: @Sendable ([SourcedTick]) async throws -> Void,
     ) async throws {
-        var position = state.last[market.id.symbol]?.position
-        var ordered: [SourcedTick] = []
-        for sourced in ticks {
+        let ordered = Self.inOrder(ticks, after: state.last[market.id.symbol]?.position)
+        guard let last = ordered.last else { return }
+        try await emit(ordered)
+        state.last[market.id.symbol, default: Last()].position = last.tick.position
+    }
+
+    /// Ids are the order. A clock that steps back must not hide a trade behind the one before.
+    private static func inOrder(_ ticks: [SourcedTick], after last: TickPosition?) -> [SourcedTick] {
+        var position = last
+        return ticks.map { sourced in
             var tick = sourced.tick
-            // Ids are the order. A clock that steps back must not hide a trade behind the one before.
             if let position, tick.position.venueTime < position.venueTime {
                 tick = RawTick(
                     position: TickPosition(venueTime: position.venueTime, sequence: tick.position.sequence),
@@ -334,11 +342,8 @@ public struct BinanceTrades: TickSource {
                 )
             }
             position = tick.position
-            ordered.append(SourcedTick(series: sourced.series, tick: tick, quantity: sourced.quantity))
+            return SourcedTick(series: sourced.series, tick: tick, quantity: sourced.quantity)
         }
-        guard !ordered.isEmpty else { return }
-        try await emit(ordered)
-        state.last[market.id.symbol, default: Last()].position = position
     }
 
     // MARK: Gaps
@@ -391,7 +396,8 @@ public struct BinanceTrades: TickSource {
                     if let last = state.last[market.id.symbol]?.position {
                         let series = PriceSeries(market: market.id, source: .last)
                         let (from, to) = (last.venueTime, next.venueTime)
-                        note(series, from: from, to: to, "the venue's history did not answer", isBackfilled: false)
+                        let reason = "the venue's history did not answer"
+                        note(series, from: from, to: to, reason, isBackfilled: false, isWanted: true)
                     }
                     return
                 }
@@ -412,24 +418,8 @@ public struct BinanceTrades: TickSource {
         var since = state.last[symbol]?.silentSince ?? state.last[symbol]?.position
         while let last = state.last[symbol]?.position {
             let known = last.sequence
-            let path = product == .spot ? "/api/v3/aggTrades" : "/fapi/v1/aggTrades"
-            let query = "symbol=\(market.id.symbol)&fromId=\(known + 1)&limit=\(Self.pageLimit)"
-            let request = SignedRequest(method: .get, base: rest, path: path, query: query)
-            let body: [UInt8]
-            guard clock.monotonicNanoseconds() >= state.silentUntil else {
-                throw VenueError("aggTrades: asked to wait")
-            }
-            switch await http.send(request, timeoutMs: 3_000) {
-            case .answered(200, let answer, _): body = answer
-            case .answered(let status, _, let retryAfter):
-                if status == 429 || status == 418 {
-                    state.silentUntil = clock.monotonicNanoseconds() + (retryAfter ?? 1) * 1_000_000_000
-                }
-                throw VenueError("aggTrades: HTTP \(status)")
-            case .notSent(let reason), .unknown(let reason): throw VenueError("aggTrades: \(reason)")
-            }
+            let page = try await page(of: market, "fromId=\(known + 1)")
             state.holdUntil = nil
-            let page = try JSONField(JSONValue(parsing: body)).elements()
             let ticks = try page.compactMap { try trade($0, market) }
                 .filter { $0.id > known && $0.id < end ?? .max }.sorted { $0.id < $1.id }
             if let first = ticks.first, first.id > known + 1 {
@@ -452,6 +442,50 @@ public struct BinanceTrades: TickSource {
         return count
     }
 
+    /// One page of the history, oldest first.
+    private func page(of market: Market, _ start: String) async throws -> [JSONField] {
+        let path = product == .spot ? "/api/v3/aggTrades" : "/fapi/v1/aggTrades"
+        let query = "symbol=\(market.id.symbol)&\(start)&limit=\(Self.pageLimit)"
+        let request = SignedRequest(method: .get, base: rest, path: path, query: query)
+        guard clock.monotonicNanoseconds() >= silentUntil.withLock({ $0 }) else {
+            throw VenueError("aggTrades: asked to wait")
+        }
+        switch await http.send(request, timeoutMs: 3_000) {
+        case .answered(200, let body, _): return try JSONField(JSONValue(parsing: body)).elements()
+        case .answered(let status, _, let retryAfter):
+            if status == 429 || status == 418 {
+                let until = clock.monotonicNanoseconds() + (retryAfter ?? 1) * 1_000_000_000
+                silentUntil.withLock { $0 = max($0, until) }
+            }
+            throw VenueError("aggTrades: HTTP \(status)")
+        case .notSent(let reason), .unknown(let reason): throw VenueError("aggTrades: \(reason)")
+        }
+    }
+
+    /// Trades only: there is no history of marks here. At most 200,000 trades at once.
+    public func history(of series: PriceSeries, from: Int64, to: Int64) async throws -> [RawTick]? {
+        guard series.source == .last, let market = try await catalogue().first(where: { $0.id == series.market }) else {
+            return nil
+        }
+        var trades: [Int64: SourcedTick] = [:]
+        var start = "startTime=\(from / 1_000)"
+        while true {
+            let page = try await page(of: market, start)
+            let told = try page.compactMap { try trade($0, market) }
+            for (id, tick) in told where tick.tick.position.venueTime >= from && tick.tick.position.venueTime <= to {
+                trades[id] = tick
+            }
+            guard page.count == Self.pageLimit, let last = told.max(by: { $0.id < $1.id }),
+                last.tick.tick.position.venueTime <= to
+            else { break }
+            guard trades.count <= Self.historyLimit else {
+                throw VenueError("aggTrades: more than \(Self.historyLimit) trades, ask for a shorter stretch")
+            }
+            start = "fromId=\(last.id + 1)"
+        }
+        return Self.inOrder(trades.sorted { $0.key < $1.key }.map(\.value), after: nil).map(\.tick)
+    }
+
     private func noteHole(_ market: Market, from: TickPosition, to: TickPosition) {
         observer.note(
             .error,
@@ -462,8 +496,22 @@ public struct BinanceTrades: TickSource {
         note(series, from: from.venueTime, to: to.venueTime, "not in the venue's history", isBackfilled: false)
     }
 
-    private func note(_ series: PriceSeries, from: Int64, to: Int64, _ reason: String, isBackfilled: Bool) {
-        let gap = FeedGap(series: series, from: from, to: max(from, to), reason: reason, isBackfilled: isBackfilled)
+    private func note(
+        _ series: PriceSeries,
+        from: Int64,
+        to: Int64,
+        _ reason: String,
+        isBackfilled: Bool,
+        isWanted: Bool = false,
+    ) {
+        let gap = FeedGap(
+            series: series,
+            from: from,
+            to: max(from, to),
+            reason: reason,
+            isBackfilled: isBackfilled,
+            isWanted: isWanted,
+        )
         untold.withLock { untold in
             untold.removeAll { $0.series == gap.series && $0.from == gap.from }
             if untold.count < Self.untoldLimit { untold.append(gap) }

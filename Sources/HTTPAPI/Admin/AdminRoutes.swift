@@ -30,6 +30,7 @@ struct AdminRoutes: Sendable {
 
     var routes: [Route] {
         reading + acting + administering + ClusterAdminRoutes(admin: self, batches: batches).routes
+            + FeedAdminRoutes(admin: self).routes
             + QueueAdminRoutes(admin: self, queue: queue, duty: bulk).routes
     }
 
@@ -250,6 +251,11 @@ struct AdminRoutes: Sendable {
             if let known = try await backend.known(call, caller, order.body) { return known }
             return try await act(call, caller, order)
         }
+    }
+
+    /// What the port of the operator's commands keeps of who asked, and why.
+    func note(_ caller: Caller, _ order: Order) -> OperatorNote {
+        OperatorNote(actor: Self.name(of: caller), reason: order.reason)
     }
 
     func audit(

@@ -44,7 +44,6 @@ struct ClusterAdminRoutes: Sendable {
                     try await control.setConcurrency(concurrency, of: $0, $1)
                 }
             },
-            admin.post("/feeds/{id}/restart", restartFeed),
             admin.post("/leader/resign", resign), admin.post("/shards/rebalance", rebalance),
             Route(
                 method: .post,
@@ -163,10 +162,6 @@ struct ClusterAdminRoutes: Sendable {
 
     // MARK: Acting
 
-    private func note(_ caller: Caller, _ order: AdminRoutes.Order) -> OperatorNote {
-        OperatorNote(actor: AdminRoutes.name(of: caller), reason: order.reason)
-    }
-
     private func worker(
         _ call: Call,
         _ caller: Caller,
@@ -177,25 +172,16 @@ struct ClusterAdminRoutes: Sendable {
         let id = WorkerID(call.captures[0])
         guard try await control.workers().contains(where: { $0.id == id }) else { throw Problem.notFound }
         return try await admin.once(name, "worker \(id.text)", call, caller, order) {
-            guard try await act(id, note(caller, order)) else {
+            guard try await act(id, admin.note(caller, order)) else {
                 throw Problem(.workerGone, "The worker's lease has lapsed: its shards go to others.")
             }
         }
     }
 
     @Sendable
-    private func restartFeed(_ call: Call, _ caller: Caller, _ order: AdminRoutes.Order) async throws -> Reply {
-        let feed = call.captures[0]
-        guard AdminRoutes.isWord(feed) else { throw Problem.notFound }
-        return try await admin.once("feeds.restart", "feed \(feed)", call, caller, order) {
-            guard try await control.restartFeed(feed, note(caller, order)) else { throw Problem.notFound }
-        }
-    }
-
-    @Sendable
     private func resign(_ call: Call, _ caller: Caller, _ order: AdminRoutes.Order) async throws -> Reply {
         try await admin.once("leader.resign", "leader", call, caller, order) {
-            guard try await control.resignLeader(note(caller, order)) != nil else {
+            guard try await control.resignLeader(admin.note(caller, order)) != nil else {
                 throw Problem(.notLeader, "Nobody leads now: somebody will within seconds.")
             }
         }
@@ -204,7 +190,7 @@ struct ClusterAdminRoutes: Sendable {
     @Sendable
     private func rebalance(_ call: Call, _ caller: Caller, _ order: AdminRoutes.Order) async throws -> Reply {
         try await admin.once("shards.rebalance", "shards", call, caller, order) {
-            _ = try await control.unpin(note(caller, order))
+            _ = try await control.unpin(admin.note(caller, order))
         }
     }
 
@@ -269,7 +255,7 @@ struct ClusterAdminRoutes: Sendable {
     private func move(_ call: Call, _ caller: Caller, _ order: AdminRoutes.Order) async throws -> Reply {
         let move = try Move(order.json)
         return try await admin.once("shards.move", "worker \(move.worker.text)", call, caller, order) {
-            try await carryOut(move, note(caller, order))
+            try await carryOut(move, admin.note(caller, order))
         }
     }
 
@@ -330,7 +316,7 @@ struct ClusterAdminRoutes: Sendable {
         guard try await control.isKnown(scope, subject) else { throw Problem.notFound }
         let halt = HaltInForce(scope: scope, subject: subject, level: level)
         return try await admin.once("halt.\(level.rawValue)", "\(scope.rawValue):\(subject)", call, caller, order) {
-            try await control.set(halt, note(caller, order))
+            try await control.set(halt, admin.note(caller, order))
         }
     }
 
@@ -357,7 +343,7 @@ struct ClusterAdminRoutes: Sendable {
             }
         }
         try admin.check(code, for: what, of: caller)
-        guard try await control.lift(halt, note(caller, order)) else {
+        guard try await control.lift(halt, admin.note(caller, order)) else {
             throw Problem(.confirmMismatch, "The halt was set anew since it was shown.", pointer: "/code")
         }
         return .json(.ok) { writer in

@@ -115,6 +115,15 @@ public protocol ClusterControl: Sendable {
     /// and read what they missed from the venue's history. False: none of them runs.
     func restartFeed(_ feed: String, _ note: OperatorNote) async throws(StoreError) -> Bool
 
+    /// Asks the feed of a series to ask its venue's history once more for a stretch of venue time, both ends inclusive
+    /// (`BackfillStore`). It does so within seconds, and goes on for a day while the history does not answer.
+    func askBackfill(
+        of series: PriceSeries,
+        from: Timestamp,
+        to: Timestamp,
+        _ note: OperatorNote,
+    ) async throws(StoreError)
+
     /// Who leads the schedulers; nil: nobody now. The epoch counts changes.
     func leader() async throws(StoreError) -> (worker: WorkerID?, epoch: Int64)
     /// Takes leadership from whoever has it, who does not take it again for 3 s. Nil: nobody leads.

@@ -41,6 +41,9 @@ public struct HeartbeatReply: Hashable, Sendable {
     public let leaseHeld: Bool
     public let assignments: [ShardAssignment]
     public let incarnation: Int64
+    /// Another one than before: prices from before became known late, what a process remembers of prices is void
+    /// (`BackfillStore`).
+    public let priceRevision: Int64
     public let isHalted: Bool
     /// The operator asked this worker to stop taking work.
     public let isQuiet: Bool
@@ -54,6 +57,7 @@ public struct HeartbeatReply: Hashable, Sendable {
         leaseHeld: Bool,
         assignments: [ShardAssignment],
         incarnation: Int64,
+        priceRevision: Int64 = 0,
         isHalted: Bool,
         isQuiet: Bool,
         wantsStop: Bool = false,
@@ -63,6 +67,7 @@ public struct HeartbeatReply: Hashable, Sendable {
         self.leaseHeld = leaseHeld
         self.assignments = assignments
         self.incarnation = incarnation
+        self.priceRevision = priceRevision
         self.isHalted = isHalted
         self.isQuiet = isQuiet
         self.wantsStop = wantsStop

@@ -46,6 +46,8 @@ public protocol TickLog: Sendable {
         limit: Int,
         waitMs: Int64,
     ) async throws(TickLogError) -> [PriceSeries: TickBatch]
+    /// Drops the ticks of a series up to and including `position`: the persisted extremes know more of that time by now.
+    func drop(through position: TickPosition, of series: PriceSeries) async throws(TickLogError)
     /// The newest tick of a series.
     func latest(_ series: PriceSeries) async throws(TickLogError) -> RawTick?
 

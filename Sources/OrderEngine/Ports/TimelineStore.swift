@@ -114,12 +114,22 @@ public struct FeedGap: Hashable, Sendable {
     public let reason: String
     /// Whether the venue's own history filled it.
     public let isBackfilled: Bool
-    public init(series: PriceSeries, from: Int64, to: Int64, reason: String, isBackfilled: Bool) {
+    /// The history did not answer and is to be asked once more (`BackfillStore`).
+    public let isWanted: Bool
+    public init(
+        series: PriceSeries,
+        from: Int64,
+        to: Int64,
+        reason: String,
+        isBackfilled: Bool,
+        isWanted: Bool = false,
+    ) {
         self.series = series
         self.from = from
         self.to = to
         self.reason = reason
         self.isBackfilled = isBackfilled
+        self.isWanted = isWanted
     }
 }
 

@@ -5,13 +5,21 @@
 -- the beginning) and $3 bigint (limit), and return with each row its key. Keys of one list sort as text, newest first.
 
 -- name: feeds
--- How far each series of prices is evaluated, and since when the feed of its venue runs: null where none tells.
+-- How far each series of prices is evaluated, since when the feed of its venue runs (null where none tells), and the five
+-- stretches that its history was asked for once more last: `ticks` became known late, null while `doneAt` or for good.
 SELECT json_build_object('market', market, 'source', source, 'evaluatedBy', array_agg(worker ORDER BY worker),
     'venueTime', api_time(to_timestamp(max(venue_time) / 1e6)), 'savedAt', api_time(max(updated_at)),
     'feed', concat_ws(':', split_part(market, ':', 1), split_part(market, ':', 2)), 'feedBegunAt', (
         SELECT api_time(max(f.begun_at)) FROM feeds AS f
         WHERE f.id = concat_ws(':', split_part(market, ':', 1), split_part(market, ':', 2))
-            AND f.seen_at > clock_timestamp() - interval '10 s')),
+            AND f.seen_at > clock_timestamp() - interval '10 s'),
+    'backfills', (
+        SELECT coalesce(json_agg(json_build_object('id', b.id, 'from', api_time(to_timestamp(b.from_time / 1e6)),
+            'to', api_time(to_timestamp(b.to_time / 1e6)), 'by', b.actor, 'reason', b.reason,
+            'askedAt', api_time(b.asked_at), 'triedAt', api_time(b.tried_at), 'error', b.error, 'ticks', b.ticks,
+            'doneAt', api_time(b.done_at)) ORDER BY b.id DESC), '[]')
+        FROM (SELECT * FROM backfills AS l WHERE l.market = cursors.market AND l.source = cursors.source
+            ORDER BY id DESC LIMIT 5) AS b)),
     concat_ws(' ', market, source)
 FROM cursors WHERE ($1::text IS NULL OR market = $1::text) AND ($2::text IS NULL OR concat_ws(' ', market, source) > $2::text)
 GROUP BY market, source ORDER BY concat_ws(' ', market, source) LIMIT $3::bigint

@@ -29,7 +29,7 @@ RETURNING is_quiet, wants_stop, concurrency::bigint
 SELECT id::bigint, epoch, previous, handover, is_accepted FROM shards WHERE worker = $1::text ORDER BY id
 
 -- name: state
-SELECT incarnation, EXISTS (SELECT FROM halts WHERE scope = 'cluster' AND level = 'sends') FROM control
+SELECT incarnation, EXISTS (SELECT FROM halts WHERE scope = 'cluster' AND level = 'sends'), price_revision FROM control
 
 -- name: note_clock_step
 -- This server's clock jumped. What was reckoned by the old time begins anew by the present one, $1 requests at a time, as

@@ -41,6 +41,19 @@ INSERT INTO audit (actor, action, subject, reason, detail)
 SELECT $2::text, 'feed.restart', $1::text, $3::text, jsonb_build_object('processes', count(*)) FROM done
 HAVING count(*) > 0 RETURNING 1
 
+-- name: ask_backfill
+-- One that is open already is tried at once.
+WITH done AS (
+    INSERT INTO backfills (market, source, from_time, to_time, actor, reason)
+    VALUES ($1::text, $2::text, $3::bigint, $4::bigint, $5::text, $6::text)
+    ON CONFLICT (market, source, from_time, to_time) WHERE done_at IS NULL DO UPDATE SET tried_at = NULL
+    RETURNING id
+)
+INSERT INTO audit (actor, action, subject, reason, detail)
+SELECT $5::text, 'feed.backfill', concat_ws(' ', $1::text, $2::text), $6::text, jsonb_build_object(
+    'id', id, 'from', api_time(to_timestamp($3::bigint / 1e6)), 'to', api_time(to_timestamp($4::bigint / 1e6)))
+FROM done RETURNING 1
+
 -- name: leader
 SELECT worker, epoch, lease_until > clock_timestamp() AND worker IS NOT NULL AS is_live FROM leader
 

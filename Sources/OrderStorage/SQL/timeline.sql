@@ -48,14 +48,27 @@ WHERE market = $1::text AND source = $2::text AND to_time >= $3::bigint AND from
 ORDER BY from_time
 
 -- name: add_gap
+-- $7: the history is asked for it once more (backfills.sql).
+WITH
+gone AS (DELETE FROM backfills WHERE done_at < clock_timestamp() - interval '30 days'),
+wanted AS (
+    INSERT INTO backfills (market, source, from_time, to_time, actor, reason)
+    SELECT $1::text, $2::text, $3::bigint, $4::bigint, 'feed', $5::text WHERE $7::boolean
+    ON CONFLICT (market, source, from_time, to_time) WHERE done_at IS NULL DO NOTHING
+)
 INSERT INTO feed_gaps (market, source, from_time, to_time, reason, is_backfilled)
 VALUES ($1::text, $2::text, $3::bigint, $4::bigint, $5::text, $6::boolean)
 ON CONFLICT (market, source, from_time) DO UPDATE SET
     to_time = excluded.to_time, reason = excluded.reason, is_backfilled = excluded.is_backfilled
 
 -- name: untold_gap
-SELECT market, source, from_time, to_time, reason FROM feed_gaps
-WHERE NOT is_backfilled AND told_at IS NULL
+-- One that the history is being asked for may be filled yet: it is told after a minute.
+SELECT market, source, from_time, to_time, reason FROM feed_gaps AS g
+WHERE NOT is_backfilled AND told_at IS NULL AND NOT EXISTS (
+    SELECT FROM backfills AS b
+    WHERE b.market = g.market AND b.source = g.source AND b.from_time <= g.from_time AND b.to_time >= g.to_time
+        AND b.done_at IS NULL AND b.asked_at > clock_timestamp() - interval '1 minute'
+)
 ORDER BY from_time LIMIT 1
 
 -- name: orders_across

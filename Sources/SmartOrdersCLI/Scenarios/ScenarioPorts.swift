@@ -52,6 +52,10 @@ struct BoardTickLog: TickLog {
         try await base.read(after, limit: limit, waitMs: waitMs)
     }
 
+    func drop(through position: TickPosition, of series: PriceSeries) async throws(TickLogError) {
+        try await base.drop(through: position, of: series)
+    }
+
     func latest(_ series: PriceSeries) async throws(TickLogError) -> RawTick? { try await base.latest(series) }
     func notifyChanged(_ orders: [OrderID]) async throws(TickLogError) { try await base.notifyChanged(orders) }
     func changedOrders(waitMs: Int64) async throws(TickLogError) -> [OrderID] {

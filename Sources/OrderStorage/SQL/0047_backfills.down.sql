@@ -1,0 +1,2 @@
+ALTER TABLE control DROP COLUMN price_revision;
+DROP TABLE backfills;
