@@ -7,6 +7,9 @@ Usage: storm.py PROGRAM storm N       one tick fires N stops: how long until eve
        storm.py PROGRAM steady R S    R stops a second fire for S seconds: how old does the queue get, what is used
        storm.py PROGRAM restore N     half of N stops have left when the database is lost; yesterday's backup is restored:
                                       what was sent in the lost history must not be sent again (RELIABILITY.md 2.10)
+       storm.py PROGRAM late N        N stops are crossed while the feed does not hear it, and the venue's history does not answer
+                                      for longer than prices are held back: when it answers, everybody having been killed
+                                      meanwhile, they fire all the same, once (RELIABILITY.md 4.4)
        storm.py PROGRAM drain N       a worker that watches N orders is asked to end: how long until others have its shards
 
 The orders are copies of one that the API made: same plan, ids of their own. No fault proxy is in the way. Prints one JSON
@@ -432,6 +435,66 @@ def drain(program, folder, count):
         cluster.end()
 
 
+def late(program, folder, count):
+    cluster, prices, order = begin(program, folder, count + 1, 2)
+    try:
+        attach(cluster, "90", "spared")
+        copies(cluster, order, count - 1)
+        for name in ("worker-1", "worker-2"):
+            cluster.processes[name].kill()
+            cluster.start_role(name)
+        if not wait_watched(cluster, count + 1, 120):
+            raise SystemExit("error: the orders are not watched")
+        time.sleep(1)
+        broken = {"rules": [{"do": "errorBefore", "on": "publicTrades", "times": 1000000}]}
+        with prices.lock:
+            cluster.control("/paper/v1/control", {**broken, "stream": {"skipPublic": 2}})
+            ticks = []
+            for price in ("94", "100"):
+                prices.sequence += 1
+                at = chaos.now() + len(ticks)
+                ticks.append(
+                    {"market": MARKET, "source": "last", "price": price, "venueTime": at, "sequence": prices.sequence}
+                )
+            cluster.control("/paper/v1/ticks", ticks)
+        hole = time.monotonic()
+        tried = "SELECT count(*) FROM backfills WHERE error IS NOT NULL"
+        while cluster.sql(tried, quiet=True) in ("", "0"):
+            if time.monotonic() - hole > 60:
+                raise SystemExit("error: nobody asks the history again")
+            time.sleep(0.1)
+        asked = time.monotonic()
+        ended = "SELECT count(*) FROM orders WHERE NOT is_live"
+        early = int(cluster.sql(ended))
+        for name in [name for name in cluster.processes if "-" in name]:
+            cluster.processes[name].kill()
+            cluster.start_role(name)
+        cluster.control("/paper/v1/control", {"rules": []})
+        answered = time.monotonic()
+        while cluster.sql(ended, quiet=True) != str(count) and time.monotonic() - answered < 120:
+            time.sleep(0.1)
+        seconds = time.monotonic() - answered
+        # Whoever fires again does so by now.
+        time.sleep(3)
+        names = accepts(folder)
+        twice = sum(1 for number in names.values() if number > 1)
+        result = {
+            "bench": "late",
+            "orders": count,
+            "askedAgainAfterSeconds": round(asked - hole, 1),
+            "endedEarly": early,
+            "ended": int(cluster.sql(ended)),
+            "accepted": len(names),
+            "twice": twice,
+            "openGaps": int(cluster.sql("SELECT count(*) FROM feed_gaps WHERE NOT is_backfilled")),
+            "seconds": round(seconds, 1),
+        }
+        isWhole = result["ended"] == count == len(names) and early == 0 and twice == 0 and result["openGaps"] == 0
+        return {**result, "ok": isWhole}
+    finally:
+        cluster.end()
+
+
 def accepts(folder):
     """Client order ids that the venue took, with how often."""
     names = {}
@@ -511,7 +574,7 @@ def main():
     program, kind, numbers = sys.argv[1], sys.argv[2], [int(word) for word in sys.argv[3:]]
     folder = tempfile.mkdtemp(prefix="so-storm-")
     os.chmod(folder, 0o755)
-    kinds = {"storm": storm, "restart": restart, "steady": steady, "drain": drain, "restore": restore}
+    kinds = {"storm": storm, "restart": restart, "steady": steady, "drain": drain, "restore": restore, "late": late}
     result = kinds[kind](program, folder, *numbers)
     print(json.dumps({**result, "cpus": os.cpu_count()}))
     if result["ok"]:
