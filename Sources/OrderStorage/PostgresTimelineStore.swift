@@ -149,7 +149,7 @@ public struct PostgresTimelineStore: TimelineStore {
                     from: try row.int64(2),
                     to: try row.int64(3),
                     reason: try row.string(4),
-                    isBackfilled: false,
+                    isBackfilled: try row.bool(5),
                 )
             }
         }
@@ -170,7 +170,10 @@ public struct PostgresTimelineStore: TimelineStore {
             let series = gap.series
             _ = try await pool.query(
                 TimelineSQL.setTold,
-                [.text(series.market.description), .text(series.source.rawValue), .int8(gap.from)],
+                [
+                    .text(series.market.description), .text(series.source.rawValue), .int8(gap.from),
+                    .bool(gap.isBackfilled),
+                ],
             )
         }
     }

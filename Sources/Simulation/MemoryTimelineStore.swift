@@ -71,7 +71,12 @@ package struct MemoryTimelineStore: TimelineStore {
 
     package func untoldGap() async throws(StoreError) -> FeedGap? {
         database.state.withLock { state in
-            state.gaps.filter { !$0.isBackfilled && !state.toldGaps.contains($0) }.min { $0.from < $1.from }
+            let told = state.toldGaps
+            return state.gaps.filter { gap in
+                guard gap.isBackfilled else { return !told.contains(gap) }
+                let mine = told.filter { $0.series == gap.series }
+                return mine.contains { $0.from == gap.from } && mine.isDisjoint(with: state.gaps)
+            }.min { $0.from < $1.from }
         }
     }
 
@@ -87,6 +92,12 @@ package struct MemoryTimelineStore: TimelineStore {
     }
 
     package func setTold(_ gap: FeedGap) async throws(StoreError) {
-        database.state.withLock { _ = $0.toldGaps.insert(gap) }
+        database.state.withLock { state in
+            if gap.isBackfilled {
+                state.toldGaps = state.toldGaps.filter { $0.series != gap.series || $0.from != gap.from }
+            } else {
+                state.toldGaps.insert(gap)
+            }
+        }
     }
 }

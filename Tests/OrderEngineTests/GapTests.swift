@@ -39,4 +39,25 @@ import Testing
             #expect(try await timeline.untoldGap() == nil)
         }
     }
+
+    @Test func `who was told is told too when the history answers after all`() async throws {
+        let cluster = Cluster()
+        try await cluster.setUp()
+        let timeline = MemoryTimelineStore(cluster.database)
+        try await cluster.run(["w1"]) {
+            let armed = try await cluster.create(.held(stop: 50)).id
+            try await cluster.settle()
+            try await cluster.tick(101)
+            let end = cluster.clock.now().microseconds
+            func gap(isBackfilled: Bool) -> FeedGap {
+                FeedGap(series: cluster.series, from: end - 1_000, to: end, reason: "lost", isBackfilled: isBackfilled)
+            }
+            try await timeline.add(gap(isBackfilled: false))
+            _ = try await cluster.wait(for: armed) { $0.attention == [.feedGapUnfilled] }
+            try await timeline.add(gap(isBackfilled: true))
+            let later = try await cluster.wait(for: armed) { $0.attention.isEmpty }
+            #expect(later.health == .ok && later.status == .active)
+            while try await timeline.untoldGap() != nil { try await Task.sleep(for: .milliseconds(20)) }
+        }
+    }
 }

@@ -140,6 +140,17 @@ package enum TimelineStoreContract {
         #expect(try await timeline.untoldGap() == gap(50, 60))
         try await timeline.add(gap(50, 60, true))
         #expect(try await timeline.untoldGap() == nil)
+        // And who has to be told that one was filled later: once none of the series stands.
+        try await timeline.add(gap(70, 80))
+        try await timeline.setTold(gap(70, 80))
+        try await timeline.add(gap(10, 20, true))
+        #expect(try await timeline.untoldGap() == nil)
+        try await timeline.add(gap(70, 80, true))
+        #expect(try await timeline.untoldGap() == gap(10, 20, true))
+        try await timeline.setTold(gap(10, 20, true))
+        #expect(try await timeline.untoldGap() == gap(70, 80, true))
+        try await timeline.setTold(gap(70, 80, true))
+        #expect(try await timeline.untoldGap() == nil)
     }
 
     package static func ordersStandAcrossAGap(_ stores: StoresUnderTest, _ timeline: any TimelineStore) async throws {

@@ -146,10 +146,11 @@ public protocol TimelineStore: Sendable {
     func gaps(_ series: PriceSeries, from: Int64, to: Int64) async throws(StoreError) -> [FeedGap]
     /// Stores a gap; one that begins at the same time is replaced.
     func add(_ gap: FeedGap) async throws(StoreError)
-    /// The oldest gap that no history fills and whose orders were not all told of; nil: there is none.
+    /// The oldest gap whose orders are to be told: that no history fills it, or, after they were told so, that it is filled
+    /// and no other one of its series stands. Nil: there is none.
     func untoldGap() async throws(StoreError) -> FeedGap?
     /// Live orders of the gap's series that were made before its end, in order of id.
     func orders(across gap: FeedGap, after: OrderID?, limit: Int) async throws(StoreError) -> [OrderID]
-    /// Everybody was told of the gap.
+    /// Everybody was told of the gap as it is in the argument, filled or not.
     func setTold(_ gap: FeedGap) async throws(StoreError)
 }

@@ -21,5 +21,8 @@ CREATE UNIQUE INDEX backfills_open ON backfills (market, source, from_time, to_t
 CREATE INDEX backfills_series ON backfills (market, source, id);
 REVOKE INSERT, UPDATE, DELETE ON backfills FROM smartorders_api;
 
+-- Filled after the orders in it were told that nothing would.
+CREATE INDEX feed_gaps_filled ON feed_gaps (from_time) WHERE is_backfilled AND told_at IS NOT NULL;
+
 -- Raised whenever prices became known late: what a process remembers of the prices from before is void.
 ALTER TABLE control ADD COLUMN price_revision bigint NOT NULL DEFAULT 0;

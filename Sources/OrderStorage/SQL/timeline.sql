@@ -62,12 +62,16 @@ ON CONFLICT (market, source, from_time) DO UPDATE SET
     to_time = excluded.to_time, reason = excluded.reason, is_backfilled = excluded.is_backfilled
 
 -- name: untold_gap
--- One that the history is being asked for may be filled yet: it is told after a minute.
-SELECT market, source, from_time, to_time, reason FROM feed_gaps AS g
+-- One that the history is being asked for may be filled yet: it is told after a minute. One that is filled after it was
+-- told is told again, once no other one of its series is in the way.
+SELECT market, source, from_time, to_time, reason, is_backfilled FROM feed_gaps AS g
 WHERE NOT is_backfilled AND told_at IS NULL AND NOT EXISTS (
     SELECT FROM backfills AS b
     WHERE b.market = g.market AND b.source = g.source AND b.from_time <= g.from_time AND b.to_time >= g.to_time
         AND b.done_at IS NULL AND b.asked_at > clock_timestamp() - interval '1 minute'
+) OR is_backfilled AND told_at IS NOT NULL AND NOT EXISTS (
+    SELECT FROM feed_gaps AS o
+    WHERE o.market = g.market AND o.source = g.source AND NOT o.is_backfilled AND o.told_at IS NOT NULL
 )
 ORDER BY from_time LIMIT 1
 
@@ -78,5 +82,5 @@ WHERE is_live AND market = $1::text AND source = $2::text AND created_at < to_ti
 ORDER BY id LIMIT $5::bigint
 
 -- name: set_told
-UPDATE feed_gaps SET told_at = clock_timestamp()
-WHERE market = $1::text AND source = $2::text AND from_time = $3::bigint AND NOT is_backfilled
+UPDATE feed_gaps SET told_at = CASE WHEN NOT is_backfilled THEN clock_timestamp() END
+WHERE market = $1::text AND source = $2::text AND from_time = $3::bigint AND is_backfilled = $4::boolean
