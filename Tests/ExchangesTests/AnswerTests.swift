@@ -162,14 +162,19 @@ import Testing
             product: .linear,
         )
         #expect(order.state == .open && order.filled == Quantity("0.001") && order.fills.isEmpty)
-        let trades = try BinanceAnswers.trades(
+        let found = try BinanceAnswers.trades(
             Array(
                 #"""
                 [{"buyer":false,"commission":"-0.07819010","commissionAsset":"USDT","id":698759,"maker":true,
-                "orderId":25851813,"price":"7819.01","qty":"0.002","time":1569514978020}]
+                "orderId":25851813,"price":"7819.01","qty":"0.002","time":1569514978020},
+                {"buyer":false,"commission":"0","commissionAsset":"USDT","id":698760,"maker":true,
+                "orderId":25851814,"price":"7819.01","qty":"0.003","time":1569514978020}]
                 """#.utf8
-            )
+            ),
+            of: ["25851813", "7"],
         )
+        #expect(found.keys.sorted() == ["25851813"])
+        let trades = found["25851813"] ?? []
         #expect(trades.map(\.venueFillID) == ["698759"] && trades.map(\.isMaker) == [true])
         // A rebate is a negative fee.
         #expect(trades.first?.fee == ExactDecimal("-0.0781901"))

@@ -1,11 +1,13 @@
 // What the engine relies on when it asks a venue for something, against the real paper venue on all kinds of account.
 
-import Exchanges
+import JSONText
 import OrderEngine
 import PaperVenue
 import SmartOrders
 import TestKit
 import Testing
+
+@testable import Exchanges
 
 @Suite struct PaperContractTests {
     @Test(arguments: AccountKind.allCases)
@@ -174,6 +176,107 @@ import Testing
             try await rig.control(#"{"rules":[{"on":"trades","times":1,"do":"errorBefore"}]}"#)
             #expect(await rig.venue.place(rig.placement("e1", .buy, .market, "2")).isUnknown)
             #expect(await rig.lookUp("e1").snapshot?.fills.count == 1)
+        }
+    }
+
+    @Test(arguments: AccountKind.allCases)
+    func `orders that fill at once are each told their own executions`(_ kind: AccountKind) async throws {
+        try await withRig(kind) { rig async throws in
+            await rig.price("100", "500")
+            // Those that come meanwhile are asked for together.
+            try await rig.control(#"{"rules":[{"on":"trades","times":1,"do":"hold","minMs":200,"maxMs":200}]}"#)
+            let filled = await withTaskGroup { group in
+                for number in 1...20 {
+                    group.addTask {
+                        let order = rig.placement(
+                            "m\(number)",
+                            .buy,
+                            .immediateOrCancel,
+                            "0.\(100 + number)",
+                            limit: "110",
+                            windowMs: 30_000,
+                        )
+                        return (number, await rig.venue.place(order).snapshot)
+                    }
+                }
+                var filled: [Int: VenueSnapshot] = [:]
+                for await (number, snapshot) in group { filled[number] = snapshot }
+                return filled
+            }
+            #expect(filled.count == 20)
+            for (number, snapshot) in filled {
+                #expect(snapshot.clientOrderID == "m\(number)")
+                #expect(snapshot.fills.map(\.quantity) == [Quantity(dec("0.\(100 + number)"))])
+            }
+            #expect(Set(filled.values.flatMap(\.fills).map(\.venueFillID)).count == 20)
+        }
+    }
+
+    @Test func `who places at the same moment shares a request and is told his own fate`() async throws {
+        try await withRig(.oneWay) { rig async throws in
+            await rig.price("100", "5000")
+            var shared = 0
+            for round in 0..<50 where shared == 0 {
+                let placements = BinancePlacements(rig.venue.requests, rig.http, timeoutMs: 3_000)
+                let told = await withTaskGroup { group in
+                    for number in 0..<20 {
+                        group.addTask {
+                            // Every fourth is finer than the market takes.
+                            let quantity = number % 4 == 3 ? "0.0000001" : "1.\(number)"
+                            return (
+                                number,
+                                await placements.join(
+                                    rig.placement(
+                                        "r\(round)-\(number)",
+                                        .buy,
+                                        .immediateOrCancel,
+                                        quantity,
+                                        limit: "110",
+                                        windowMs: 30_000,
+                                    )
+                                ),
+                            )
+                        }
+                    }
+                    var told: [(Int, BinancePlacements.Told)] = []
+                    for await one in group { told.append(one) }
+                    return told
+                }
+                for (number, one) in told {
+                    switch one {
+                    case .alone: #expect(await rig.lookUp("r\(round)-\(number)") == .notFound)
+                    case .order(let field):
+                        shared += 1
+                        #expect(number % 4 != 3)
+                        #expect(try field.string("clientOrderId") == "r\(round)-\(number)")
+                        #expect(Quantity(try field.string("executedQty")) == Quantity("1.\(number)"))
+                    case .error(let kind, _, _): #expect(number % 4 == 3 && kind == .invalidSize)
+                    case .notSent, .unknown: Issue.record("\(one)")
+                    }
+                }
+            }
+            #expect(shared > 0)
+        }
+    }
+
+    @Test func `of those who shared a request without an answer nobody is told more than that`() async throws {
+        try await withRig(.oneWay) { rig async throws in
+            await rig.price("100", "5000")
+            try await rig.control(#"{"rules":[{"on":"place","do":"errorAfter","status":502}]}"#)
+            let answers = await withTaskGroup { group in
+                for number in 0..<20 {
+                    group.addTask {
+                        await rig.venue.place(rig.placement("n\(number)", .buy, .market, "1", windowMs: 30_000))
+                    }
+                }
+                var answers: [PlacementAnswer] = []
+                for await answer in group { answers.append(answer) }
+                return answers
+            }
+            #expect(answers.count { $0.isUnknown } == 20)
+            try await rig.control(#"{"rules":[]}"#)
+            for number in 0..<20 { #expect(await rig.lookUp("n\(number)").snapshot?.filled == Quantity("1")) }
+            #expect(await rig.venue.holding(market: rig.kind.market, side: .buy, fresh: true)?.quantity == dec("20"))
         }
     }
 

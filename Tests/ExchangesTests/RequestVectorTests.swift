@@ -4,6 +4,7 @@
 // lookup of executions asks for 1,000, an exit adds selfTradePreventionMode.
 
 import Crypto
+import JSONText
 import OrderEngine
 import SmartOrders
 import Testing
@@ -29,6 +30,7 @@ private func placement(
     limit: String? = nil,
     reduceOnly: Bool = false,
     isExit: Bool = false,
+    t0: Timestamp = clock,
 ) -> Placement {
     Placement(
         market: MarketID(venue: "binance", product: product.rawValue, symbol: "BTCUSDT"),
@@ -39,7 +41,7 @@ private func placement(
         limit: limit.flatMap { Price($0) },
         reduceOnly: reduceOnly,
         isExit: isExit,
-        t0: clock,
+        t0: t0,
         windowMs: 10_000,
     )
 }
@@ -51,6 +53,14 @@ private func parameters(_ text: String) -> [String: String] {
         found[parts[0]] = parts.count > 1 ? parts[1] : ""
     }
     return found
+}
+
+private func decoded(_ text: String) -> String {
+    let parts = text.split(separator: "%", omittingEmptySubsequences: false)
+    let rest = parts.dropFirst().map { part in
+        String(UnicodeScalar(UInt8(part.prefix(2), radix: 16) ?? 0)) + part.dropFirst(2)
+    }
+    return parts[0] + rest.joined()
 }
 
 private func signature(of text: String, secret: String = "secretsecret") -> String {
@@ -252,6 +262,44 @@ private func signature(of text: String, secret: String = "secretsecret") -> Stri
         ] {
             let hedged = body(.linear, side, isExit: isExit, isHedged: true)
             #expect(hedged["positionSide"] == position && hedged["reduceOnly"] == nil)
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func `several placements are one request that ends with the first of their windows`(isHedged: Bool) throws {
+        let maker = requests(.linear, isHedged: isHedged)
+        let ticks: [(Int64, VenueOrderType, String?)] = [
+            (3, .market, nil), (0, .immediateOrCancel, "50000.5"), (7, .goodTillCancelled, "49000"),
+        ]
+        let together = ticks.map { late, type, limit in
+            placement(
+                .linear,
+                .sell,
+                type,
+                limit: limit,
+                reduceOnly: true,
+                isExit: true,
+                t0: clock.advanced(milliseconds: late),
+            )
+        }
+        let request = maker.placeTogether(together)
+        #expect(request.method == .post && request.path == "/fapi/v1/batchOrders" && request.query.isEmpty)
+        var found = parameters(request.body)
+        let signed = found.removeValue(forKey: "signature")
+        #expect(
+            signed
+                == signature(of: String(request.body.prefix(request.body.utf8.count - 64 - "&signature=".utf8.count)))
+        )
+        #expect(found["timestamp"] == "\(clock.milliseconds)" && found["recvWindow"] == "10000")
+        let text = try #require(found["batchOrders"].map(decoded))
+        let orders = try JSONField(JSONValue(parsing: Array(text.utf8))).elements()
+        #expect(orders.count == together.count)
+        for (order, one) in zip(orders, together) {
+            var alone = parameters(maker.place(one).body)
+            for name in ["recvWindow", "timestamp", "signature"] { alone[name] = nil }
+            var told: [String: String] = [:]
+            for member in try order.object().members { told[member.key] = member.value.text }
+            #expect(told == alone)
         }
     }
 

@@ -67,6 +67,7 @@ struct VenueRig: Sendable {
         closes: Bool = false,
         isExit: Bool = false,
         t0: Timestamp? = nil,
+        windowMs: Int64? = nil,
     ) -> Placement {
         Placement(
             market: kind.market,
@@ -82,7 +83,7 @@ struct VenueRig: Sendable {
             reduceOnly: isExit,
             isExit: isExit,
             t0: t0 ?? venue.venueTime(),
-            windowMs: venue.windowMs,
+            windowMs: windowMs ?? venue.windowMs,
         )
     }
 

@@ -25,6 +25,42 @@ import Testing
         }
     }
 
+    @Test func `several orders in one request are each judged for themselves`() async throws {
+        try await withVenue { client async throws in
+            await client.price("paper:linear:BTCUSDT", "100", "50")
+            func order(_ name: String, _ quantity: String) -> String {
+                #"{"symbol":"BTCUSDT","side":"BUY","type":"MARKET","quantity":"\#(quantity)","#
+                    + #""newClientOrderId":"\#(name)","newOrderRespType":"RESULT"}"#
+            }
+            func send(_ orders: [String]) async throws -> Answer {
+                let list = "[" + orders.joined(separator: ",") + "]"
+                return try await client.send(.POST, "/fapi/v1/batchOrders", "batchOrders=\(list)")
+            }
+            try await client.control(#"{"rules":[{"do":"reject","on":"place","clientOrderId":"b3","times":1}]}"#)
+            let answer = try await send([
+                order("b1", "1"), order("b2", "0.0000000001"), order("b3", "1"), order("b4", "2"),
+            ])
+            #expect(answer.status == 200)
+            guard case .array(let told) = answer.json, told.count == 4 else {
+                Issue.record("\(answer.json)")
+                return
+            }
+            #expect(told[0]["clientOrderId"]?.text == "b1" && told[0]["status"]?.text == "FILLED")
+            #expect(told[1]["code"] != nil && told[1]["status"] == nil)
+            #expect(told[2]["code"]?.int64 == -2010)
+            #expect(told[3]["clientOrderId"]?.text == "b4" && told[3]["executedQty"]?.text == "2")
+            #expect(try await client.position("BTCUSDT").quantity == ExactDecimal(3))
+            // Nothing of it when it is no list, or too long.
+            #expect(try await client.send(.POST, "/fapi/v1/batchOrders", "batchOrders=x").status == 400)
+            #expect(try await send((0..<6).map { order("c\($0)", "1") }).status == 400)
+            #expect(try await client.position("BTCUSDT").quantity == ExactDecimal(3))
+            // What takes the answer of one takes that of all.
+            try await client.control(#"{"rules":[{"do":"errorAfter","on":"place","clientOrderId":"d2","times":1}]}"#)
+            #expect(try await send([order("d1", "1"), order("d2", "1")]).status == 503)
+            #expect(try await client.position("BTCUSDT").quantity == ExactDecimal(5))
+        }
+    }
+
     @Test func `a limit order rests, fills in part at its own price, and is cancelled with what is left`() async throws
     {
         try await withVenue { client async throws in

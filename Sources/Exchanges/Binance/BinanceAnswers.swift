@@ -59,6 +59,17 @@ public enum BinanceAnswers {
         return (errorClass(code: Int(code) ?? 0, text: text, status: status, product: product), code, text)
     }
 
+    /// What is said of each of several orders that were placed by one request: the order, or why it was refused.
+    static func together(_ body: [UInt8], product: BinanceProduct) throws -> [BinancePlacements.Told] {
+        try JSONField(JSONValue(parsing: body)).elements().map { field in
+            guard let code = try field.optional("code")?.int() else { return .order(field) }
+            let text = try field.string("msg")
+            // It has no status of its own; a refusal would have come with 400.
+            let kind = errorClass(code: code, text: text, status: 400, product: product)
+            return .error(kind, code: "\(code)", text: text)
+        }
+    }
+
     static func errorClass(code: Int, text: String, status: Int, product: BinanceProduct) -> VenueErrorClass {
         guard status < 500 || (code == -1008 && product == .linear) else { return .unknownOutcome }
         switch code {
@@ -102,10 +113,7 @@ public enum BinanceAnswers {
         guard let state = state(status) else { throw VenueError("unknown order status \(status)") }
         guard let filled = Quantity(try field.string("executedQty")) else { throw VenueError("executedQty") }
         var fills: [Fill] = []
-        let time = Timestamp(
-            milliseconds: try
-                (field.optional("transactTime") ?? field.optional("updateTime") ?? field.optional("time"))?.int64() ?? 0
-        )
+        let time = try changed(field) ?? Timestamp(milliseconds: 0)
         if let list = try field.optional("fills") {
             for one in try list.elements() { fills.append(try fill(one, time: time)) }
         }
@@ -123,6 +131,12 @@ public enum BinanceAnswers {
             fills: fills,
             isTriggered: try isStop && (field.optional("isWorking")?.bool() ?? false),
         )
+    }
+
+    /// The venue's time of the last change of an order, in whole milliseconds; nil: it is not told.
+    static func changed(_ field: JSONField) throws -> Timestamp? {
+        try (field.optional("transactTime") ?? field.optional("updateTime") ?? field.optional("time"))
+            .map { Timestamp(milliseconds: try $0.int64()) }
     }
 
     /// What an algo order says: itself while it sleeps, or the id of the order that it became.
@@ -220,8 +234,15 @@ public enum BinanceAnswers {
         }
     }
 
-    static func trades(_ body: [UInt8]) throws -> [Fill] {
-        try JSONField(JSONValue(parsing: body)).elements().map { try fill($0, time: Timestamp(milliseconds: 0)) }
+    /// The executions of some orders, by the venue's id.
+    static func trades(_ body: [UInt8], of orders: Set<String>) throws -> [String: [Fill]] {
+        var found: [String: [Fill]] = [:]
+        for field in try JSONField(JSONValue(parsing: body)).elements() {
+            let order = "\(try field.int64("orderId"))"
+            guard orders.contains(order) else { continue }
+            found[order, default: []].append(try fill(field, time: Timestamp(milliseconds: 0)))
+        }
+        return found
     }
 
     static func serverTime(_ body: [UInt8]) throws -> Timestamp {

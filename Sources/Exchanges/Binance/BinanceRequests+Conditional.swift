@@ -25,7 +25,7 @@ extension BinanceRequests {
         }
         // The venue's default is the last price.
         if placement.triggerSource == .mark { form.add("workingType", "MARK_PRICE") }
-        addPosition(placement, to: &form)
+        if let (name, value) = position(placement) { form.add(name, value) }
         form.add("clientAlgoId", placement.clientOrderID)
         form.add("newOrderRespType", "RESULT")
         if placement.isExit { form.add("selfTradePreventionMode", "EXPIRE_MAKER") }

@@ -1,5 +1,6 @@
 // Binance spot and USD-M futures: requests (exchanges/FACTS.md 6.1, 6.3). Pure.
 internal import Crypto
+internal import JSONText
 public import OrderEngine
 public import SmartOrders
 
@@ -11,6 +12,8 @@ public enum BinanceProduct: String, Hashable, Sendable {
     var order: String { self == .spot ? "/api/v3/order" : "/fapi/v1/order" }
     /// Where USD-M keeps conditional orders since 2025-12; `order` refuses them with -4120.
     static let algoOrder = "/fapi/v1/algoOrder"
+    /// Several orders of USD-M at once; spot has none.
+    static let batchOrders = "/fapi/v1/batchOrders"
     static let orderList = "/api/v3/orderList/oco"
     var trades: String { self == .spot ? "/api/v3/myTrades" : "/fapi/v1/userTrades" }
     var time: String { self == .spot ? "/api/v3/time" : "/fapi/v1/time" }
@@ -40,34 +43,57 @@ public struct BinanceRequests: Sendable {
             return product == .linear ? placeAlgo(placement) : placeStop(placement)
         }
         var form = FormParameters()
-        form.add("symbol", placement.market.symbol)
-        form.add("side", placement.side.rawValue)
-        switch placement.type {
-        case .market: form.add("type", "MARKET")
-        case .immediateOrCancel:
-            form.add("type", "LIMIT")
-            form.add("timeInForce", "IOC")
-        case .goodTillCancelled:
-            form.add("type", "LIMIT")
-            form.add("timeInForce", "GTC")
-        case .stopMarket, .stopLimit, .takeProfitMarket, .trailingStop: preconditionFailure("conditional: see above")
-        }
-        form.add("quantity", "\(placement.quantity)")
-        if let limit = placement.limit { form.add("price", "\(limit)") }
-        if product == .linear { addPosition(placement, to: &form) }
-        form.add("newClientOrderId", placement.clientOrderID)
-        form.add("newOrderRespType", product == .spot ? "FULL" : "RESULT")
-        if placement.isExit { form.add("selfTradePreventionMode", "EXPIRE_MAKER") }
+        for (name, value) in parameters(placement) { form.add(name, value) }
         return signed(.post, product.order, form, at: placement.t0, windowMs: min(placement.windowMs, 60_000))
     }
 
-    func addPosition(_ placement: Placement, to form: inout FormParameters) {
+    /// Several orders of USD-M without a trigger, at most `BinancePlacements.most`, by one request: it ends where the first
+    /// of their windows does.
+    func placeTogether(_ placements: [Placement]) -> SignedRequest {
+        precondition(product == .linear && !placements.isEmpty, "USD-M takes several orders at once")
+        var list = JSONWriter(reserving: 256 * placements.count)
+        list.beginArray()
+        for placement in placements {
+            list.beginObject()
+            for (name, value) in parameters(placement) {
+                list.key(escaping: name)
+                list.string(value)
+            }
+            list.endObject()
+        }
+        list.endArray()
+        var form = FormParameters()
+        form.add("batchOrders", String(decoding: list.take(), as: UTF8.self))
+        let first = placements.reduce(placements[0].t0) { min($0, $1.t0) }
+        let windowMs = placements.reduce(60_000) { min($0, $1.windowMs) }
+        return signed(.post, BinanceProduct.batchOrders, form, at: first, windowMs: windowMs)
+    }
+
+    /// What an order without a trigger is, in the order in which it is sent.
+    private func parameters(_ placement: Placement) -> [(String, String)] {
+        var parameters = [("symbol", placement.market.symbol), ("side", placement.side.rawValue)]
+        switch placement.type {
+        case .market: parameters.append(("type", "MARKET"))
+        case .immediateOrCancel: parameters += [("type", "LIMIT"), ("timeInForce", "IOC")]
+        case .goodTillCancelled: parameters += [("type", "LIMIT"), ("timeInForce", "GTC")]
+        case .stopMarket, .stopLimit, .takeProfitMarket, .trailingStop: preconditionFailure("conditional: see above")
+        }
+        parameters.append(("quantity", "\(placement.quantity)"))
+        if let limit = placement.limit { parameters.append(("price", "\(limit)")) }
+        if product == .linear, let position = position(placement) { parameters.append(position) }
+        parameters.append(("newClientOrderId", placement.clientOrderID))
+        parameters.append(("newOrderRespType", product == .spot ? "FULL" : "RESULT"))
+        if placement.isExit { parameters.append(("selfTradePreventionMode", "EXPIRE_MAKER")) }
+        return parameters
+    }
+
+    /// Which position of USD-M it is about, or that it only reduces the one there is.
+    func position(_ placement: Placement) -> (String, String)? {
         if isHedged {
             let position = placement.isExit ? placement.side.opposite : placement.side
-            form.add("positionSide", position == .buy ? "LONG" : "SHORT")
-        } else if placement.reduceOnly, !placement.closesPosition {
-            form.add("reduceOnly", "true")
+            return ("positionSide", position == .buy ? "LONG" : "SHORT")
         }
+        return placement.reduceOnly && !placement.closesPosition ? ("reduceOnly", "true") : nil
     }
 
     public func cancel(symbol: String, clientOrderID: String, at time: Timestamp, windowMs: Int64) -> SignedRequest {

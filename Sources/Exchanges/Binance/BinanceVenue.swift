@@ -43,8 +43,10 @@ public final class BinanceVenue: Sendable {
     let endpoint: BinanceEndpoint
     let requests: BinanceRequests
     let http: VenueHTTP
+    private let executions: BinanceExecutions
+    private let placements: BinancePlacements
     private let clock: any EngineClock
-    private let venueClock = Locked(VenueClockReading())
+    private let venueClock: Locked<VenueClockReading>
     private let assets = Locked<[String: (base: String, quote: String)]>([:])
     /// What the private stream told last, while one is open.
     private let told = Locked(BinanceTold())
@@ -68,6 +70,15 @@ public final class BinanceVenue: Sendable {
             credentials: credentials,
             isHedged: endpoint.isHedged,
         )
+        placements = BinancePlacements(requests, http, timeoutMs: Self.timeoutMs)
+        let venueClock = Locked(VenueClockReading())
+        self.venueClock = venueClock
+        executions = BinanceExecutions(requests, http) { Self.time(clock, venueClock) }
+    }
+
+    private static func time(_ clock: any EngineClock, _ venueClock: Locked<VenueClockReading>) -> Timestamp {
+        let now = clock.monotonicNanoseconds()
+        return Timestamp(microseconds: clock.now().microseconds + venueClock.withLock { $0.offset(at: now) })
     }
 
     /// Measures the venue's clock and learns the coins of its symbols. Called before first use and again every 30 s.
@@ -110,23 +121,17 @@ public final class BinanceVenue: Sendable {
     }
 
     /// Fees by their place in the market, and all executions of what was filled.
-    func complete(_ snapshot: VenueSnapshot, symbol: String) async throws -> VenueSnapshot {
+    /// - Parameter filledAt: when, if that was at once.
+    func complete(_ snapshot: VenueSnapshot, symbol: String, filledAt: Timestamp? = nil) async throws -> VenueSnapshot {
         var fills = snapshot.fills
         let told = fills.reduce(Quantity.zero) { $0 + $1.quantity }
         if told != snapshot.filled {
-            let request = requests.trades(
+            fills = try await executions.read(
                 symbol: symbol,
                 orderID: snapshot.venueOrderID,
-                at: venueTime(),
-                windowMs: Self.shortWindowMs,
+                filled: snapshot.filled,
+                filledAt: filledAt,
             )
-            guard case .answered(200, let body, _) = await http.send(request, timeoutMs: Self.timeoutMs) else {
-                throw VenueError("the executions of \(snapshot.clientOrderID) cannot be read")
-            }
-            fills = try BinanceAnswers.trades(body)
-            guard fills.reduce(Quantity.zero, { $0 + $1.quantity }) >= snapshot.filled else {
-                throw VenueError("executions of \(snapshot.clientOrderID) are missing")
-            }
         }
         let coins = assets.withLock { $0[symbol] }
         return VenueSnapshot(
@@ -179,10 +184,7 @@ extension BinanceVenue: Venue {
         return trouble
     }
 
-    public func venueTime() -> Timestamp {
-        let now = clock.monotonicNanoseconds()
-        return Timestamp(microseconds: clock.now().microseconds + venueClock.withLock { $0.offset(at: now) })
-    }
+    public func venueTime() -> Timestamp { Self.time(clock, venueClock) }
 
     public func place(_ placement: Placement) async -> PlacementAnswer {
         // Its time was read before the clock was known: it is for the next attempt to be sent.
@@ -196,10 +198,8 @@ extension BinanceVenue: Venue {
             await measureAgain()
             return .notSent("VENUE_CLOCK: the venue's time is known to \(uncertainty) ms only")
         }
-        let isAlgo = endpoint.product == .linear && placement.type.isConditional
-        let request = requests.place(placement)
         return
-            switch await isAlgo ? algo(request, placement.market) : order(request, symbol: placement.market.symbol)
+            switch await answer(to: placement)
         {
         case .snapshot(let snapshot): .accepted(snapshot)
         case .error(.duplicateClientID, _, _): .duplicate
@@ -209,6 +209,33 @@ extension BinanceVenue: Venue {
             kind.refusal.map { .refused($0, code: code, detail: text) } ?? .unknown("\(code): \(text)")
         case .notSent(let reason): .notSent(reason)
         case .unknown(let reason): .unknown(reason)
+        }
+    }
+
+    private func answer(to placement: Placement) async -> OrderAnswer {
+        let symbol = placement.market.symbol
+        guard endpoint.product == .linear else {
+            return await order(requests.place(placement), symbol: symbol, isNew: true)
+        }
+        if placement.type.isConditional { return await algo(requests.place(placement), placement.market) }
+        switch await placements.join(placement) {
+        case .alone: return await order(requests.place(placement), symbol: symbol, isNew: true)
+        case .order(let field): return await whole(symbol: symbol, isNew: true) { field }
+        case .error(let kind, let code, let text): return .error(kind, code: code, text: text)
+        case .notSent(let reason): return .notSent(reason)
+        case .unknown(let reason): return .unknown(reason)
+        }
+    }
+
+    /// An answer about one order, with its executions.
+    private func whole(symbol: String, isNew: Bool, _ read: () throws -> JSONField) async -> OrderAnswer {
+        do {
+            let field = try read()
+            let snapshot = try BinanceAnswers.order(field, product: endpoint.product)
+            let filledAt = isNew ? try BinanceAnswers.changed(field) : nil
+            return .snapshot(try await complete(snapshot, symbol: symbol, filledAt: filledAt))
+        } catch {
+            return .unknown("the answer cannot be read whole: \(error)")
         }
     }
 
@@ -281,17 +308,13 @@ extension BinanceVenue: Venue {
     }
 
     /// Sends a request about one order and reads the answer whole, executions included.
-    func order(_ request: SignedRequest, symbol: String) async -> OrderAnswer {
+    /// - Parameter isNew: the request made it, so that it was filled by one match at most.
+    func order(_ request: SignedRequest, symbol: String, isNew: Bool = false) async -> OrderAnswer {
         switch await http.send(request, timeoutMs: Self.timeoutMs) {
         case .notSent(let reason): return .notSent(reason)
         case .unknown(let reason): return .unknown(reason)
         case .answered(200, let body, _):
-            do {
-                let snapshot = try BinanceAnswers.order(body, product: endpoint.product)
-                return .snapshot(try await complete(snapshot, symbol: symbol))
-            } catch {
-                return .unknown("the answer cannot be read whole: \(error)")
-            }
+            return await whole(symbol: symbol, isNew: isNew) { JSONField(try JSONValue(parsing: body)) }
         case .answered(let status, let body, _):
             let (kind, code, text) = classify(status, body)
             return .error(kind, code: code, text: text)

@@ -55,6 +55,8 @@ public final class VenueHTTP: Sendable {
         // A connection attempt that is repeated sends nothing twice, but it may outlive the request's window.
         configuration.connectionPool.retryConnectionEstablishment = false
         configuration.httpVersion = .http1Only
+        // Nobody collects spans of these; attributes are made of every request all the same.
+        configuration.tracing.tracer = nil
         if let roots {
             var tls = TLSConfiguration.makeClientConfiguration()
             tls.trustRoots = .file(roots)
@@ -129,12 +131,11 @@ public final class VenueHTTP: Sendable {
     func send(_ request: SignedRequest, timeoutMs: Int64) async -> HTTPOutcome {
         let patience = patience(request)
         guard patience == 0 else { return .notSent("VENUE_LIMIT: the venue asked to wait; \(patience) ms are left") }
-        var outgoing = HTTPClientRequest(url: request.url)
-        outgoing.method = HTTPMethod(rawValue: request.method.rawValue)
-        for (name, value) in request.headers { outgoing.headers.add(name: name, value: value) }
-        if !request.body.isEmpty {
-            outgoing.headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
-            outgoing.body = .bytes(ByteBuffer(string: request.body))
+        let outgoing: HTTPClient.Request
+        do {
+            outgoing = try Self.outgoing(request)
+        } catch {
+            return .notSent("\(error)")
         }
         let begun = ContinuousClock.now
         let attempt = await execute(outgoing, of: request, with: client, timeoutMs: timeoutMs)
@@ -143,6 +144,18 @@ public final class VenueHTTP: Sendable {
         // Nothing was sent: there is a second way, not a second try.
         guard left > 0, let detour = detour(request.host) else { return .notSent(why) }
         return await execute(outgoing, of: request, with: detour, timeoutMs: left).outcome
+    }
+
+    private static func outgoing(_ request: SignedRequest) throws -> HTTPClient.Request {
+        var headers = HTTPHeaders()
+        for (name, value) in request.headers { headers.add(name: name, value: value) }
+        if !request.body.isEmpty { headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded") }
+        return try HTTPClient.Request(
+            url: request.url,
+            method: HTTPMethod(rawValue: request.method.rawValue),
+            headers: headers,
+            body: request.body.isEmpty ? nil : .byteBuffer(ByteBuffer(string: request.body)),
+        )
     }
 
     private enum Attempt {
@@ -159,27 +172,31 @@ public final class VenueHTTP: Sendable {
     }
 
     private func execute(
-        _ outgoing: HTTPClientRequest,
+        _ outgoing: HTTPClient.Request,
         of request: SignedRequest,
         with client: HTTPClient,
         timeoutMs: Int64,
     ) async -> Attempt {
         do {
-            let response = try await client.execute(outgoing, timeout: .milliseconds(timeoutMs))
+            // One promise a request: the asynchronous form has tasks and a stream of its own for each.
+            let answer = client.execute(
+                request: outgoing,
+                delegate: ResponseAccumulator(request: outgoing, maxBodySize: Self.bodyLimit),
+                deadline: .now() + .milliseconds(timeoutMs),
+            )
+            let response = try await withTaskCancellationHandler {
+                try await answer.get()
+            } onCancel: {
+                answer.cancel()
+            }
             memory.note(request.host)
             untrusted.withLock { _ = $0.remove(request.base) }
             let (status, retryAfter) = (
                 Int(response.status.code), response.headers.first(name: "Retry-After").flatMap { Int64($0) },
             )
             heed(status, retryAfter, request)
-            do {
-                let body = try await response.body.collect(upTo: Self.bodyLimit)
-                return .told(
-                    .answered(status: status, body: Array(body.readableBytesView), retryAfter: retryAfter)
-                )
-            } catch {
-                return .told(.unknown("the answer broke off: \(error)"))
-            }
+            let body = response.body.map { Array($0.readableBytesView) } ?? []
+            return .told(.answered(status: status, body: body, retryAfter: retryAfter))
         } catch let error as HTTPClientError where error == .connectTimeout {
             // A slow name server looks the same.
             return .unresolved("\(error)")

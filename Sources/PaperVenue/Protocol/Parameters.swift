@@ -2,6 +2,7 @@
 // sent, without the signature itself.
 
 internal import Crypto
+internal import JSONText
 internal import SmartOrders
 
 /// The API keys that the venue knows, and when a key may send.
@@ -90,6 +91,25 @@ struct Parameters {
         case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
         default: nil
         }
+    }
+
+    /// The orders in `batchOrders`, each with the window of its request; none where it is no list of objects of texts.
+    func orders() -> [Parameters] {
+        guard let text = self["batchOrders"], let list = try? JSONValue(parsing: Array(text.utf8)),
+            case .array(let elements) = list
+        else { return [] }
+        var orders: [Parameters] = []
+        for element in elements {
+            guard case .object(let object) = element else { return [] }
+            var order = Parameters()
+            for member in object.members {
+                guard case .string(let text) = member.value else { return [] }
+                order.entries.append((member.key, text))
+            }
+            order.entries += entries.filter { $0.name == "recvWindow" || $0.name == "timestamp" }
+            orders.append(order)
+        }
+        return orders
     }
 
     subscript(name: String) -> String? {

@@ -2,7 +2,7 @@
 
 /// What a request wants. The raw value is the `op` of the log and of fault rules.
 enum Operation: String, Hashable {
-    case place, placeTest, cancel, cancelAll, lookup, openOrders, allOrders, trades
+    case place, placeTest, placeTogether, cancel, cancelAll, lookup, openOrders, allOrders, trades
     case placeList, cancelList, lookupList
     case placeAlgo, cancelAlgo, lookupAlgo, openAlgos, cancelAllAlgos
     case account, balance, positions, sides, setSides, leverage
@@ -12,7 +12,9 @@ enum Operation: String, Hashable {
     /// Whether it can change an order.
     var isWrite: Bool {
         switch self {
-        case .place, .cancel, .cancelAll, .placeList, .cancelList, .placeAlgo, .cancelAlgo, .cancelAllAlgos: true
+        case .place, .placeTogether, .cancel, .cancelAll, .placeList, .cancelList, .placeAlgo, .cancelAlgo,
+            .cancelAllAlgos:
+            true
         case .placeTest, .lookup, .openOrders, .allOrders, .trades, .account, .balance, .positions, .sides, .setSides,
             .leverage, .exchangeInfo, .time, .ping, .tickerPrice, .ticker24h, .bookTicker, .markPrice, .averagePrice,
             .publicTrades, .openStream, .renewStream, .closeStream, .lookupAlgo, .openAlgos,
@@ -25,7 +27,8 @@ enum Operation: String, Hashable {
 
     var security: Security {
         switch self {
-        case .place, .placeTest, .cancel, .cancelAll, .lookup, .openOrders, .allOrders, .trades, .account, .balance,
+        case .place, .placeTest, .placeTogether, .cancel, .cancelAll, .lookup, .openOrders, .allOrders, .trades,
+            .account, .balance,
             .positions, .sides, .setSides, .leverage, .placeAlgo, .cancelAlgo, .lookupAlgo, .openAlgos,
             .cancelAllAlgos, .placeList, .cancelList, .lookupList:
             .signed
@@ -71,6 +74,7 @@ struct Route {
         add(.spot, .closeStream, "DELETE", "/api/v3/userDataStream")
 
         add(.linear, .place, "POST", "/fapi/v1/order")
+        add(.linear, .placeTogether, "POST", "/fapi/v1/batchOrders")
         add(.linear, .placeTest, "POST", "/fapi/v1/order/test")
         add(.linear, .cancel, "DELETE", "/fapi/v1/order")
         add(.linear, .lookup, "GET", "/fapi/v1/order")

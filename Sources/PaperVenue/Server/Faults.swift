@@ -142,6 +142,19 @@ struct FaultPlan {
     /// What a resting order gets before it is cancelled.
     var fillFirst: (quantity: Quantity, price: Price)?
     var words: [String] = []
+
+    init() {}
+
+    /// What becomes of a request with several orders: whatever holds up or ends the request of one of them does so for all.
+    /// What the venue makes of each order is its own plan's.
+    init(together plans: [FaultPlan]) {
+        holdMs = plans.lazy.map(\.holdMs).max() ?? 0
+        engineDelayMs = plans.lazy.map(\.engineDelayMs).max() ?? 0
+        answerDelayMs = plans.lazy.map(\.answerDelayMs).max() ?? 0
+        before = plans.lazy.compactMap(\.before).first
+        after = plans.lazy.compactMap(\.after).first
+        words = plans.flatMap(\.words)
+    }
 }
 
 struct Faults {

@@ -9,6 +9,7 @@ extension Gateway {
         var writer = JSONWriter(reserving: 512)
         switch route.operation {
         case .place, .placeTest: try place(route, parameters, request, to: &writer)
+        case .placeTogether: preconditionFailure("each of its orders is placed")
         case .cancel: try cancel(route, parameters, request, to: &writer)
         case .cancelAll: try cancelAll(route, parameters, request, to: &writer)
         case .lookup: try lookUp(route, parameters, request, to: &writer)
@@ -97,7 +98,7 @@ extension Gateway {
         return state
     }
 
-    private func place(
+    func place(
         _ route: Route,
         _ parameters: Parameters,
         _ request: GatewayRequest,
@@ -229,7 +230,8 @@ extension Gateway {
             if let only {
                 ids = engine.find(account, state, id: only, clientID: nil)?.trades ?? []
             } else {
-                ids = account.trades[state.index] ?? []
+                let all = account.trades[state.index] ?? []
+                ids = Array(all[(range.start.map { first(of: all, notBefore: $0) } ?? 0)...])
             }
             let trades = ids.map { engine.trade($0) }
                 .filter { trade in engine.order(trade.order).map { !isHidden($0) } == true }
@@ -237,6 +239,16 @@ extension Gateway {
             for trade in range.cut(trades, from: from, id: \.id, time: \.time) { engine.write(trade, to: &writer) }
         }
         writer.endArray()
+    }
+
+    /// Where the trades of a millisecond and later ones begin: they come in the order of their times.
+    private func first(of trades: [Int], notBefore start: Int64) -> Int {
+        var (low, high) = (0, trades.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if engine.trade(trades[middle]).time / 1000 < start { low = middle + 1 } else { high = middle }
+        }
+        return low
     }
 
     private func setLeverage(

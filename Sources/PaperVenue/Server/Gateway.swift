@@ -118,12 +118,20 @@ final class Gateway {
 
     // MARK: One request
 
+    /// One order of several, with what the faults make of it.
+    struct Part {
+        let parameters: Parameters
+        let plan: FaultPlan
+    }
+
     private struct Work {
         let number: Int
         let route: Route
         let parameters: Parameters
         let request: GatewayRequest
         let plan: FaultPlan
+        /// The orders of a request that places several.
+        let parts: [Part]
         let latency: Int64
         let reply: (GatewayReply) -> Void
     }
@@ -141,8 +149,13 @@ final class Gateway {
         }
         requests += 1
         let parameters = Parameters(query: request.query, body: request.body)
-        writeRequest(requests, route, parameters, request)
-        let clientID = parameters.orderName
+        let parts = (route.operation == .placeTogether ? parameters.orders() : []).map { order in
+            Part(parameters: order, plan: faults.plan(.place, clientID: order.orderName))
+        }
+        if parts.isEmpty { writeRequest(requests, route, parameters, request) }
+        for part in parts {
+            writeRequest(requests, Route(product: .linear, operation: .place), part.parameters, request)
+        }
         let latency =
             faults.latencyMicroseconds > 0 ? faults.random.latency(median: faults.latencyMicroseconds) : 0
         let work = Work(
@@ -150,7 +163,9 @@ final class Gateway {
             route: route,
             parameters: parameters,
             request: request,
-            plan: faults.plan(route.operation, clientID: clientID),
+            plan: parts.isEmpty
+                ? faults.plan(route.operation, clientID: parameters.orderName) : FaultPlan(together: parts.map(\.plan)),
+            parts: parts,
             latency: latency,
             reply: reply,
         )
@@ -201,12 +216,14 @@ final class Gateway {
                 }
             }
             if let fill = work.plan.fillFirst { try fillFirst(fill, work) }
-            body = try perform(work.route, work.parameters, work.request)
+            body =
+                work.route.operation == .placeTogether
+                ? try placeTogether(work) : try perform(work.route, work.parameters, work.request)
         } catch {
             refuse(work, error)
             return
         }
-        if work.plan.expires { expireNewest(work) }
+        if work.plan.expires, work.route.operation == .place { expireNewest() }
         if let ending = work.plan.after {
             finish(work, ending)
             return
@@ -217,9 +234,32 @@ final class Gateway {
         }
     }
 
+    /// Each order on its own merits; the answer has one element for each.
+    private func placeTogether(_ work: Work) throws(VenueRefusal) -> [UInt8] {
+        guard (1...5).contains(work.parts.count) else { throw .badParameter }
+        let single = Route(product: .linear, operation: .place)
+        var writer = JSONWriter(reserving: 512 * work.parts.count)
+        writer.beginArray()
+        for part in work.parts {
+            do throws(VenueRefusal) {
+                if let refusal = part.plan.reject { throw refusal }
+                try place(single, part.parameters, work.request, to: &writer)
+                if part.plan.expires { expireNewest() }
+            } catch {
+                writeRefusal(work.number, single, part.parameters, work.request, error)
+                writer.beginObject()
+                writer.member("code", error.code)
+                writer.member("msg", error.message)
+                writer.endObject()
+            }
+        }
+        writer.endArray()
+        return writer.take()
+    }
+
     /// The order that this placement made is ended by the venue, after an answer that says it rests.
-    private func expireNewest(_ work: Work) {
-        guard work.route.operation == .place, let order = engine.orders.last, order.status.isOpen else { return }
+    private func expireNewest() {
+        guard let order = engine.orders.last, order.status.isOpen else { return }
         engine.end(order.id, .expired)
     }
 
@@ -241,7 +281,9 @@ final class Gateway {
     }
 
     private func refuse(_ work: Work, _ refusal: VenueRefusal) {
-        if work.route.operation.isWrite { writeRefusal(work.number, work, refusal) }
+        if work.route.operation.isWrite {
+            writeRefusal(work.number, work.route, work.parameters, work.request, refusal)
+        }
         if let ending = work.plan.after {
             finish(work, ending)
             return
@@ -322,12 +364,18 @@ final class Gateway {
         writer.member("reduceOnly", parameters["reduceOnly"] == "true")
     }
 
-    private func writeRefusal(_ number: Int, _ work: Work, _ refusal: VenueRefusal) {
+    private func writeRefusal(
+        _ number: Int,
+        _ route: Route,
+        _ parameters: Parameters,
+        _ request: GatewayRequest,
+        _ refusal: VenueRefusal,
+    ) {
         log.line("refuse", at: engine.now) { writer in
-            describe(work.route, work.parameters, work.request, to: &writer)
+            describe(route, parameters, request, to: &writer)
             writer.member("result", String(refusal.code))
             writer.member("request", number)
-            writer.member("op", work.route.operation.rawValue)
+            writer.member("op", route.operation.rawValue)
             writer.member("status", refusal.status)
             writer.member("message", refusal.message)
         }
