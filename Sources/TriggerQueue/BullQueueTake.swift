@@ -14,6 +14,8 @@ struct TakeState: Sendable {
     /// A take is on its way: two with one number would share their jobs.
     var isTaking = false
     var isHot = false
+    /// The last reply had all that was asked for, of one class at least.
+    var gaveAll = false
     /// When something becomes due, in nanoseconds of the monotonic clock.
     var due: Int64?
 
@@ -83,7 +85,10 @@ extension BullQueue {
     /// job, so that an answer without jobs means that there are none.
     private func take(_ request: TakeRequest, from partitions: [Int]) async throws(QueueError) -> [TakenJob] {
         defer { finishTaking(partitions) }
-        let width = max(1, request.stops, request.targets, request.housekeeping)
+        let most = max(1, request.stops, request.targets, request.housekeeping)
+        // In a flood few are asked for much: a call has its price for one job as for many. The next take begins with others.
+        let isFlood = state.withLock { state in partitions.allSatisfy { state.partitions[$0].gaveAll } }
+        let width = isFlood ? (most + Self.leastOfFlood - 1) / Self.leastOfFlood : most
         for start in stride(from: 0, to: partitions.count, by: width) {
             let part = Array(partitions[start..<min(start + width, partitions.count)])
             var taken = try await takeOnce(request, from: part)
@@ -111,6 +116,9 @@ extension BullQueue {
         }
         return []
     }
+
+    /// Jobs that a partition is asked for at least while all have plenty.
+    private static let leastOfFlood = 8
 
     private struct Ask {
         let partition: Int
@@ -258,6 +266,7 @@ extension BullQueue {
         let gaveAll = zip(perClass, ask.share).contains { $0 > 0 && $0 == $1 }
         state.withLock { state in
             // A suspect comes alone, with more behind it.
+            state.partitions[partition].gaveAll = gaveAll
             state.partitions[partition].isHot = gaveAll || suspects > 0 || (ask.isPartial && !isEmpty)
             if !isEmpty { state.partitions[partition].n = ask.n + 1 }
             state.partitions[partition].due = due

@@ -209,6 +209,28 @@ extension BullQueueTests {
             }
         }
 
+        @Test func `a flood is taken from few partitions at a time, and from every one in its turn`() async throws {
+            try await BullRig.with(leaseMs: 5_000) { rig in
+                let queue = try await rig.bull("a")
+                _ = try await queue.offer((1...256).map { .sample($0) }, verify: false)
+                func take() async throws -> Set<Int> {
+                    let taken = try await queue.take(TakeRequest(stops: 16, targets: 0, housekeeping: 0))
+                    #expect(taken.count == 16)
+                    _ = try await queue.finish(taken.map { ($0, .done(version: 1)) })
+                    return Set(taken.map(\.partition))
+                }
+                // Nothing is known of them yet.
+                #expect(try await take().count == 8)
+                var seen: Set<Int> = []
+                for _ in 0..<8 {
+                    let asked = try await take()
+                    #expect(asked.count <= 2)
+                    seen.formUnion(asked)
+                }
+                #expect(seen.count == 8)
+            }
+        }
+
         @Test func `a delay of 200 ms takes 200 to 300 (23), and a shorter one wakes in time (25)`() async throws {
             try await BullRig.with { rig in
                 let queue = try await rig.bull("a")
