@@ -134,7 +134,7 @@ public final class Evaluator: Sendable {
                 }
                 await inbox.send(.changed([]))
                 // Where many rows change at once they share the next look.
-                if told.count > 1 { pauseMs = 10 }
+                if told.count > 1 { pauseMs = min(10 * Int64(told.count), 50) }
             } catch {
                 pauseMs = 250
             }

@@ -77,12 +77,16 @@ final class JobSlots: Sendable {
         return free.stops == 0 || free.targets == 0 || free.housekeeping == 0
     }
 
-    /// Returns within 5 ms of a slot being given back; after 50 ms in any case, because jobs of other classes may come.
+    /// Returns when half of what stops may use was given back, so that what follows is done for many at once; 30 ms after
+    /// the first was given back in any case, and after 50 ms because jobs of other classes may come.
     func waitForMore(_ clock: any EngineClock) async throws {
-        let before = state.withLock { $0.returned }
+        let (before, wanted) = state.withLock { ($0.returned, Self.bounds(.stops, $0.concurrency).most / 2) }
+        var since = 0
         for _ in 0..<10 {
             try await clock.sleep(milliseconds: 5)
-            if state.withLock({ $0.returned }) != before { return }
+            let returned = state.withLock { $0.returned } - before
+            if returned > 0 { since += 1 }
+            if returned > 0, returned >= wanted || since > 6 { return }
         }
     }
 
@@ -99,14 +103,17 @@ final class JobSlots: Sendable {
     }
 }
 
-/// Acknowledges jobs: whatever ends while one call is under way becomes the next.
+/// Acknowledges jobs: whatever ends while one call is under way becomes the next, and where many end at once they share it.
 actor OutcomeBatcher {
     typealias Outcome = (job: TakenJob, outcome: JobOutcome)
     private var waiting: [Outcome] = []
     private var isRunning = false
+    private let clock: any EngineClock
     private let send: @Sendable ([Outcome]) async -> Void
+    private static let pauseMs: Int64 = 10
 
-    init(send: @escaping @Sendable ([Outcome]) async -> Void) {
+    init(_ clock: any EngineClock, send: @escaping @Sendable ([Outcome]) async -> Void) {
+        self.clock = clock
         self.send = send
     }
 
@@ -118,6 +125,9 @@ actor OutcomeBatcher {
             let batch = waiting
             waiting = []
             await send(batch)
+            // Their slots are free; nobody waits for this but the next acknowledgement.
+            guard batch.count > 1 else { continue }
+            do { try await clock.sleep(milliseconds: Self.pauseMs) } catch { continue }
         }
         isRunning = false
     }

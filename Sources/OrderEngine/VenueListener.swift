@@ -16,6 +16,7 @@ struct VenueListener: Sendable {
     private let followers = Followers()
     private static let ownershipMs: Int64 = 500
     private static let newsPauseMs: Int64 = 10
+    private static let longestNewsPauseMs: Int64 = 50
     private static let pauseMs: Int64 = 100
     private static let everythingPauseMs: Int64 = 2_000
     private static let longestPauseMs: Int64 = 5_000
@@ -93,7 +94,10 @@ struct VenueListener: Sendable {
                     let told = news.take()
                     try await self.record(account, told, news)
                     // Where many orders have news at once they share the next look.
-                    if told.count > 1 { try await context.clock.sleep(milliseconds: Self.newsPauseMs) }
+                    if told.count > 1 {
+                        let pauseMs = min(Int64(told.count) * Self.newsPauseMs, Self.longestNewsPauseMs)
+                        try await context.clock.sleep(milliseconds: pauseMs)
+                    }
                 }
             }
             group.addTask { try await self.compare(account, venue, hints) }

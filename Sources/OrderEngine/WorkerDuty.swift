@@ -155,7 +155,7 @@ public struct WorkerDuty: Sendable {
     }
 
     private func takeJobs() async throws {
-        let finisher = OutcomeBatcher { outcomes in await self.acknowledge(outcomes) }
+        let finisher = OutcomeBatcher(context.clock) { outcomes in await self.acknowledge(outcomes) }
         var lastPoll: Int64 = 0
         try await withThrowingTaskGroup { group in
             while !Task.isCancelled {
@@ -208,6 +208,8 @@ public struct WorkerDuty: Sendable {
                         await self.work(taken, slots, finisher)
                     }.value
                 }
+                // A storm: until slots come back there is little to take, and then much at once.
+                if slots.free.stops == 0 { try await slots.waitForMore(context.clock) }
             }
         }
     }

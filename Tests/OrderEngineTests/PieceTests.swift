@@ -253,10 +253,14 @@ import TriggerIndex
         #expect(!slots.isShort)
         slots.use(Array(repeating: stop, count: 58))
         #expect(slots.isShort)
-        let early = Naps { if $0 == 2 { slots.giveBack([stop]) } }
+        let early = Naps { if $0 == 2 { slots.giveBack(Array(repeating: stop, count: 29)) } }
         try await slots.waitForMore(early)
         #expect(early.count.withLock { $0 } == 2)
         #expect(!slots.isShort)
+        // One that ends alone waits for others, but not for long.
+        let alone = Naps { if $0 == 2 { slots.giveBack([stop]) } }
+        try await slots.waitForMore(alone)
+        #expect(alone.count.withLock { $0 } == 8)
         // Jobs of other classes are looked for all the same.
         let late = Naps { _ in }
         try await slots.waitForMore(late)
