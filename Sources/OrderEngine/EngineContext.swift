@@ -14,18 +14,20 @@ public protocol EngineObserver: Sendable {
 public enum EngineNoteLevel: String, Sendable { case debug, info, warning, error }
 
 /// The ports and habits that the duties of one process share.
-public struct EngineContext: Sendable {
+///
+/// A class: every task of theirs is handed it, and a copy of its content would touch thirty references.
+public final class EngineContext: Sendable {
     public let orders: any OrderStore
     public let accounts: any AccountStore
     public let cluster: any ClusterStore
     public let queue: any JobQueue
-    public var ticks: any TickLog
+    public let ticks: any TickLog
     public let venues: any VenueDirectory
-    public var clock: any EngineClock
+    public let clock: any EngineClock
     public let observer: any EngineObserver
     public let identity: VenueIdentity
     /// Uniform 64 bits; injected, so that a seed replays everything.
-    public var random: @Sendable () -> UInt64
+    public let random: @Sendable () -> UInt64
     public let worker: WorkerID
     /// Report how far evaluation is after every batch of ticks: for a stepped replay, which waits for it.
     public let reportsEveryBatch: Bool
@@ -41,7 +43,7 @@ public struct EngineContext: Sendable {
     let standings: Gatherer<StoredOrder, OrderStanding>
     /// Shared by the work of this process.
     let markets: MarketWatch
-    private let teller = ChangeTeller()
+    private let teller: ChangeTeller
 
     public init(
         orders: any OrderStore,
@@ -79,6 +81,35 @@ public struct EngineContext: Sendable {
         self.beatMs = beatMs
         markets = MarketWatch(accounts: accounts, clock: clock)
         standings = Gatherer { asked throws(StoreError) in try await orders.standings(of: asked) }
+        teller = ChangeTeller()
+    }
+
+    /// The same process with another tick log, clock or generator.
+    public init(
+        _ other: EngineContext,
+        ticks: (any TickLog)? = nil,
+        clock: (any EngineClock)? = nil,
+        random: (@Sendable () -> UInt64)? = nil,
+    ) {
+        orders = other.orders
+        accounts = other.accounts
+        cluster = other.cluster
+        queue = other.queue
+        self.ticks = ticks ?? other.ticks
+        venues = other.venues
+        self.clock = clock ?? other.clock
+        observer = other.observer
+        identity = other.identity
+        self.random = random ?? other.random
+        worker = other.worker
+        reportsEveryBatch = other.reportsEveryBatch
+        timeline = other.timeline
+        recovery = other.recovery
+        backfills = other.backfills
+        beatMs = other.beatMs
+        markets = other.markets
+        standings = other.standings
+        teller = other.teller
     }
 
     var actor: Actor { Actor(kind: .worker, id: worker.text) }

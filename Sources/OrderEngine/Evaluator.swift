@@ -176,23 +176,20 @@ enum EvaluatorMessage: Sendable {
 final class ReadPlan: Sendable {
     private let state = Locked<[PriceSeries: TickPosition]>([:])
     /// Rings when there may be something to read.
-    private let bell: AsyncStream<Void>
-    private let ringer: AsyncStream<Void>.Continuation
-
-    init() {
-        (bell, ringer) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
-    }
+    private let bell = Bell()
 
     var positions: [PriceSeries: TickPosition] { state.withLock { $0 } }
 
     func set(_ series: PriceSeries, to position: TickPosition?) {
         state.withLock { $0[series] = position }
-        if position != nil { ringer.yield() }
+        if position != nil { bell.ring() }
     }
 
     /// Returns when there is a series to read, or the task is cancelled. For one reader.
     func waitForSeries() async {
-        for await _ in bell where !positions.isEmpty { return }
+        while await bell.listen() {
+            if !positions.isEmpty { return }
+        }
     }
 
     /// Moves on behind what was read, unless the series was reset meanwhile.

@@ -59,7 +59,11 @@ extension EvaluatorState {
         // Where the last holders stood, and what of the orders they knew then.
         var starts: [Int64: [PriceSeries: TickPosition]] = [:]
         var heard: ChangeCursor?
-        for handover in Set(new.compactMap(\.handover)).sorted() {
+        var handovers: [Int64] = []
+        for case let handover? in new.lazy.map(\.handover) where !handovers.contains(handover) {
+            handovers.append(handover)
+        }
+        for handover in handovers.sorted() {
             for cursor in try await context.cluster.cursors(handover: handover) {
                 starts[handover, default: [:]][PriceSeries(market: cursor.market, source: cursor.source)] =
                     cursor.position
@@ -74,12 +78,12 @@ extension EvaluatorState {
             unheard = Set(changed.map(\.id))
         }
         let begun = context.clock.monotonicNanoseconds()
-        for assignment in new { shards[assignment.shard] = assignment }
+        for assignment in new { shards[assignment.shard] = assignment.epoch }
         let loaded = try await load(new, starts: starts, unheard: unheard)
         // Only now may this worker's own cursors stand for these shards.
-        inDoubt.formUnion(new.map(\.shard))
+        for assignment in new { inDoubt.insert(assignment.shard) }
         guard try await context.cluster.accept(new, cursors: safeCursors(), of: context.worker) else { return false }
-        inDoubt.subtract(new.map(\.shard))
+        for assignment in new { inDoubt.remove(assignment.shard) }
         if loaded > 0 {
             let ms = (context.clock.monotonicNanoseconds() - begun) / 1_000_000
             context.observer.note(
@@ -175,7 +179,12 @@ extension EvaluatorState {
         _ starts: [Int64: [PriceSeries: TickPosition]],
     ) async throws -> Arrival? {
         var cursors = [TickPosition?](repeating: nil, count: OrderID.shardCount)
-        for assignment in new { cursors[assignment.shard] = assignment.handover.flatMap { starts[$0]?[name] } }
+        let places = starts.compactMap { handover, starts in starts[name].map { (handover, $0) } }
+        for assignment in new {
+            cursors[assignment.shard] = assignment.handover.flatMap { handover in
+                places.first { $0.0 == handover }?.1
+            }
+        }
         guard let lowest = cursors.compactMap(\.self).min() else { return nil }
         let one = try await open(name, at: lowest)
         // An index that is not there yet meets those ticks itself: nothing from behind it may be in the extremes.

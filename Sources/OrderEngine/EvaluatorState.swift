@@ -10,16 +10,16 @@ struct EvaluatorState {
     let context: EngineContext
     let history: PriceHistory
     private let plan: ReadPlan
-    var shards: [Int: ShardAssignment] = [:] { didSet { shardNumbers = nil } }
-    /// The shards in order, once they were asked for.
-    private var shardNumbers: [Int]?
+    var shards = HeldShards()
     /// The assignments as they were taken in whole.
     private var held: [ShardAssignment]?
     /// Shards whose acceptance got no answer: in PostgreSQL this worker's cursors may stand for them, and nobody evaluates
     /// them here. No cursor moves while there are any.
-    var inDoubt: Set<Int> = []
+    var inDoubt = ShardSet()
     var entries = ArmedTable()
     private var series: [PriceSeries: SeriesState] = [:]
+    /// The same by name: every look at all of them goes by it.
+    private var inOrder: [SeriesState] = []
     private var instruments: [MarketID: Instrument] = [:]
     private var timers = TimerHeap()
     private var openOrders: Set<OrderID> = []
@@ -75,15 +75,15 @@ struct EvaluatorState {
                 if orders.mustDrop { forgetEverything() }
                 if let assignments = orders.assignments { try await hold(assignments) }
             case .ticks(let batches, let wanted):
-                for (name, batch) in batches.sorted(by: { $0.key < $1.key }) {
-                    guard let from = wanted[name] else { continue }
-                    try await take(batch, of: name, from: from)
+                for one in inOrder {
+                    guard let batch = batches[one.name], let from = wanted[one.name] else { continue }
+                    try await take(batch, of: one.name, from: from)
                 }
                 if context.reportsEveryBatch { await reportProgress() }
             case .streamDown: isStreamDown = true
             case .streamUp: isStreamDown = false
             case .changed(let ids):
-                let mine = Set(ids.filter { shards[$0.shard] != nil }).sorted()
+                let mine = Set(ids.filter { shards.contains($0.shard) }).sorted()
                 if !mine.isEmpty { try await update(context.orders.armed(mine)) }
             case .poll: try await poll()
             case .beat: try await beat()
@@ -98,10 +98,10 @@ struct EvaluatorState {
     // MARK: Shards
 
     private mutating func forgetEverything() {
-        for name in series.keys { close(name) }
-        shards = [:]
+        for one in inOrder { close(one.name) }
+        shards = HeldShards()
         held = nil
-        inDoubt = []
+        inDoubt = ShardSet()
         entries = ArmedTable()
         timers = TimerHeap()
         openOrders = []
@@ -121,15 +121,14 @@ struct EvaluatorState {
 
     /// False: one of the new shards is somebody else's by now.
     private mutating func change(to assignments: [ShardAssignment]) async throws -> Bool {
-        var isWanted = [Bool](repeating: false, count: OrderID.shardCount)
-        for assignment in assignments { isWanted[assignment.shard] = true }
-        release(shards.keys.filter { !isWanted[$0] })
+        let wanted = ShardSet(assignments.lazy.map(\.shard))
+        release(shards.numbers().filter { !wanted.contains($0) })
         // Who holds them now was given the cursors as they are stored.
-        if !inDoubt.isEmpty { inDoubt = inDoubt.filter { isWanted[$0] } }
-        let new = assignments.filter { shards[$0.shard]?.epoch != $0.epoch }
+        inDoubt.keep(wanted)
+        let new = assignments.filter { shards[$0.shard] != $0.epoch }
         guard !new.isEmpty else { return true }
         // What an earlier assignment left of them is void.
-        release(new.map(\.shard).filter { shards[$0] != nil })
+        release(new.map(\.shard).filter { shards.contains($0) })
         do {
             if try await takeOver(new) { return true }
             // Given to somebody else meanwhile: the next heartbeat says so.
@@ -144,7 +143,7 @@ struct EvaluatorState {
 
     private mutating func release(_ gone: [Int]) {
         guard !gone.isEmpty else { return }
-        let left = Set(gone)
+        let left = ShardSet(gone)
         for id in entries.ids(where: { left.contains($0.shard) }) { disarm(id) }
         for shard in gone { shards[shard] = nil }
     }
@@ -152,7 +151,7 @@ struct EvaluatorState {
     // MARK: Orders
 
     private mutating func update(_ changed: [ArmedOrder]) async throws {
-        for armed in changed where shards[armed.id.shard] != nil {
+        for armed in changed where shards.contains(armed.id.shard) {
             if let known = entries[armed.id], known.armed.version >= armed.version { continue }
             await arm(armed)
         }
@@ -161,9 +160,7 @@ struct EvaluatorState {
 
     private mutating func poll() async throws {
         guard let cursor = changeCursor, !shards.isEmpty else { return }
-        let numbers = shardNumbers ?? shards.keys.sorted()
-        shardNumbers = numbers
-        let (orders, next) = try await context.orders.changes(shards: numbers, since: cursor)
+        let (orders, next) = try await context.orders.changes(shards: shards.numbers(), since: cursor)
         changeCursor = next
         try await update(orders)
     }
@@ -338,6 +335,7 @@ struct EvaluatorState {
             position: position,
         )
         series[name] = one
+        inOrder.insert(one, at: inOrder.firstIndex { name < $0.name } ?? inOrder.count)
         plan.set(name, to: position)
         return one
     }
@@ -346,6 +344,7 @@ struct EvaluatorState {
         plan.set(name, to: nil)
         history.follow(name, false)
         series[name] = nil
+        inOrder.removeAll { $0.name == name }
     }
 
     // MARK: Ticks
@@ -407,8 +406,8 @@ struct EvaluatorState {
     private mutating func mend() async throws {
         let isStreamBehind = isStreamBehind
         let now = context.clock.monotonicNanoseconds()
-        for name in series.keys.sorted() {
-            guard let one = series[name] else { continue }
+        for one in inOrder {
+            let name = one.name
             guard isStreamBehind || one.isBroken else {
                 guard now - one.heardAt >= Self.quietPause else { continue }
                 one.heardAt = now
@@ -694,10 +693,9 @@ struct EvaluatorState {
     }
 
     private mutating func closeIdle(_ now: Int64) {
-        guard series.values.contains(where: { $0.count == 0 }) else { return }
-        for (name, one) in series.sorted(by: { $0.key < $1.key }) where one.count == 0 {
+        for one in inOrder where one.count == 0 {
             if let since = one.idleSince {
-                if now - since > Self.idleLimit { close(name) }
+                if now - since > Self.idleLimit { close(one.name) }
             } else {
                 one.idleSince = now
             }
@@ -719,13 +717,16 @@ struct EvaluatorState {
 
     /// The positions that a new holder may start from: before the oldest open crossing of the orders that were heard of.
     func safeCursors() -> [EvaluationCursor] {
-        var held: [PriceSeries: TickPosition] = series.compactMapValues { $0.beforeOpen }
+        var held: [PriceSeries: TickPosition] = [:]
         for armed in unarmed.values { held[armed.series] = min(held[armed.series] ?? armed.position, armed.position) }
-        return series.sorted { $0.key < $1.key }.map { name, one in
-            EvaluationCursor(
-                market: name.market,
-                source: name.source,
-                position: min(one.position, held[name] ?? one.position),
+        return inOrder.map { one in
+            var position = one.position
+            if let before = one.beforeOpen { position = min(position, before) }
+            if !held.isEmpty, let before = held[one.name] { position = min(position, before) }
+            return EvaluationCursor(
+                market: one.name.market,
+                source: one.name.source,
+                position: position,
                 heard: changeCursor,
             )
         }
@@ -735,7 +736,8 @@ struct EvaluatorState {
         let now = context.clock.monotonicNanoseconds()
         guard context.reportsEveryBatch || now - lastReport >= Self.reportPause else { return }
         lastReport = now
-        var open: [PriceSeries: Int] = series.mapValues(\.openCount)
+        /// Beside the open crossings.
+        var open: [PriceSeries: Int] = [:]
         var unanswered: [PriceSeries: Int] = [:]
         for armed in unarmed.values where !openOrders.contains(armed.id) { open[armed.series, default: 0] += 1 }
         for id in busyOrders where !openOrders.contains(id) && unarmed[id] == nil {
@@ -747,15 +749,15 @@ struct EvaluatorState {
         if context.reportsEveryBatch {
             entries.forEach { versions[$0.armed.series, default: 0] += $0.armed.version }
         }
-        let reports = series.sorted { $0.key < $1.key }.map { name, one in
+        let reports = inOrder.map { one in
             EvaluationProgress(
-                series: name,
+                series: one.name,
                 position: one.position,
-                open: open[name] ?? 0,
+                open: one.openCount + (open.isEmpty ? 0 : open[one.name] ?? 0),
                 orders: one.count,
                 shards: shards.count,
-                unanswered: unanswered[name] ?? 0,
-                versions: versions[name] ?? 0,
+                unanswered: unanswered.isEmpty ? 0 : unanswered[one.name] ?? 0,
+                versions: versions.isEmpty ? 0 : versions[one.name] ?? 0,
             )
         }
         do throws(TickLogError) {

@@ -67,20 +67,26 @@ final class Inbox<Message: Sendable>: Sendable {
 
     /// The next message; nil after `finish`.
     func receive() async -> Message? {
-        await withCheckedContinuation { continuation in
-            var freed: CheckedContinuation<Void, Never>?
-            let next = state.withLock { state -> Message?? in
-                if !state.waiting.isEmpty {
-                    freed = state.blocked.isEmpty ? nil : state.blocked.removeFirst()
-                    return .some(state.waiting.removeFirst())
-                }
-                if state.isFinished { return .some(nil) }
-                state.receiver = continuation
-                return nil
-            }
-            freed?.resume()
-            if let next { continuation.resume(returning: next) }
+        if let next = takeNext(or: nil) { return next }
+        return await withCheckedContinuation { continuation in
+            if let next = takeNext(or: continuation) { continuation.resume(returning: next) }
         }
+    }
+
+    /// What waits, or nil in it after `finish`. Nil: nothing waits, and `receiver` is kept.
+    private func takeNext(or receiver: CheckedContinuation<Message?, Never>?) -> Message?? {
+        var freed: CheckedContinuation<Void, Never>?
+        let next = state.withLock { state -> Message?? in
+            if !state.waiting.isEmpty {
+                freed = state.blocked.isEmpty ? nil : state.blocked.removeFirst()
+                return .some(state.waiting.removeFirst())
+            }
+            if state.isFinished { return .some(nil) }
+            state.receiver = receiver
+            return nil
+        }
+        freed?.resume()
+        return next
     }
 
     /// Wakes everybody; later sends are dropped.

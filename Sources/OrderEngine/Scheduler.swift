@@ -15,6 +15,7 @@ public struct Scheduler: Sendable {
         var holders: [WorkerID?] = []
         var able: [WorkerID] = []
         var pins: [Int: WorkerID] = [:]
+        var rendezvous = Rendezvous()
     }
 
     /// Runs until cancelled, then gives up leadership.
@@ -59,9 +60,11 @@ public struct Scheduler: Sendable {
         let holders = try await context.cluster.holders()
         let pins = try await context.cluster.pins()
         let isBalanced = balance.able == able && balance.holders == holders && balance.pins == pins
-        let moves = isBalanced ? [] : Self.moves(holders: holders, able: able, pins: pins)
+        let moves = isBalanced ? [] : Self.moves(holders: holders, able: able, pins: pins, &balance.rendezvous)
         if moves.isEmpty {
-            balance = Balance(holders: holders, able: able, pins: pins)
+            balance.holders = holders
+            balance.able = able
+            balance.pins = pins
         } else {
             guard try await context.cluster.assign(moves, leaderEpoch: epoch) else { return }
             context.observer.note(
@@ -99,35 +102,25 @@ public struct Scheduler: Sendable {
         able: [WorkerID],
         pins: [Int: WorkerID] = [:],
     ) -> [(shard: Int, to: WorkerID)] {
+        var rendezvous = Rendezvous()
+        return moves(holders: holders, able: able, pins: pins, &rendezvous)
+    }
+
+    private static func moves(
+        holders: [WorkerID?],
+        able: [WorkerID],
+        pins: [Int: WorkerID],
+        _ rendezvous: inout Rendezvous,
+    ) -> [(shard: Int, to: WorkerID)] {
+        guard !able.isEmpty else { return [] }
+        rendezvous.decide(among: able, shards: holders.count)
         var moves: [(shard: Int, to: WorkerID)] = []
-        let seeds = able.map { Self.hash($0.text) }
         for shard in holders.indices {
-            if !pins.isEmpty, let chosen = pins[shard], able.contains(chosen) {
-                if holders[shard] != chosen { moves.append((shard, chosen)) }
-                continue
-            }
-            var best: (place: Int, weight: UInt64)?
-            for place in seeds.indices {
-                let weight = Self.mix(seeds[place] ^ UInt64(shard) &* 0x9e37_79b9_7f4a_7c15)
-                if let best, weight < best.weight || weight == best.weight && able[place] <= able[best.place] {
-                    continue
-                }
-                best = (place, weight)
-            }
-            if let best, holders[shard] != able[best.place] { moves.append((shard, able[best.place])) }
+            var winner = able[rendezvous.winners[shard].place]
+            if !pins.isEmpty, let chosen = pins[shard], able.contains(chosen) { winner = chosen }
+            if holders[shard] != winner { moves.append((shard, winner)) }
         }
         return moves
-    }
-
-    private static func hash(_ text: String) -> UInt64 {
-        text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
-    }
-
-    private static func mix(_ value: UInt64) -> UInt64 {
-        var z = value
-        z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
-        return z ^ z >> 31
     }
 
     /// The outbox, the sweep and the evaluators offer what is open; pauses and the dead are put back here (QUEUE.md 14.3).

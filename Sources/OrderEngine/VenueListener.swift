@@ -90,7 +90,7 @@ struct VenueListener: Sendable {
                 }
             }
             group.addTask {
-                for await _ in news.bell {
+                while await news.bell.listen() {
                     let told = news.take()
                     try await self.record(account, told, news)
                     // Where many orders have news at once they share the next look.
@@ -185,7 +185,7 @@ struct VenueListener: Sendable {
     /// Looks at what was told since the last time, until cancelled.
     private func compare(_ account: AccountID, _ venue: any Venue, _ hints: PositionHints) async throws {
         var pauseMs = Self.pauseMs
-        for await _ in hints.bell {
+        while await hints.bell.listen() {
             try await context.clock.sleep(milliseconds: pauseMs)
             let (extent, told) = hints.take()
             let begun = context.clock.monotonicNanoseconds()
@@ -371,13 +371,8 @@ private final class OrderNews: Sendable {
 
     private let state = Locked(State())
     /// Rings when there is something to look at.
-    let bell: AsyncStream<Void>
-    private let ringer: AsyncStream<Void>.Continuation
+    let bell = Bell()
     private static let limit = 10_000
-
-    init() {
-        (bell, ringer) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
-    }
 
     /// False: too much waits, and this is not kept.
     func note(_ clientOrderID: String, _ snapshot: VenueSnapshot) -> Bool {
@@ -387,7 +382,7 @@ private final class OrderNews: Sendable {
             state.told[clientOrderID, default: []].append(snapshot)
             return true
         }
-        ringer.yield()
+        bell.ring()
         return isKept
     }
 
@@ -437,12 +432,7 @@ final class PositionHints: Sendable {
 
     private let state = Locked(State())
     /// Rings when there is something to look at.
-    let bell: AsyncStream<Void>
-    private let ringer: AsyncStream<Void>.Continuation
-
-    init() {
-        (bell, ringer) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
-    }
+    let bell = Bell()
 
     func note(_ market: MarketID, _ side: Side?, _ holding: Holding) {
         let place = Place(market: market, side: side)
@@ -455,14 +445,14 @@ final class PositionHints: Sendable {
             }
             state.told[place] = holding
         }
-        ringer.yield()
+        bell.ring()
     }
 
     func ask(_ extent: Extent) {
         state.withLock { state in
             if extent.rawValue > state.extent.rawValue { state.extent = extent }
         }
-        ringer.yield()
+        bell.ring()
     }
 
     /// Puts back what could not be looked at, unless something newer was told.
@@ -472,7 +462,7 @@ final class PositionHints: Sendable {
             state.told[place] = holding
             state.order.append(place)
         }
-        ringer.yield()
+        bell.ring()
     }
 
     /// Everything since the last time, in the order in which it was first told.

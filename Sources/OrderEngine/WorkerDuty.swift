@@ -14,7 +14,7 @@ public struct WorkerDuty: Sendable {
     /// The operator asked this worker to take nothing.
     private let isQuiet = Locked(false)
     /// As the last heartbeat said.
-    private let held = Locked<Set<Int>>([])
+    private let held = Locked(ShardSet())
     private let slots = JobSlots()
 
     public init(context: EngineContext) {
@@ -108,7 +108,7 @@ public struct WorkerDuty: Sendable {
                 let assignments = reply.leaseHeld && !isRewound ? reply.assignments : []
                 if assignments != known {
                     known = assignments
-                    let shards = Set(assignments.map(\.shard))
+                    let shards = ShardSet(assignments.lazy.map(\.shard))
                     held.withLock { $0 = shards }
                 }
                 if reply.leaseHeld, !isRewound {

@@ -17,18 +17,25 @@ public final class Locked<State>: @unchecked Sendable {
     private let state: UnsafeMutablePointer<State>
 
     public init(_ state: State) {
-        self.state = .allocate(capacity: 1)
+        // One block for both.
+        let place =
+            (MemoryLayout<pthread_mutex_t>.size + MemoryLayout<State>.alignment - 1)
+            & ~(MemoryLayout<State>.alignment - 1)
+        let block = UnsafeMutableRawPointer.allocate(
+            byteCount: place + MemoryLayout<State>.size,
+            alignment: max(MemoryLayout<pthread_mutex_t>.alignment, MemoryLayout<State>.alignment),
+        )
+        self.state = (block + place).bindMemory(to: State.self, capacity: 1)
         self.state.initialize(to: state)
-        mutex = .allocate(capacity: 1)
+        mutex = block.bindMemory(to: pthread_mutex_t.self, capacity: 1)
         let code = pthread_mutex_init(mutex, nil)
         precondition(code == 0, "pthread_mutex_init failed with \(code)")
     }
 
     deinit {
         pthread_mutex_destroy(mutex)
-        mutex.deallocate()
         state.deinitialize(count: 1)
-        state.deallocate()
+        UnsafeMutableRawPointer(mutex).deallocate()
     }
 
     /// Runs `body` with exclusive access and returns what it returns.

@@ -153,13 +153,15 @@ package struct MemoryClusterStore: ClusterStore {
 
     package func workers() async throws(StoreError) -> (live: [LiveWorker], lapsed: [WorkerID]) {
         try await locked("workers") { state, now in
-            let all = state.workers.keys.sorted()
-            let shards = state.shards
-            return (
-                all.filter { (state.workers[$0] ?? .min) > now || database.has(.leaseNeverLapses) }
-                    .map { LiveWorker(id: $0, isQuiet: state.quiet.contains($0)) },
-                all.filter { (state.workers[$0] ?? .min) <= now && shards.holdsAny($0) },
-            )
+            var live: [LiveWorker] = []
+            var lapsed: [WorkerID] = []
+            for (worker, until) in state.workers.sorted(by: { $0.key < $1.key }) {
+                if until > now || database.has(.leaseNeverLapses) {
+                    live.append(LiveWorker(id: worker, isQuiet: state.quiet.contains(worker)))
+                }
+                if until <= now, state.shards.holdsAny(worker) { lapsed.append(worker) }
+            }
+            return (live, lapsed)
         }
     }
 
@@ -183,10 +185,10 @@ package struct MemoryClusterStore: ClusterStore {
     package func assign(_ moves: [(shard: Int, to: WorkerID)], leaderEpoch: Int64) async throws(StoreError) -> Bool {
         try await locked("assign") { state, now in
             guard let leader = state.leader, leader.until > now, state.leaderEpoch == leaderEpoch else { return false }
-            var last: Int?
-            for shard in moves.map(\.shard) {
-                guard let number = state.shards.rows[shard].worker, number != last else { continue }
-                last = number
+            var seen: [Int] = []
+            for (shard, _) in moves {
+                guard let number = state.shards.rows[shard].worker, !seen.contains(number) else { continue }
+                seen.append(number)
                 let holder = state.shards.name(number)
                 if (state.workers[holder] ?? .min) <= now { state.workers[holder] = .min }
             }

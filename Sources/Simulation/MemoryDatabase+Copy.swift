@@ -10,7 +10,9 @@ extension MemoryDatabase {
         var present = state.withLock { $0 }
         present.workers = [:]
         present.leader = nil
-        present.outbox = present.outbox.mapValues { $0.copy() }
+        let outbox = present.outbox.mapValues { $0.copy() }
+        present.outbox = outbox
+        present.outboxOrder = present.outboxOrder.compactMap { outbox[$0.job.id] }
         present.shards = ShardTable()
         let kept = present
         copy.state.withLock { $0 = kept }

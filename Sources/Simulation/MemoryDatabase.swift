@@ -9,10 +9,23 @@ package import SmartOrders
 
 /// The place that the stores of all processes of a test share.
 package final class MemoryDatabase: Sendable {
-    struct Row {
-        var order: StoredOrder
+    /// A class: rows are looked at far more often than written, and never change.
+    final class Row: Sendable {
+        let order: StoredOrder
         /// Number of the change that made it.
-        var change: Int64
+        let change: Int64
+        /// What a sweep asks of every row.
+        let isTerminal: Bool
+        let nextTimer: Timestamp?
+        let wantedExit: VenueOrderKey?
+
+        init(order: StoredOrder, change: Int64) {
+            self.order = order
+            self.change = change
+            isTerminal = order.isTerminal
+            nextTimer = isTerminal ? nil : order.nextTimer
+            wantedExit = isTerminal ? nil : order.wantedExit
+        }
     }
 
     struct Intent {
@@ -79,7 +92,8 @@ package final class MemoryDatabase: Sendable {
         var fillsOf: [OrderID: [Int]] = [:]
         var fillIDs: Set<String> = []
         var outbox: [JobID: OutboxRow] = [:]
-        var outboxOrder: [JobID] = []
+        /// Those that are pending, in the order in which they came.
+        var outboxOrder: [OutboxRow] = []
         var idempotency: [String: (order: OrderID, hash: String)] = [:]
 
         var workers: [WorkerID: Int64] = [:]
@@ -152,7 +166,7 @@ package final class MemoryDatabase: Sendable {
     func hasWork(for id: OrderID) -> Bool {
         state.withLock { state in
             (state.intents[id] ?? []).contains { $0.stored.state.isLive }
-                || state.outbox.values.contains { $0.isPending }
+                || !state.outboxOrder.isEmpty
         }
     }
 
@@ -296,8 +310,9 @@ package struct MemoryOrderStore: OrderStore {
             state.fills.append((next.id, key, fill))
         }
         for job in commit.jobs where state.outbox[job.id] == nil {
-            state.outbox[job.id] = MemoryDatabase.OutboxRow(job: job)
-            state.outboxOrder.append(job.id)
+            let row = MemoryDatabase.OutboxRow(job: job)
+            state.outbox[job.id] = row
+            state.outboxOrder.append(row)
         }
         if let record = commit.idempotency, !database.has(.keyNotStored) {
             state.idempotency["\(record.owner) \(record.key)"] = (next.id, record.requestHash)
@@ -411,8 +426,14 @@ package struct MemoryOrderStore: OrderStore {
 
     package func intents(of orders: [OrderID], ended: Bool) async throws(StoreError) -> [StoredIntent] {
         try await locked("intents") { state, now in
-            orders.flatMap { state.intents[$0] ?? [] }.filter { ended || $0.stored.state.isLive }
-                .map { $0.seen(at: now, fenceCounts: !database.has(.fenceNotAwaited)) }
+            var found: [StoredIntent] = []
+            for order in orders {
+                guard let intents = state.intents[order] else { continue }
+                for place in intents.indices where ended || intents[place].stored.state.isLive {
+                    found.append(intents[place].seen(at: now, fenceCounts: !database.has(.fenceNotAwaited)))
+                }
+            }
+            return found
         }
     }
 
@@ -495,12 +516,15 @@ package struct MemoryOrderStore: OrderStore {
             }
             let second = Int(wall.milliseconds / 1_000)
             for id in state.open + state.absent.subtracting(state.open).sorted() {
-                guard let order = state.rows[id]?.order else { continue }
-                for intent in state.intents[id] ?? [] {
+                guard let row = state.rows[id] else { continue }
+                let order = row.order
+                let intents = state.intents[id] ?? []
+                for place in intents.indices {
+                    // Copied only if it is due: intents are large.
+                    guard let due = intents[place].nextCheck, due <= now else { continue }
+                    let intent = intents[place]
                     let isAbsent = intent.stored.state == .absent
-                    guard intent.stored.state.isLive || isAbsent, let due = intent.nextCheck, due <= now else {
-                        continue
-                    }
+                    guard intent.stored.state.isLive || isAbsent else { continue }
                     if isAbsent, due < now - 300_000 || intent.stored.createdAt <= wall.advanced(milliseconds: -600_000)
                     {
                         continue
@@ -509,9 +533,9 @@ package struct MemoryOrderStore: OrderStore {
                     let isResting = intent.stored.state == .open || intent.stored.state == .partial
                     keep(.check(order, intent.stored.key, number: number), isQuiet: isResting || isAbsent)
                 }
-                guard !order.isTerminal else { continue }
-                let due = order.nextTimer
-                if let wanted = order.wantedExit, order.updatedAt <= wall.advanced(milliseconds: -1_000),
+                guard !row.isTerminal else { continue }
+                let due = row.nextTimer
+                if let wanted = row.wantedExit, order.updatedAt <= wall.advanced(milliseconds: -1_000),
                     due.map({ $0 <= wall }) ?? true
                 {
                     keep(.timer(order, wanted.leg, wanted.attempt, second))
@@ -526,29 +550,29 @@ package struct MemoryOrderStore: OrderStore {
     }
 
     package func unofferedJobs(limit: Int) async throws(StoreError) -> [Job] {
-        try await locked("unofferedJobs") { state, now in unoffered(state, now, limit) }
+        try await locked("unofferedJobs") { state, now in unoffered(state, now, limit) { _ in true }.map(\.job) }
     }
 
-    private func unoffered(_ state: State, _ now: Int64, _ limit: Int) -> [Job] {
-        var jobs: [Job] = []
-        for id in state.outboxOrder {
-            guard let row = state.outbox[id], row.isPending, row.offeredAt.map({ $0 <= now - 1_000 }) ?? true else {
-                continue
-            }
-            jobs.append(row.job)
+    private func unoffered(
+        _ state: State,
+        _ now: Int64,
+        _ limit: Int,
+        where isWanted: (MemoryDatabase.OutboxRow) -> Bool,
+    ) -> [MemoryDatabase.OutboxRow] {
+        let rows = state.outboxOrder.filter { row in
+            row.offeredAt.map { $0 <= now - 1_000 } ?? true && isWanted(row)
         }
-        guard !jobs.isEmpty else { return [] }
-        let ordered = JobClass.allCases.flatMap { jobClass in jobs.filter { $0.jobClass == jobClass } }
+        guard !rows.isEmpty else { return [] }
+        let ordered = JobClass.allCases.flatMap { jobClass in rows.filter { $0.job.jobClass == jobClass } }
         return Array(ordered.prefix(limit))
     }
 
     package func takeUnoffered(limit: Int) async throws(StoreError) -> [Job] {
         try await locked("takeUnoffered") { state, now in
-            let jobs = unoffered(state, now, .max).filter { (state.outbox[$0.id]?.leaseUntil ?? .min) <= now }
-                .prefix(limit)
-            for job in jobs { state.outbox[job.id]?.leaseUntil = now + 5_000 }
-            if !jobs.isEmpty { database.mark(.redisOffEntered) }
-            return Array(jobs)
+            let rows = unoffered(state, now, limit) { ($0.leaseUntil ?? .min) <= now }
+            for row in rows { row.leaseUntil = now + 5_000 }
+            if !rows.isEmpty { database.mark(.redisOffEntered) }
+            return rows.map(\.job)
         }
     }
 
@@ -558,11 +582,15 @@ package struct MemoryOrderStore: OrderStore {
 
     package func closeJobs(_ ids: [JobID]) async throws(StoreError) {
         try await locked("closeJobs") { state, _ in
-            for id in ids { state.outbox[id]?.death = nil }
-            let known = Set(ids.filter { state.outbox[$0]?.isPending == true })
-            guard !known.isEmpty else { return }
-            for id in known { state.outbox[id]?.isPending = false }
-            state.outboxOrder.removeAll { known.contains($0) }
+            var hasClosed = false
+            for id in ids {
+                guard let row = state.outbox[id] else { continue }
+                row.death = nil
+                guard row.isPending else { continue }
+                row.isPending = false
+                hasClosed = true
+            }
+            if hasClosed { state.outboxOrder.removeAll { !$0.isPending } }
         }
     }
 
@@ -570,12 +598,12 @@ package struct MemoryOrderStore: OrderStore {
         try await locked("buryJobs") { state, now in
             for death in deaths {
                 let id = death.job.id
-                state.outboxOrder.removeAll { $0 == id }
                 let row = state.outbox[id] ?? MemoryDatabase.OutboxRow(job: death.job)
                 row.isPending = false
                 row.death = (death, now)
                 state.outbox[id] = row
             }
+            state.outboxOrder.removeAll { !$0.isPending }
         }
     }
 
@@ -608,8 +636,9 @@ package struct MemoryOrderStore: OrderStore {
     package func storeJobs(_ jobs: [Job]) async throws(StoreError) {
         try await locked("storeJobs") { state, _ in
             for job in jobs where state.outbox[job.id]?.isPending != true {
-                state.outboxOrder.append(job.id)
-                state.outbox[job.id] = MemoryDatabase.OutboxRow(job: job)
+                let row = MemoryDatabase.OutboxRow(job: job)
+                state.outboxOrder.append(row)
+                state.outbox[job.id] = row
             }
         }
     }

@@ -14,6 +14,8 @@ package final class MemoryQueueServer: Sendable {
     /// A class: looked up far more often than made, and large.
     fileprivate final class Entry {
         var job: Job
+        /// Its id as text.
+        let name: String
         var place = Place.waiting
         var due: Int64 = 0
         var holder: WorkerID?
@@ -28,15 +30,44 @@ package final class MemoryQueueServer: Sendable {
         var finishedAt: Int64 = 0
         var reason = ""
 
-        init(job: Job) { self.job = job }
+        init(job: Job) {
+            self.job = job
+            name = job.id.description
+        }
+    }
+
+    /// What waits, by class. The head is the end of the array, as in a list that is pushed from the left.
+    fileprivate struct Waiting {
+        private var stops: [Entry] = []
+        private var targets: [Entry] = []
+        private var housekeeping: [Entry] = []
+
+        var isEmpty: Bool { stops.isEmpty && targets.isEmpty && housekeeping.isEmpty }
+        var count: Int { stops.count + targets.count + housekeeping.count }
+
+        subscript(_ jobClass: JobClass) -> [Entry] {
+            get {
+                switch jobClass {
+                case .stops: stops
+                case .targets: targets
+                case .housekeeping: housekeeping
+                }
+            }
+            _modify {
+                switch jobClass {
+                case .stops: yield &stops
+                case .targets: yield &targets
+                case .housekeeping: yield &housekeeping
+                }
+            }
+        }
     }
 
     fileprivate struct State {
         var entries: [JobID: Entry] = [:]
-        /// The head is the end of the array, as in a list that is pushed from the left.
-        var waiting: [JobClass: [JobID]] = [:]
+        var waiting = Waiting()
         /// In the order of their take.
-        var active: [JobID] = []
+        var active: [Entry] = []
         /// By due time, then by order of arrival.
         var delayed: [(due: Int64, id: JobID)] = []
         var completed: [JobID] = []
@@ -50,7 +81,7 @@ package final class MemoryQueueServer: Sendable {
         var isOpen = true
         var waiters: [UInt64: MemoryTickServer.Waiter] = [:]
         var nextWaiter: UInt64 = 0
-        var hasWork: Bool { !isPaused && waiting.values.contains { !$0.isEmpty } }
+        var hasWork: Bool { !isPaused && !waiting.isEmpty }
     }
 
     fileprivate let state = Locked(State())
@@ -118,7 +149,7 @@ package final class MemoryQueueServer: Sendable {
     package func loseAll() {
         state.withLock { state in
             state.entries = [:]
-            state.waiting = [:]
+            state.waiting = Waiting()
             state.active = []
             state.delayed = []
             state.completed = []
@@ -139,7 +170,7 @@ package final class MemoryQueueServer: Sendable {
     /// Jobs neither completed nor dead.
     package var openCount: Int {
         state.withLock { state in
-            state.active.count + state.delayed.count + state.waiting.values.reduce(0) { $0 + $1.count }
+            state.active.count + state.delayed.count + state.waiting.count
         }
     }
 }
@@ -197,27 +228,29 @@ package final class MemoryQueue: JobQueue {
                     "\(worker) offers \(job.id) of \(job.version) at \(job.position?.sequence ?? -1)"
                 )
                 let job = server.flaws.contains(.followUpReusesID) ? job.withFirstID : job
-                switch state.entries[job.id]?.place {
+                guard let entry = state.entries[job.id] else {
+                    let entry = Entry(job: job)
+                    state.entries[job.id] = entry
+                    state.waiting[job.jobClass].insert(entry, at: 0)
+                    codes.append(.queued)
+                    continue
+                }
+                switch entry.place {
                 case .waiting, .active, .delayed:
                     server.mark(.knownJobOffered)
                     codes.append(.live)
                 case .completed: codes.append(.completed)
                 case .dead:
-                    let reason = state.entries[job.id]?.reason ?? ""
-                    if reason.hasPrefix("UNDECODABLE") || reason.hasPrefix("BODY_MISSING") {
-                        state.entries[job.id]?.job = job
-                        state.entries[job.id]?.place = .waiting
+                    if entry.reason.hasPrefix("UNDECODABLE") || entry.reason.hasPrefix("BODY_MISSING") {
+                        entry.job = job
+                        entry.place = .waiting
                         // Whoever had the old body has nothing.
-                        state.entries[job.id]?.token = ""
-                        state.waiting[job.jobClass, default: []].insert(job.id, at: 0)
+                        entry.token = ""
+                        state.waiting[job.jobClass].insert(entry, at: 0)
                         codes.append(.replaced)
                     } else {
                         codes.append(.dead)
                     }
-                case nil:
-                    state.entries[job.id] = Entry(job: job)
-                    state.waiting[job.jobClass, default: []].insert(job.id, at: 0)
-                    codes.append(.queued)
                 }
             }
             return codes
@@ -263,34 +296,31 @@ package final class MemoryQueue: JobQueue {
     private func takeUnheld(_ request: TakeRequest) async throws(QueueError) -> [TakenJob] {
         try await locked("take") { state, now throws(QueueError) in
             var taken: [TakenJob] = []
-            if state.isPaused { return taken }
+            if !state.hasWork { return taken }
             let token = "\(worker.text):\((state.takes[worker] ?? 0) + 1)"
-            let holdsSuspect = state.active.contains { id in
-                guard let entry = state.entries[id] else { return false }
-                return entry.holder == worker && entry.crashes >= 2
-            }
+            let holdsSuspect = state.active.contains { $0.crashes >= 2 && $0.holder == worker }
             let wanted: [(JobClass, Int)] = [
                 (.stops, request.stops), (.targets, request.targets), (.housekeeping, request.housekeeping),
             ]
             classes: for (jobClass, count) in wanted {
-                while taken.filter({ $0.jobClass == jobClass }).count < count, let id = state.waiting[jobClass]?.last {
-                    guard let entry = state.entries[id] else { break }
+                let most = taken.count + count
+                while taken.count < most, let entry = state.waiting[jobClass].last {
                     // A suspect is delivered alone, and one at a time.
                     if entry.crashes >= 2, holdsSuspect || !taken.isEmpty { continue classes }
-                    state.waiting[jobClass]?.removeLast()
+                    state.waiting[jobClass].removeLast()
                     entry.place = .active
                     entry.holder = worker
                     entry.token = token
                     entry.isInHand = false
                     entry.lapsesAt = now + server.leaseMs
                     entry.deliveries += 1
-                    state.active.append(id)
+                    state.active.append(entry)
                     taken.append(
                         TakenJob(
-                            rawID: id.description,
+                            rawID: entry.name,
                             job: entry.job,
                             jobClass: jobClass,
-                            partition: id.order.shard % server.partitions,
+                            partition: entry.job.id.order.shard % server.partitions,
                             token: token,
                             attemptsMade: entry.attemptsMade,
                             deliveries: entry.deliveries,
@@ -355,10 +385,9 @@ package final class MemoryQueue: JobQueue {
             let codes = outcomes.map { job, outcome in
                 if job.token.isEmpty { return FinishCode.repeated }
                 guard let entry = job.entry(state) else { return .unknown }
-                let id = entry.job.id
                 let standing = standing(of: job, entry, now, state)
                 guard standing == .done || standing == .late else { return standing }
-                state.active.removeAll { $0 == id }
+                state.active.removeAll { $0 === entry }
                 entry.attemptsMade += 1
                 entry.holder = nil
                 switch outcome {
@@ -366,7 +395,7 @@ package final class MemoryQueue: JobQueue {
                     if case .obsolete = outcome { server.mark(.obsoleteJob) }
                     entry.place = .completed
                     entry.finishedAt = now
-                    state.completed.append(id)
+                    state.completed.append(entry.job.id)
                 case .retry(let delayMs, let reason):
                     entry.reason = reason
                     if delayMs > 0 {
@@ -381,7 +410,7 @@ package final class MemoryQueue: JobQueue {
                 }
                 return standing
             }
-            for entry in retriedNow.reversed() { state.waiting[entry.job.jobClass, default: []].append(entry.job.id) }
+            for entry in retriedNow.reversed() { state.waiting[entry.job.jobClass].append(entry) }
             return codes
         }
     }
@@ -399,18 +428,17 @@ package final class MemoryQueue: JobQueue {
 
     package func reclaim(dead: [WorkerID]) async throws(QueueError) {
         try await locked("reclaim") { state, now throws(QueueError) in
-            var back: [JobID] = []
-            for id in state.active {
-                guard let entry = state.entries[id], let holder = entry.holder else { continue }
-                if dead.contains(holder) || isLapsed(entry, now, state) { back.append(id) }
+            var back: [Entry] = []
+            for entry in state.active {
+                guard let holder = entry.holder else { continue }
+                if dead.contains(holder) || isLapsed(entry, now, state) { back.append(entry) }
             }
             if !back.isEmpty { server.mark(.jobReclaimed) }
-            for id in back.reversed() {
-                guard let entry = state.entries[id] else { continue }
+            for entry in back.reversed() {
                 entry.crashes += 1
                 // With more than ten the worker that gets it gives it up.
                 if entry.crashes >= 3, entry.crashes <= 10 || entry.job.jobClass == .stops {
-                    state.active.removeAll { $0 == id }
+                    state.active.removeAll { $0 === entry }
                     entry.token = ""
                     delay(entry, until: now + 60_000, &state)
                 } else {
@@ -444,13 +472,12 @@ package final class MemoryQueue: JobQueue {
     }
 
     private func toHead(_ entry: Entry, _ state: inout State) {
-        let id = entry.job.id
-        state.active.removeAll { $0 == id }
+        state.active.removeAll { $0 === entry }
         entry.place = .waiting
         entry.holder = nil
         // As the body forgets who had it: the holder's late word is refused.
         entry.token = ""
-        state.waiting[entry.job.jobClass, default: []].append(id)
+        state.waiting[entry.job.jobClass].append(entry)
     }
 
     private func delay(_ entry: Entry, until due: Int64, _ state: inout State) {
@@ -465,7 +492,7 @@ package final class MemoryQueue: JobQueue {
             state.delayed.removeFirst()
             guard let entry = state.entries[first.id] else { continue }
             entry.place = .waiting
-            state.waiting[entry.job.jobClass, default: []].insert(first.id, at: 0)
+            state.waiting[entry.job.jobClass].insert(entry, at: 0)
         }
     }
 

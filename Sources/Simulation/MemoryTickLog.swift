@@ -12,19 +12,29 @@ package final class MemoryTickServer: Sendable {
         var changed: [OrderID] = []
         var progress: [WorkerID: [EvaluationProgress]] = [:]
         var isAway = false
-        var waiting: [Topic: [UInt64: Waiting]] = [:]
+        /// In the order in which they came.
+        var waiting: [Waiting] = []
         var nextWaiter: UInt64 = 0
 
         mutating func append(_ ticks: [RawTick], to series: PriceSeries, keeping length: Int) {
-            var stream = streams.removeValue(forKey: series) ?? []
+            Self.append(ticks, to: &streams[series, default: []], keeping: length)
+        }
+
+        private static func append(_ ticks: [RawTick], to stream: inout [RawTick], keeping length: Int) {
             for tick in ticks where stream.last.map({ $0.position < tick.position }) ?? true { stream.append(tick) }
             if stream.count > length { stream.removeFirst(stream.count - length) }
-            streams[series] = stream
+        }
+
+        mutating func forget(_ ticket: UInt64) -> Waiter? {
+            guard let place = waiting.firstIndex(where: { $0.ticket == ticket }) else { return nil }
+            return waiting.remove(at: place).waiter
         }
     }
 
     /// Somebody who is woken when what he waits for is there.
     struct Waiting {
+        let topic: Topic
+        let ticket: UInt64
         let waiter: Waiter
         let isReady: @Sendable (State) -> Bool
     }
@@ -211,10 +221,17 @@ package final class MemoryTickLog: TickLog {
         _ topic: MemoryTickServer.Topic,
         _ state: inout State,
     ) -> [MemoryTickServer.Waiter] {
-        guard let waiting = state.waiting[topic], !waiting.isEmpty else { return [] }
-        let woken = waiting.filter { $0.value.isReady(state) }.sorted { $0.key < $1.key }
-        for (ticket, _) in woken { state.waiting[topic]?[ticket] = nil }
-        return woken.map(\.value.waiter)
+        var woken: [MemoryTickServer.Waiter] = []
+        var left: [MemoryTickServer.Waiting] = []
+        for waiting in state.waiting {
+            if waiting.topic == topic, waiting.isReady(state) {
+                woken.append(waiting.waiter)
+            } else {
+                left.append(waiting)
+            }
+        }
+        if !woken.isEmpty { state.waiting = left }
+        return woken
     }
 
     /// Returns when somebody was told, the time is over, or `isReady` at once.
@@ -232,10 +249,15 @@ package final class MemoryTickLog: TickLog {
         let server = server
         if let simulator = server.simulator {
             let number = simulator.newSleeper()
-            let waiting = MemoryTickServer.Waiting(waiter: .sleeper(simulator, number), isReady: isReady)
-            server.state.withLock { $0.waiting[topic, default: [:]][ticket] = waiting }
+            let waiting = MemoryTickServer.Waiting(
+                topic: topic,
+                ticket: ticket,
+                waiter: .sleeper(simulator, number),
+                isReady: isReady,
+            )
+            server.state.withLock { $0.waiting.append(waiting) }
             _ = await simulator.sleep(nanoseconds: nanoseconds, as: number)
-            _ = server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }
+            _ = server.state.withLock { $0.forget(ticket) }
             return
         }
         await withTaskGroup { group in
@@ -244,16 +266,19 @@ package final class MemoryTickLog: TickLog {
                     await withCheckedContinuation { continuation in
                         let isOver = server.state.withLock { state in
                             if Task.isCancelled { return true }
-                            state.waiting[topic, default: [:]][ticket] = MemoryTickServer.Waiting(
+                            let waiting = MemoryTickServer.Waiting(
+                                topic: topic,
+                                ticket: ticket,
                                 waiter: .continuation(continuation),
                                 isReady: isReady,
                             )
+                            state.waiting.append(waiting)
                             return false
                         }
                         if isOver { continuation.resume() }
                     }
                 } onCancel: {
-                    server.state.withLock { $0.waiting[topic]?.removeValue(forKey: ticket) }?.waiter.wake()
+                    server.state.withLock { $0.forget(ticket) }?.wake()
                 }
             }
             group.addTask {

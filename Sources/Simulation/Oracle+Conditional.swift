@@ -49,7 +49,10 @@ extension Oracle {
             if next.filled > next.draft.quantity { fail("I1", "filled \(next.filled) of \(next.draft.quantity)") }
             if let before, next.attempts < before.attempts { fail("I9", "attempts fell") }
             if state.isHalted, !commit.sendRights.isEmpty { fail("PR19", "is sent under a halt") }
-            for right in commit.sendRights { state.rights[right.clientOrderID] = (right.t0, true) }
+            for right in commit.sendRights {
+                let name = Name(order: next.id, leg: right.key.leg, attempt: right.key.attempt)
+                state.rights[right.clientOrderID] = (name, right.t0, true)
+            }
             for order in commit.venueOrders where !order.state.isLive {
                 let id = Self.clientID(Name(order: next.id, leg: order.leg, attempt: order.attempt))
                 state.rights[id]?.isLive = false

@@ -112,7 +112,7 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
         var accepted: [String: Accepted] = [:]
         var series: [PriceSeries: Series] = [:]
         /// Send rights as committed: the time that the request has to carry, and how its venue order stands.
-        var rights: [String: (t0: Timestamp, isLive: Bool)] = [:]
+        var rights: [String: (name: Name, t0: Timestamp, isLive: Bool)] = [:]
         var keys: [String: OrderID] = [:]
         /// The newest first fill of an entry.
         var newestFill: [PriceSeries: Int64] = [:]
@@ -227,6 +227,11 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
 
     private static func name(_ clientOrderID: String, _ state: inout State) -> Name? {
         if let known = state.names[clientOrderID] { return known }
+        // Most are what somebody said before that he would send.
+        if let told = state.rights[clientOrderID]?.name, clientID(told) == clientOrderID {
+            state.names[clientOrderID] = told
+            return told
+        }
         for id in state.inOrder {
             let attempts = state.orders[id]?.row.attempts.values.max() ?? 0
             learnNames(of: id, through: attempts + 4, &state)
@@ -332,7 +337,10 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
             for (predicate, evidence) in findings {
                 Self.report(predicate, "\(next.id) version \(next.version): \(evidence)", at: now, &state)
             }
-            for right in commit.sendRights { state.rights[right.clientOrderID] = (right.t0, true) }
+            for right in commit.sendRights {
+                let name = Name(order: next.id, leg: right.key.leg, attempt: right.key.attempt)
+                state.rights[right.clientOrderID] = (name, right.t0, true)
+            }
             if state.isHalted, let right = commit.sendRights.first {
                 Self.report("PR19", "\(next.id)-\(right.key.leg) is sent under a halt", at: now, &state)
             }
@@ -369,7 +377,6 @@ final class Oracle: Sendable, DatabaseWatcher, StreamWatcher {
                 )
                 state.inOrder.append(next.id)
                 state.living.append(next.id)
-                Self.learnNames(of: next.id, through: 4, &state)
             }
             state.orders[next.id]?.stand = stand
             Self.noteDistance(before, next, &state)

@@ -76,10 +76,14 @@ struct ShardTable {
 
     /// Gives free shards; their epochs rise.
     mutating func give(_ moves: [(shard: Int, to: WorkerID)]) {
-        var last: (worker: WorkerID, number: Int)?
+        var known: [(worker: WorkerID, number: Int)] = []
         for (shard, worker) in moves {
-            let number = last?.worker == worker ? last?.number ?? 0 : enter(worker)
-            last = (worker, number)
+            let number =
+                known.first { $0.worker == worker }?.number
+                ?? {
+                    known.append((worker, enter(worker)))
+                    return known[known.count - 1].number
+                }()
             rows[shard].worker = number
             rows[shard].epoch += 1
             rows[shard].isAccepted = false

@@ -76,7 +76,8 @@ final class SimulatedMarket: Sendable {
     private struct State {
         var path: PricePath
         var ticks: [MarketTick] = []
-        var waiting: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        /// In the order in which they came.
+        var waiting: [(ticket: UInt64, continuation: UnsafeContinuation<Void, Never>)] = []
         var nextWaiter: UInt64 = 0
     }
 
@@ -114,12 +115,12 @@ final class SimulatedMarket: Sendable {
                 cents: state.path.cents,
             )
             state.ticks.append(tick)
-            defer { state.waiting = [:] }
-            return (tick, state.waiting.sorted { $0.key < $1.key }.map(\.value))
+            defer { state.waiting = [] }
+            return (tick, state.waiting)
         }
         world.oracle.ticked(series, tick)
         world.venue.setPrice(Self.price(tick.cents), of: instrument.market)
-        for one in waiting { one.resume() }
+        for one in waiting { one.continuation.resume() }
     }
 
     /// Returns when there are ticks from `index` on. False: the task was cancelled.
@@ -131,18 +132,28 @@ final class SimulatedMarket: Sendable {
         }
         guard let ticket else { return !Task.isCancelled }
         await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isOver = state.withLock { state in
-                    if Task.isCancelled || state.ticks.count > index { return true }
-                    state.waiting[ticket] = continuation
-                    return false
-                }
-                if isOver { continuation.resume() }
-            }
+            await sleep(ticket, until: index)
         } onCancel: {
-            state.withLock { $0.waiting.removeValue(forKey: ticket) }?.resume()
+            let continuation = state.withLock { state in
+                let place = state.waiting.firstIndex { $0.ticket == ticket }
+                return place.map { state.waiting.remove(at: $0).continuation }
+            }
+            continuation?.resume()
         }
         return !Task.isCancelled
+    }
+
+    /// The cheap form of a continuation, as in `Simulator.wait`: every tick of every feed is one.
+    @inline(never)
+    private func sleep(_ ticket: UInt64, until index: Int) async {
+        await withUnsafeContinuation { continuation in
+            let isOver = state.withLock { state in
+                if Task.isCancelled || state.ticks.count > index { return true }
+                state.waiting.append((ticket, continuation))
+                return false
+            }
+            if isOver { continuation.resume() }
+        }
     }
 }
 
@@ -156,12 +167,12 @@ struct SimulatedSource: TickSource {
         let lagMs: Int64 = world.simulator.draw { random in
             random.happens(0.3 * world.faults[.feed]) ? 100 + Int64(random.next() % 900) : 0
         }
-        let (batches, heard) = AsyncStream<[SourcedTick]>.makeStream()
+        let heard = HeardTicks()
         try await withThrowingTaskGroup { group in
             for market in world.markets {
                 group.addTask { try await follow(market, heard, lagMs: lagMs) }
             }
-            for await batch in batches {
+            while let batch = await heard.next() {
                 try await world.step(process, isTrading: false)
                 try await emit(batch)
             }
@@ -171,7 +182,7 @@ struct SimulatedSource: TickSource {
 
     private func follow(
         _ market: SimulatedMarket,
-        _ heard: AsyncStream<[SourcedTick]>.Continuation,
+        _ heard: HeardTicks,
         lagMs: Int64,
     ) async throws {
         // The newest price comes with the subscription.
@@ -193,7 +204,7 @@ struct SimulatedSource: TickSource {
                 continue
             }
             world.oracle.heard(market.series, ticks, by: process.id)
-            heard.yield(
+            heard.add(
                 ticks.map { tick in
                     SourcedTick(
                         series: market.series,
@@ -206,6 +217,53 @@ struct SimulatedSource: TickSource {
                     )
                 }
             )
+        }
+    }
+}
+
+/// Batches on their way from the followers of the markets to the feed. For one reader; whoever is cancelled gets what is
+/// there, and then no more.
+private final class HeardTicks: Sendable {
+    private struct State {
+        var batches: [[SourcedTick]] = []
+        var isOver = false
+        var reader: UnsafeContinuation<[SourcedTick]?, Never>?
+    }
+
+    private let state = Locked(State())
+
+    func add(_ batch: [SourcedTick]) {
+        let reader = state.withLock { state -> UnsafeContinuation<[SourcedTick]?, Never>? in
+            guard !state.isOver else { return nil }
+            if state.reader == nil { state.batches.append(batch) }
+            defer { state.reader = nil }
+            return state.reader
+        }
+        reader?.resume(returning: batch)
+    }
+
+    func next() async -> [SourcedTick]? {
+        await withTaskCancellationHandler {
+            await wait()
+        } onCancel: {
+            let reader = state.withLock { state in
+                state.isOver = true
+                defer { state.reader = nil }
+                return state.reader
+            }
+            reader?.resume(returning: nil)
+        }
+    }
+
+    @inline(never)
+    private func wait() async -> [SourcedTick]? {
+        await withUnsafeContinuation { continuation in
+            let (batch, isOver) = state.withLock { state -> ([SourcedTick]?, Bool) in
+                if !state.batches.isEmpty { return (state.batches.removeFirst(), true) }
+                if !state.isOver { state.reader = continuation }
+                return (nil, state.isOver)
+            }
+            if isOver { continuation.resume(returning: batch) }
         }
     }
 }

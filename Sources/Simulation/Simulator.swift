@@ -66,8 +66,8 @@ package final class Simulator: Sendable {
         var isFinished = false
     }
 
-    private let state: Locked<State>
-    /// Written under the lock of `state`, read by everybody at every step.
+    private let state: Confined<State>
+    /// Written by the simulating thread, read by everybody at every step.
     private let time = Atomic<Int64>(0)
     /// Lines of the trace that are kept; 0: none are made.
     private let traceLimit: Int
@@ -76,7 +76,7 @@ package final class Simulator: Sendable {
 
     /// - Parameter traceLimit: how many of the last trace lines to keep.
     package init(seed: UInt64, traceLimit: Int = 0) {
-        state = Locked(State(random: SeededRandom(seed: seed)))
+        state = Confined(State(random: SeededRandom(seed: seed)))
         self.traceLimit = traceLimit
     }
 
@@ -103,21 +103,25 @@ package final class Simulator: Sendable {
 
     /// The same on the calling thread, which must not belong to Swift's pool.
     package func runHere(_ body: @escaping @Sendable () async -> Void) -> End {
+        state.own()
         executor_hook_begin()
-        defer { executor_hook_end() }
+        defer {
+            executor_hook_end()
+            state.disown()
+        }
         Task {
             await body()
-            self.state.withLock { $0.isFinished = true }
+            self.state.with { $0.isFinished = true }
         }
         var busy = 0
         var steps = 0
-        defer { state.withLock { $0.steps += steps } }
+        defer { state.with { $0.steps += steps } }
         while true {
             let ready = executor_hook_count()
             if ready > 0 {
                 var index = 0
                 if ready > 1 {
-                    index = state.withLock { state -> Int in
+                    index = state.with { state -> Int in
                         let index = Int(state.random.next() % UInt64(ready))
                         state.hash = (state.hash ^ UInt64(index)) &* 0x0000_0100_0000_01b3
                         return index
@@ -136,7 +140,7 @@ package final class Simulator: Sendable {
 
     /// Jumps to the next sleeper. Returns how the run ended where there is none, or nobody is to be woken.
     private func wakeNext() -> End? {
-        let (sleeper, isFinished) = state.withLock { state -> (UnsafeContinuation<Bool, Never>?, Bool) in
+        let (sleeper, isFinished) = state.with { state -> (UnsafeContinuation<Bool, Never>?, Bool) in
             if state.isFinished { return (nil, true) }
             while let next = Self.pop(&state.heap) {
                 guard let sleeper = state.takeSleeper(next.number) else { continue }
@@ -168,19 +172,19 @@ package final class Simulator: Sendable {
 
     /// The number of a sleeper that `wake` may wake early.
     func newSleeper() -> UInt64 {
-        state.withLock { $0.newSleeper() }
+        state.with { $0.newSleeper() }
     }
 
     /// Ends a sleep that has begun.
     func wake(_ number: UInt64) {
-        state.withLock { $0.takeSleeper(number) }?.resume(returning: true)
+        state.with { $0.takeSleeper(number) }?.resume(returning: true)
     }
 
     func sleep(nanoseconds: Int64, as number: UInt64) async -> Bool {
         await withTaskCancellationHandler {
             await wait(nanoseconds: nanoseconds, as: number)
         } onCancel: {
-            state.withLock { $0.takeSleeper(number) }?.resume(returning: false)
+            state.with { $0.takeSleeper(number) }?.resume(returning: false)
         }
     }
 
@@ -189,7 +193,7 @@ package final class Simulator: Sendable {
     @inline(never)
     private func wait(nanoseconds: Int64, as number: UInt64) async -> Bool {
         await withUnsafeContinuation { continuation in
-            let isCancelled = state.withLock { state in
+            let isCancelled = state.with { state in
                 if Task.isCancelled {
                     state.drop(number)
                     return true
@@ -206,7 +210,7 @@ package final class Simulator: Sendable {
     package func pass(nanoseconds: Int64) async {
         guard nanoseconds > 0 else { return }
         _ = await withUnsafeContinuation { continuation in
-            state.withLock { state in
+            state.with { state in
                 let number = state.newSleeper()
                 state.sleep(continuation, as: number, until: self.nanoseconds + nanoseconds)
             }
@@ -246,23 +250,23 @@ package final class Simulator: Sendable {
     // MARK: Chance and trace
 
     /// A number by the seed.
-    package func random() -> UInt64 { state.withLock { $0.random.next() } }
+    package func random() -> UInt64 { state.with { $0.random.next() } }
 
     /// Draws by the seed. `body` uses only the generator it is given, and asks nothing of the simulator.
     func draw<Value>(_ body: (inout SeededRandom) -> Value) -> Value {
-        state.withLock { body(&$0.random) }
+        state.with { body(&$0.random) }
     }
 
     /// A fingerprint of everything that happened so far, in its order.
-    package var traceHash: UInt64 { state.withLock { $0.hash } }
-    package var steps: Int { state.withLock { $0.steps } }
-    package var trace: [String] { state.withLock { $0.trace } }
+    package var traceHash: UInt64 { state.with { $0.hash } }
+    package var steps: Int { state.with { $0.steps } }
+    package var trace: [String] { state.with { $0.trace } }
 
     /// Notes what happened, if a trace is kept; then it counts for the hash too.
     func note(_ what: @autoclosure () -> String) {
         guard traceLimit > 0 else { return }
         let text = what()
-        state.withLock { state in
+        state.with { state in
             for byte in text.utf8 { state.hash = (state.hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
             if state.trace.count >= traceLimit * 2 { state.trace.removeFirst(traceLimit) }
             state.trace.append("\(milliseconds) \(text)")

@@ -11,12 +11,14 @@ public struct UniqueID: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Reads the canonical 36-character form; nil for anything else (upper case too).
-    public init?(_ text: some StringProtocol) {
+    public init?(_ text: some StringProtocol) { self.init(utf8: text.utf8) }
+
+    fileprivate init?(utf8 bytes: some Sequence<UInt8>) {
         var high: UInt64 = 0
         var low: UInt64 = 0
         var digits = 0
         var position = 0
-        for byte in text.utf8 {
+        for byte in bytes {
             if position == 8 || position == 13 || position == 18 || position == 23 {
                 guard byte == UInt8(ascii: "-") else { return nil }
             } else {
@@ -43,9 +45,11 @@ public struct UniqueID: Hashable, Sendable, CustomStringConvertible {
         low = (random.next() & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000
     }
 
+    /// The random half tells them apart.
+    public func hash(into hasher: inout Hasher) { hasher.combine(low) }
+
     public var description: String {
-        let digits: [UInt8] = Array("0123456789abcdef".utf8)
-        return unsafe String(unsafeUninitializedCapacity: 36) { buffer in
+        unsafe String(unsafeUninitializedCapacity: 36) { buffer in
             var position = 0
             for index in 0..<32 {
                 if index == 8 || index == 12 || index == 16 || index == 20 {
@@ -54,7 +58,8 @@ public struct UniqueID: Hashable, Sendable, CustomStringConvertible {
                 }
                 let half = index < 16 ? high : low
                 let shift = UInt64((15 - index % 16) * 4)
-                unsafe buffer[position] = digits[Int(half >> shift & 15)]
+                let digit = UInt8(half >> shift & 15)
+                unsafe buffer[position] = digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
                 position += 1
             }
             return 36
@@ -131,8 +136,12 @@ public struct MarketID: Hashable, Comparable, Sendable, CustomStringConvertible 
 
     /// By the text; markets of one product differ in the symbol alone.
     public static func < (left: MarketID, right: MarketID) -> Bool {
-        if left.product == right.product, left.venue == right.venue { return left.symbol < right.symbol }
-        return left.description < right.description
+        guard left.venue == right.venue else { return left.description < right.description }
+        if left.product == right.product { return left.symbol < right.symbol }
+        if left.product.hasPrefix(right.product) || right.product.hasPrefix(left.product) {
+            return left.description < right.description
+        }
+        return left.product < right.product
     }
 
     /// The symbol tells nearly all markets apart, and series are looked up at every tick.
@@ -230,32 +239,49 @@ public struct JobID: Hashable, Sendable, CustomStringConvertible {
 
     /// Nil when the text is not of the grammar; at most 128 bytes.
     public init?(_ text: some StringProtocol) {
-        guard text.utf8.count <= 128, text.utf8.count > 37 else { return nil }
-        let whole = String(text)
-        guard let order = OrderID(whole.prefix(36)) else { return nil }
-        let parts = whole.dropFirst(36).split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 3 || parts.count == 4, parts[0].isEmpty, let leg = Leg(parts[1]) else { return nil }
-        func positive(_ digits: Substring) -> Int? {
-            guard let first = digits.utf8.first, first >= UInt8(ascii: "1"), first <= UInt8(ascii: "9"),
-                digits.utf8.count <= 10
-            else { return nil }
-            // `Int` would take a sign; the first digit is checked, the rest must be digits too.
-            guard digits.utf8.allSatisfy({ $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }) else { return nil }
-            return Int(digits)
-        }
-        guard let attempt = positive(parts[2]) else { return nil }
-        var check: Int?
-        if parts.count == 4 {
-            guard parts[3].utf8.first == UInt8(ascii: "c"), let number = positive(parts[3].dropFirst()) else {
-                return nil
+        let bytes = Array(text.utf8)
+        guard bytes.count <= 128, bytes.count > 37, let order = UniqueID(utf8: bytes[..<36]) else { return nil }
+        let dash = UInt8(ascii: "-")
+        guard bytes[36] == dash, let second = bytes[37...].firstIndex(of: dash),
+            let leg = Leg(String(decoding: bytes[37..<second], as: UTF8.self))
+        else { return nil }
+        let third = bytes[(second + 1)...].firstIndex(of: dash)
+        func positive(_ digits: ArraySlice<UInt8>) -> Int? {
+            guard let first = digits.first, first != UInt8(ascii: "0"), digits.count <= 10 else { return nil }
+            var number = 0
+            for digit in digits {
+                guard digit >= UInt8(ascii: "0"), digit <= UInt8(ascii: "9") else { return nil }
+                number = number * 10 + Int(digit - UInt8(ascii: "0"))
             }
+            return number
+        }
+        guard let attempt = positive(bytes[(second + 1)..<(third ?? bytes.count)]) else { return nil }
+        var check: Int?
+        if let rest = third.map({ bytes[($0 + 1)...] }) {
+            guard rest.first == UInt8(ascii: "c"), let number = positive(rest.dropFirst()) else { return nil }
             check = number
         }
-        self.init(order: order, leg: leg, attempt: attempt, check: check)
+        self.init(order: OrderID(order), leg: leg, attempt: attempt, check: check)
+    }
+
+    /// The legs of an order that are at the same attempt share a hash.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(order)
+        hasher.combine(attempt ^ (check ?? 0) << 16)
     }
 
     public var description: String {
-        let base = "\(order)-\(leg)-\(attempt)"
-        return check.map { "\(base)-c\($0)" } ?? base
+        var text = ""
+        text.reserveCapacity(64)
+        text += order.description
+        text += "-"
+        text += leg.description
+        text += "-"
+        text += String(attempt)
+        if let check {
+            text += "-c"
+            text += String(check)
+        }
+        return text
     }
 }

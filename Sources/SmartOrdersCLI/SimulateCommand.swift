@@ -217,6 +217,7 @@ struct SimulateCommand: AsyncParsableCommand {
         document["steps"] = .integer(totals.steps)
         document["orders"] = .integer(totals.orders)
         document["venueOrders"] = .integer(totals.accepted)
+        document["hash"] = .string(String(totals.hash, radix: 16))
         document["violation"] = .null
         if let failure, let violation = failure.violations.first {
             var one = JSONObject()
@@ -247,6 +248,8 @@ final class Tally: Sendable {
         var steps = 0
         var orders = 0
         var accepted = 0
+        /// Of everything that happened in all of them, whichever ended first.
+        var hash: UInt64 = 0
         var marks: [String: Int] = [:]
     }
 
@@ -279,6 +282,7 @@ final class Tally: Sendable {
                 state.totals.steps += outcome.steps
                 state.totals.orders += outcome.orders
                 state.totals.accepted += outcome.accepted
+                state.totals.hash &+= outcome.hash &* (2 * seed + 1)
                 for (name, number) in outcome.marks { state.totals.marks[name, default: 0] += number }
                 if !outcome.violations.isEmpty, state.failure.map({ seed < $0.seed }) ?? true {
                     state.failure = outcome

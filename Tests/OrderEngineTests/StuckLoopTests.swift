@@ -55,10 +55,9 @@ private final class GatedTickLog: TickLog {
         let cluster = Cluster()
         try await cluster.setUp()
         let id = try await cluster.create(.held(stop: 95)).id
-        var context = cluster.context("w1")
+        let context = cluster.context("w1")
         let gate = GatedTickLog(context.ticks)
-        context.ticks = gate
-        let first = WorkerDuty(context: context)
+        let first = WorkerDuty(context: EngineContext(context, ticks: gate))
         try await cluster.run([]) {
             try await withThrowingTaskGroup { group in
                 group.addTask { try await first.run() }

@@ -167,7 +167,7 @@ public struct TakeRequest: Hashable, Sendable {
 }
 
 /// What the queue could not do.
-public struct QueueError: Error, Hashable, Sendable {
+public struct QueueError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Code: String, Hashable, Sendable {
         /// Unreachable, or nothing was sent.
         case unavailable
@@ -186,6 +186,7 @@ public struct QueueError: Error, Hashable, Sendable {
         self.code = code
         self.detail = detail
     }
+    public var description: String { "\(code.rawValue): \(detail)" }
 }
 
 public protocol JobQueue: Sendable {

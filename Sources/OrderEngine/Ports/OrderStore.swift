@@ -5,7 +5,7 @@
 public import SmartOrders
 
 /// What a store could not do.
-public struct StoreError: Error, Hashable, Sendable {
+public struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Code: String, Hashable, Sendable {
         /// Nothing was sent; may work later.
         case unavailable
@@ -23,6 +23,8 @@ public struct StoreError: Error, Hashable, Sendable {
         self.code = code
         self.detail = detail
     }
+
+    public var description: String { "\(code.rawValue): \(detail)" }
 
     /// Whether doing the same thing again later could work.
     public var isTransient: Bool {

@@ -30,9 +30,10 @@ public struct PriceSeries: Hashable, Comparable, Sendable, CustomStringConvertib
     public var description: String { "\(market):\(source.rawValue)" }
 }
 
-public struct TickLogError: Error, Hashable, Sendable {
+public struct TickLogError: Error, Hashable, Sendable, CustomStringConvertible {
     public let detail: String
     public init(_ detail: String) { self.detail = detail }
+    public var description: String { detail }
 }
 
 public protocol TickLog: Sendable {

@@ -229,17 +229,13 @@ final class ScenarioCluster: Sendable {
 
     /// What a role works with: the backend's ports, the scenarios' clock, the board.
     func context(_ backend: Backend) -> EngineContext {
-        var context = backend.context
-        context.ticks = BoardTickLog(base: backend.ticks, board: board)
-        context.clock = clock
-        return context
+        EngineContext(backend.context, ticks: BoardTickLog(base: backend.ticks, board: board), clock: clock)
     }
 
     /// A service for commands; `seed` decides the ids that it makes.
     func commands(seed: UInt64) -> CommandService {
         let random = Locked(ScenarioRandom(seed: seed))
-        var context = context(backend)
-        context.random = { random.withLock { $0.next() } }
+        let context = EngineContext(context(backend), random: { random.withLock { $0.next() } })
         return CommandService(
             context: context,
             history: PriceHistory(ticks: context.ticks, cluster: context.cluster),
