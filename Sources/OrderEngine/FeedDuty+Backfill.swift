@@ -2,7 +2,8 @@
 // in time, or for what an operator wants.
 //
 // Invariant: the stream is cut behind the late prices before they are stored, so nobody who reads them by the stream takes
-// the hole for silence; from the cut on the stored prices are read. Limits: nothing newer than what is stored; 16 a second.
+// the hole for silence; from the cut on the stored prices are read. Nothing is called known before all that was told of its
+// time is stored. Limits: nothing newer than what this feed has told; four stretches a second.
 internal import OwnerThread
 internal import SmartOrders
 
@@ -19,6 +20,8 @@ extension FeedDuty {
     }
 
     private func fill(_ wanted: Backfill, _ backfills: any BackfillStore) async throws {
+        // What comes later comes by itself.
+        guard let told = ring.withLock({ $0[wanted.series]?.last?.position }) else { return }
         let found: [RawTick]?
         do {
             found = try await source.history(of: wanted.series, from: wanted.from, to: wanted.to)
@@ -31,7 +34,10 @@ extension FeedDuty {
             try await backfills.fail(wanted, error: "its venue has no history of \(wanted.series)", isFinal: true)
             return
         }
-        let late = try await unknown(found, of: wanted.series)
+        guard let late = try await unknown(found.filter { $0.position <= told }, of: wanted.series) else {
+            try await backfills.fail(wanted, error: "what was told of its end is not stored yet", isFinal: false)
+            return
+        }
         if let last = late.last {
             ring.withLock { ring in
                 // From its first tick on it knows all of them, and that stays so.
@@ -68,8 +74,9 @@ extension FeedDuty {
         uncut.withLock { if $0[series] == position { $0[series] = nil } }
     }
 
-    /// What of these ticks the stored prices do not show: what lies on the way from one of them to the next is no news.
-    private func unknown(_ ticks: [RawTick], of series: PriceSeries) async throws(StoreError) -> [RawTick] {
+    /// What of these ticks the stored prices do not show: what lies on the way from one of them to the next is no news. Nil:
+    /// nothing is stored from behind them yet.
+    private func unknown(_ ticks: [RawTick], of series: PriceSeries) async throws(StoreError) -> [RawTick]? {
         guard let first = ticks.first, let last = ticks.last else { return [] }
         // The last one before them, which may be long ago.
         var before: ExtremeBucket.Point?
@@ -88,10 +95,9 @@ extension FeedDuty {
                 rest = rest.dropFirst(between.count).drop { $0.position == point.position }
                 if !Self.isOnTheWay(between, from: before?.price, to: point.price) { late += between }
                 before = point
-                // What is newer than all that is stored is on its way by itself.
                 if rest.isEmpty { return late }
             }
-            guard let end = page.last?.position, end <= last.position else { return late }
+            guard let end = page.last?.position, end <= last.position else { return nil }
             after = end
         }
     }

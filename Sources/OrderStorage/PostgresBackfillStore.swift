@@ -1,7 +1,8 @@
 // Prices that become known late, on PostgreSQL.
 //
-// Invariant: late prices and the hand-over that has them evaluated are one transaction. Cost: all shards change hands, a
-// second's work for a cluster of many orders; it is done when something became known, which is rare.
+// Invariant: late prices and the hand-over that has them evaluated are one transaction; what may take long in it comes
+// before the workers' rows are locked, so no lease lapses for it. Cost: all shards are loaded anew, a second's work for a
+// cluster of many orders; it is done when something became known, which is rare.
 
 public import OrderEngine
 public import PostgresClient
@@ -12,7 +13,8 @@ private enum BackfillSQL {
     static let claim = file["claim"]
     static let fail = file["fail"]
     static let lockWorkers = file["lock_workers"]
-    static let handOutAgain = file["hand_out_again"]
+    static let closeGaps = file["close_gaps"]
+    static let giveBack = file["give_back"]
     static let lowerHandovers = file["lower_handovers"]
     static let raiseRevision = file["raise_revision"]
     static let finish = file["finish"]
@@ -48,22 +50,20 @@ public struct PostgresBackfillStore: BackfillStore {
         let id = Parameter.int8(backfill.id)
         let series = backfill.series
         try await writing {
+            let closing: (Statement, [Parameter]) = (BackfillSQL.closeGaps, [id])
             let end: (Statement, [Parameter]) = (BackfillSQL.finish, [id, .int8(Int64(late.count))])
             guard let first = late.first?.position else {
-                _ = try await pool.transaction([end])
+                _ = try await pool.transaction([closing, end])
                 return
             }
-            let append = PostgresClusterStore.appending(late, to: series)
+            let place: [Parameter] = [
+                .text(series.market.description), .text(series.source.rawValue), .int8(first.venueTime),
+                .int8(first.sequence - 1),
+            ]
             _ = try await pool.transaction([
-                (BackfillSQL.lockWorkers, []), (BackfillSQL.handOutAgain, [id]),
-                (
-                    BackfillSQL.lowerHandovers,
-                    [
-                        .text(series.market.description), .text(series.source.rawValue), .int8(first.venueTime),
-                        .int8(first.sequence - 1),
-                    ],
-                ),
-                (append.statement, append.parameters), (BackfillSQL.raiseRevision, []), end,
+                PostgresClusterStore.appending(late, to: series), closing, (BackfillSQL.lockWorkers, []),
+                PostgresClusterStore.releasingAll, (BackfillSQL.giveBack, []), (BackfillSQL.lowerHandovers, place),
+                (BackfillSQL.raiseRevision, []), end,
             ])
         }
     }

@@ -296,11 +296,16 @@ public final class PostgresClusterStore: ClusterStore {
         try await writing { _ = try await pool.query(ClusterSQL.appendExtremes, Self.columns(buckets)) }
     }
 
+    /// The statement that takes every shard from its holder, with a copy of his cursors.
+    static var releasingAll: (Statement, [Parameter]) {
+        (ClusterSQL.release, [.text(""), .shorts(Array(0..<OrderID.shardCount))])
+    }
+
     /// The statement that stores points of one series, in order and at least one.
     static func appending(
         _ points: [ExtremeBucket.Point],
         to series: PriceSeries,
-    ) -> (statement: Statement, parameters: [Parameter]) {
+    ) -> (Statement, [Parameter]) {
         let bucket = ExtremeBucket(market: series.market, source: series.source, points: points)
         return (ClusterSQL.appendExtremes, columns([bucket]))
     }

@@ -16,7 +16,7 @@ public struct Backfill: Hashable, Sendable {
 }
 
 public protocol BackfillStore: Sendable {
-    /// What is wanted of these series, oldest first, a few at a time. None is handed out twice within 10 s.
+    /// What is wanted of these series, oldest first, a few at a time. Whoever has one has a minute.
     func claimBackfills(of series: [PriceSeries]) async throws(StoreError) -> [Backfill]
     /// Stores prices that became known late, in order of position, none or many, and calls the gaps in its stretch filled.
     ///

@@ -9,8 +9,9 @@ CREATE TABLE backfills (
     actor     text NOT NULL,
     reason    text NOT NULL,
     asked_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- By the feed that follows the series, last.
+    -- By the feed that follows the series, last, and when again.
     tried_at  timestamptz,
+    next_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     error     text,
     -- Prices that became known late; NULL: it could not be done.
     ticks     bigint,

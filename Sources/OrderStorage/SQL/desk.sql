@@ -46,7 +46,7 @@ HAVING count(*) > 0 RETURNING 1
 WITH done AS (
     INSERT INTO backfills (market, source, from_time, to_time, actor, reason)
     VALUES ($1::text, $2::text, $3::bigint, $4::bigint, $5::text, $6::text)
-    ON CONFLICT (market, source, from_time, to_time) WHERE done_at IS NULL DO UPDATE SET tried_at = NULL
+    ON CONFLICT (market, source, from_time, to_time) WHERE done_at IS NULL DO UPDATE SET next_at = clock_timestamp()
     RETURNING id
 )
 INSERT INTO audit (actor, action, subject, reason, detail)
