@@ -123,7 +123,7 @@ final class Cluster: Sendable {
         try await tick(100)
     }
 
-    func context(_ name: String) -> EngineContext {
+    func context(_ name: String, backfills: (any BackfillStore)? = nil) -> EngineContext {
         let id = WorkerID(name)
         let dead = dead
         let random = random
@@ -145,6 +145,7 @@ final class Cluster: Sendable {
             worker: id,
             timeline: MemoryTimelineStore(database),
             recovery: recovery,
+            backfills: backfills,
         )
     }
 
